@@ -1,0 +1,54 @@
+# Needs Python 3.11 or newer (with venv and pip), git and make. Everything else goes into .venv.
+PYTHON ?= python3
+DATA ?= ../shared/data
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo sst2 bench-sst2 test check lint-fix clean
+
+help: ## show this list
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 22
+
+demo: $(VENV)/.installed-all ## install, then compress a digits classifier and benchmark it (3 minutes)
+	$(BIN)/edgepress run examples/digits.yaml
+
+sst2: $(VENV)/.installed-all ## compress a sentiment classifier; DATA=folder with models/ and text/ (25 minutes)
+	DATA="$(DATA)" $(BIN)/edgepress run examples/sst2.yaml
+
+bench-sst2: $(VENV)/.installed-all ## the figures of README's table, from the run of `make sst2`
+	DATA="$(DATA)" $(BIN)/edgepress bench runs/sst2
+
+test: $(VENV)/.installed-dev ## all tests; PYTEST_ARGS="-m 'not slow'" for the quick ones
+	EDGEPRESS_DATA="$(DATA)" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-dev ## format, lint and types, as in CI
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+lint-fix: $(VENV)/.installed-dev ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: $(VENV)/.installed-dev ## only install, with the development tools
+
+clean: ## remove the virtual environment, build outputs and caches; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find compress targets benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp for each set of extras, so that an install that was cut off is done again and a finished one is not.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/.created
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[$*]" -c constraints.txt
+	@touch $@
+
+$(VENV)/.created:
+	@command -v $(PYTHON) >/dev/null || { echo "edgepress needs Python 3.11 or newer, and '$(PYTHON)' is not here. Install one, or name it: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "edgepress needs Python 3.11 or newer; $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks venv or pip. Install them (Debian, Ubuntu: apt install python3-venv) and run make again." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@

@@ -1,0 +1,154 @@
+"""One call in a fresh process, so that no measurement sees another's threads, caches or memory.
+
+`python -m benchmarks.isolation module:function FOLDER` reads FOLDER/request.json and writes FOLDER/answer.json.
+JSON and not pickle: the answer of a crashed or hostile backend is data, never code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from targets.errors import BenchmarkError, EdgepressError
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+LOG_TAIL = 20
+
+
+class ChildCrash(BenchmarkError):
+    """The child ended without an answer: a signal, or an exit in the middle."""
+
+
+def run_isolated(
+    function: str, request: Mapping[str, Any], timeout_s: float, threads: int | None = None
+) -> dict[str, Any]:
+    """`module:function(request) -> dict` in a process of its own; both dicts must be JSON.
+
+    `threads` caps the thread pools of OpenMP, MKL and OpenBLAS in the child. The child dies with this process.
+
+    Raises:
+        BenchmarkError: the function raised (its traceback is a note of the error), or `timeout_s` seconds went by.
+        ChildCrash: the child was killed by a signal or left without an answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as name:
+        folder = Path(name)
+        (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+        code = _run_child(function, folder, timeout_s, child_environment(threads))
+        return _answer(function, folder, code)
+
+
+def child_environment(threads: int | None) -> dict[str, str]:
+    """This process's environment, its `sys.path` as PYTHONPATH (a wheel or the source tree alike), and thread caps."""
+    path = os.pathsep.join(str(Path(entry or ".").absolute()) for entry in sys.path)
+    caps = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
+    return {**os.environ, "PYTHONPATH": path, **caps}
+
+
+def one_line(fault: BaseException) -> str:
+    """What happened, folded into one line: our own errors as they are, others with their type before them."""
+    text = " ".join(str(fault).split())
+    text = text if len(text) <= 500 else f"{text[:500]}…"
+    return text if isinstance(fault, EdgepressError) else f"{type(fault).__name__}: {text}"
+
+
+def _run_child(function: str, folder: Path, timeout_s: float, environment: dict[str, str]) -> int:
+    command = [sys.executable, "-P", "-X", "faulthandler", "-m", "benchmarks.isolation", function, str(folder)]
+    with (folder / "log").open("wb") as log:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        with child:
+            try:
+                return child.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                raise BenchmarkError(
+                    f"{function} gave no answer within {timeout_s:g} s and was stopped. "
+                    f"Measure fewer samples or candidates, or allow more time."
+                ) from None
+            finally:
+                _stop(child)
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is not None:
+        return
+    if sys.platform == "win32":
+        child.kill()
+        return
+    with contextlib.suppress(ProcessLookupError):  # it ended between the two lines
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def _answer(function: str, folder: Path, code: int) -> dict[str, Any]:
+    log = (folder / "log").read_text(encoding="utf-8", errors="replace").strip()
+    tail = "\n".join(log.splitlines()[-LOG_TAIL:])
+    answer = folder / "answer.json"
+    if not answer.is_file():
+        crash = ChildCrash(f"{function} {_ending(code)}{_last_words(tail, code)}")
+        if tail:
+            crash.add_note(tail)
+        raise crash
+    # An answer is written whole, so it counts even where a backend crashes afterwards, in its own clean-up.
+    reply: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    if "fault" in reply:
+        fault = BenchmarkError(f"{function} failed: {reply['fault']}")
+        fault.add_note(reply["traceback"])
+        raise fault
+    result: dict[str, Any] = reply["answer"]
+    return result
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended without an answer, exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    hint = ". Was the memory enough? Close other programs or measure fewer candidates" if name == "SIGKILL" else ""
+    return f"was killed by {name}{hint}"
+
+
+def _last_words(tail: str, code: int) -> str:
+    return f": {tail.splitlines()[-1].strip()}" if tail and code >= 0 else ""
+
+
+def _die_with_parent() -> None:
+    # The parent holds the other end of stdin and never writes: end of file means that it is gone, kill -9 included.
+    # os.read and not sys.stdin: a daemon thread inside a buffered reader aborts the interpreter's shutdown.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def _serve(function: str, folder: Path) -> int:
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    reply: dict[str, Any]
+    try:
+        module, _, attribute = function.partition(":")
+        request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+        reply = {"answer": getattr(import_module(module), attribute)(request)}
+        text = json.dumps(reply)
+    except Exception as fault:  # whatever it is, the parent raises it again
+        text = json.dumps({"fault": one_line(fault), "traceback": traceback.format_exc()})
+    part = folder / "answer.json.part"
+    part.write_text(text, encoding="utf-8")
+    part.replace(folder / "answer.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_serve(sys.argv[1], Path(sys.argv[2])))

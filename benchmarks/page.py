@@ -1,0 +1,133 @@
+"""The report as one HTML page: opens offline, asks for nothing, follows the reader's light or dark mode."""
+
+from __future__ import annotations
+
+import json
+
+from benchmarks import scatter as drawing
+from benchmarks import wording
+from benchmarks.markdown import value_text
+from benchmarks.records import Report, Row
+
+# One line for each figure: how it was taken. Shown at the foot of the page.
+METHODS = (
+    ("accuracy", "share of right answers on the test split, which nothing was chosen on."),
+    (
+        "agreement",
+        "share of test rows where the top class is the teacher's. KL: mean KL(teacher || candidate), in nats.",
+    ),
+    (
+        "flips",
+        "test rows lost (teacher right, candidate wrong) and won (the other way); p is McNemar's exact test, "
+        "two-sided: the chance of flips at least as uneven, were both models equally good.",
+    ),
+    (
+        "latency",
+        "wall time of one synchronised call in ms, warm-up not counted. All artifacts take turns in one process in a "
+        "random order, so that drift of the machine hits all; with several threads an uncounted call wakes the pool. "
+        "Pre-processing is not included.",
+    ),
+    (
+        "speed-up",
+        "the teacher's p50 divided by the candidate's, at the same shape. The teacher runs in fp32 on the same target "
+        "with the same choice of session settings.",
+    ),
+    ("bytes, shrink", "every file that a device needs; the fp32 teacher's bytes on the same target divided by these."),
+    ("MACs, int8 MACs", "multiply-accumulates of one input, and the share of them that runs in int8."),
+    ("passes", "taken before and after each pass on validation data, never on the test split."),
+)
+
+
+def page(report: Report) -> str:
+    """The whole page; every text of the report is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("benchmarks"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(_view(report))
+
+
+def _view(report: Report) -> dict[str, object]:
+    shapes = wording.all_shapes(report)
+    drawings = (drawing.scatter(report, shape, f"plot{index}") for index, shape in enumerate(shapes))
+    chosen = wording.chosen_row(report)
+    names = wording.shape_names(shapes)
+    cells = (wording.stage_cells(stage, names) for stage in report.stages)
+    stages = [
+        (stage, {label: (before, after) for label, before, after in row})
+        for stage, row in zip(report.stages, cells, strict=True)
+    ]
+    return {
+        "report": report,
+        "chosen": chosen,
+        "tiles": _tiles(report, chosen) if chosen else [],
+        "gates": [(*wording.gate_text(verdict), verdict.passed) for verdict in report.gates],
+        "shapes": [(shape, wording.shape_words(shape)) for shape in shapes],
+        "common": wording.common_shape(shapes),
+        "names": names,
+        "rows": (report.teacher, *report.candidates),
+        "plots": [plot for plot in drawings if plot is not None],
+        "frame": drawing,
+        "stage_labels": list(dict.fromkeys(label for _, cells in stages for label in cells)),
+        "stages": stages,
+        "environment": _pairs(report.environment),
+        "data": _pairs(report.data),
+        "methods": METHODS,
+        "w": wording,
+        "details": _details,
+        "pretty": lambda value: json.dumps(value, indent=1, ensure_ascii=False, default=str),
+    }
+
+
+def _tiles(report: Report, chosen: Row) -> list[tuple[str, str, str]]:
+    """Name, value and comparison of the headline figures."""
+    teacher = report.teacher
+    drop = "the teacher's is not known"
+    if chosen.accuracy is not None and teacher.accuracy is not None:
+        drop = f"teacher {wording.share(teacher.accuracy)}, {wording.points(chosen.accuracy - teacher.accuracy)}"
+    slowest = [f"{wording.ms(one.p50)} ms" for one in chosen.latency]
+    return [
+        ("accuracy", wording.share(chosen.accuracy), drop),
+        ("agreement", wording.share(chosen.agreement), "with the teacher's answers"),
+        (
+            "speed-up",
+            wording.spread(one.speedup for one in chosen.latency),
+            f"p50 {', '.join(slowest) or 'not measured'}",
+        ),
+        (
+            "shrink",
+            wording.times(chosen.shrink),
+            f"{wording.human_bytes(chosen.bytes)}, teacher {wording.human_bytes(teacher.bytes)}",
+        ),
+    ]
+
+
+def _details(row: Row) -> list[tuple[str, str]]:
+    """The figures of one row that the table has no column for; those not taken are left to the table's dashes."""
+    pairs = [
+        ("validation accuracy", wording.share(row.validation_accuracy) if row.validation_accuracy is not None else ""),
+        ("flips lost / won", f"{row.flips_lost} / {row.flips_won}" if row.flips_lost is not None else ""),
+        ("McNemar p", f"{row.mcnemar_p:.3g}" if row.mcnemar_p is not None else ""),
+        ("KL", f"{row.kl:.3g} nats" if row.kl is not None else ""),
+        ("SQNR", f"{row.sqnr_db:.1f} dB" if row.sqnr_db is not None else ""),
+        ("session", value_text(row.settings) if row.settings else ""),
+        ("method", row.candidate.name if row.candidate else ""),
+        ("options", value_text(row.candidate.options) if row.candidate and row.candidate.options else ""),
+    ]
+    return [(name, text) for name, text in pairs if text]
+
+
+def _pairs(values: dict[str, object]) -> list[tuple[str, str]]:
+    """Free-form values as text; byte counts in units, names without underscores."""
+    pairs = []
+    for name, value in values.items():
+        is_bytes = name.endswith("_bytes") and isinstance(value, int)
+        label = name.removesuffix("_bytes") if is_bytes else name
+        text = wording.human_bytes(float(str(value))) if is_bytes else value_text(value)
+        pairs.append((label.replace("_", " "), text))
+    return pairs

@@ -1,0 +1,55 @@
+"""report.json, report.md and report.html: written whole or not at all, read back the same."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from benchmarks.markdown import markdown
+from benchmarks.page import page
+from benchmarks.records import Report
+from benchmarks.tables import stages_table, summary_table
+
+__all__ = ["read_report", "report_schema", "stages_table", "summary_table", "write_report"]
+
+JSON_NAME, MARKDOWN_NAME, HTML_NAME = "report.json", "report.md", "report.html"
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write the three files into `folder` (made where missing), each beside its place and then renamed.
+
+    report.json comes last: where it is, the other two are of the same run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        HTML_NAME: page(report),
+        MARKDOWN_NAME: markdown(report),
+        JSON_NAME: report.model_dump_json(indent=1) + "\n",
+    }
+    for name, text in texts.items():
+        _write_whole(folder / name, text)
+
+
+def read_report(folder: Path) -> Report:
+    """The report of a run.
+
+    Raises:
+        ArtifactError: report.json is missing, damaged or of another schema version.
+    """
+    return Report.read(folder / JSON_NAME)
+
+
+def report_schema() -> dict[str, Any]:
+    """The JSON schema of report.json, each field with its meaning and unit."""
+    return Report.model_json_schema(mode="serialization")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):  # renamed: nothing to clear away
+            part.unlink()

@@ -1,0 +1,112 @@
+"""The report's tables in the terminal: made for 100 columns, and they fold at 80."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.records import Report, Row, Shape, StageRow
+from benchmarks.wording import (
+    MISSING,
+    all_shapes,
+    common_shape,
+    count,
+    duration,
+    human_bytes,
+    ms,
+    shape_names,
+    share,
+    status_notes,
+    times,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+STATUS_STYLE = {"measured": "green", "built": "cyan", "estimated": "yellow", "unavailable": "yellow", "failed": "red"}
+VERDICT_STYLE = {"kept": "green", "kept although it did not pay": "yellow", "dropped": "red"}
+
+
+def summary_table(report: Report) -> Table:
+    """Teacher first, then the candidates, the chosen one with a star; reasons stand below the table."""
+    shapes = all_shapes(report)
+    table = _table(f"{report.name}: teacher and candidates", common_shape(shapes))
+    for heading in ("accuracy\nagreement", "p50/p90 ms", "speed-up", "bytes\nshrink"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    names = shape_names(shapes)
+    rows = (report.teacher, *report.candidates)
+    for row in rows:
+        _add_row(table, row, shapes, names, is_teacher=row is report.teacher)
+    table.caption = _caption([f"{name}: {status}, {reason}" for name, status, reason in status_notes(rows)])
+    return table
+
+
+def _table(title: str, subtitle: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    heading = Text.assemble((title, "bold"), (f"  ({subtitle})" if subtitle else "", "dim"))
+    table = Table(title=heading, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", overflow="fold", min_width=14)
+    return table
+
+
+def _add_row(table: Table, row: Row, shapes: list[Shape], names: dict[Shape, str], is_teacher: bool) -> None:
+    from rich.text import Text
+
+    weight = "bold" if row.chosen else ""
+    label = "teacher " if is_teacher else "★ " if row.chosen else ""
+    by_shape = {latency.shape: latency for latency in row.latency}
+    taken = [(names[shape], by_shape[shape]) for shape in shapes if shape in by_shape]
+    latency = [f"{name} {ms(one.p50)}/{ms(one.p90)}".strip() for name, one in taken]
+    status = (row.status, STATUS_STYLE[row.status])
+    table.add_row(
+        Text.assemble((f"{label}{row.name}", weight), "\n", (f"{row.target} {row.precision} ", "dim"), status),
+        f"{share(row.accuracy)}\n{share(row.agreement)}",
+        "\n".join(latency) or MISSING,
+        "\n".join(times(one.speedup) for _, one in taken) or MISSING,
+        f"{human_bytes(row.bytes)}\n{times(row.shrink)}",
+        style=weight,
+    )
+
+
+def stages_table(report: Report) -> Table:
+    """What each pass brought, before → after; reasons stand below the table."""
+    shapes = [figures.shape for stage in report.stages for figures in (*stage.before.latency, *stage.after.latency)]
+    shapes = list(dict.fromkeys(shapes))
+    table = _table(f"{report.name}: what each pass brought, on validation data", common_shape(shapes))
+    for heading in ("accuracy\nagreement", "parameters, MACs\nbytes", "p50 ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    names = shape_names(shapes)
+    for stage in report.stages:
+        _add_stage(table, stage, names)
+    table.caption = _caption([f"{stage.name}: {reason}" for stage in report.stages for reason in stage.reasons])
+    return table
+
+
+def _add_stage(table: Table, stage: StageRow, names: dict[Shape, str]) -> None:
+    from rich.text import Text
+
+    before, after = stage.before, stage.after
+    old = {row.shape: ms(row.p50) for row in before.latency}
+    new = {row.shape: ms(row.p50) for row in after.latency}
+    latency = [
+        f"{names[shape]} {old.get(shape, MISSING)} → {new.get(shape, MISSING)}".strip()
+        for shape in dict.fromkeys((*old, *new))
+    ]
+    verdict = (stage.verdict, VERDICT_STYLE[stage.verdict])
+    table.add_row(
+        Text.assemble(stage.name, "\n", verdict, "\n", (duration(stage.seconds), "dim")),
+        f"{share(before.accuracy)} → {share(after.accuracy)}\n{share(before.agreement)} → {share(after.agreement)}",
+        f"{count(before.parameters)} → {count(after.parameters)}\n{count(before.macs)} → {count(after.macs)}\n"
+        f"{human_bytes(before.bytes)} → {human_bytes(after.bytes)}",
+        "\n".join(latency) or MISSING,
+    )
+
+
+def _caption(lines: list[str]) -> Text | None:
+    from rich.text import Text
+
+    # Text and not str: a name such as "[red]" is the user's and no markup.
+    return Text("\n".join(f"· {line}" for line in lines), style="not italic dim") if lines else None

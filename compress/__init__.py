@@ -1,0 +1,28 @@
+"""edgepress: a recipe turns a teacher into a small, fast, measured artifact for each piece of hardware.
+
+>>> from compress import Recipe, run  # doctest: +SKIP
+>>> result = run(Recipe.load("recipe.yaml"))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compress.model import Model
+    from compress.pipeline import Result, run
+    from compress.recipe import Recipe
+
+__all__ = ["Model", "Recipe", "Result", "run"]
+__version__ = "0.1.0"
+
+_HOMES = {"Model": "model", "Recipe": "recipe", "Result": "pipeline", "run": "pipeline"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for: importing `compress` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'compress' has no attribute {name!r}; it has {', '.join(__all__)}")
+    from importlib import import_module
+
+    return getattr(import_module(f"compress.{_HOMES[name]}"), name)

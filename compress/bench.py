@@ -1,0 +1,122 @@
+"""`edgepress bench`: latency of a run's artifacts beside its teacher, or of one artifact folder anywhere."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.compare import latency_rows
+from benchmarks.latency import Case, Subject, SubjectResult, measure_latency
+from benchmarks.records import LatencyRow, Shape
+from targets.base import Artifact, Signature
+from targets.errors import ArtifactError, BenchmarkError
+
+if TYPE_CHECKING:
+    from compress.console import Console
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What to time: every combination that an artifact's bounds admit."""
+
+    batches: Sequence[int] = (1,)
+    sequences: Sequence[int] = (32, 128)
+    threads: Sequence[int] = (1,)
+    samples: int = 100
+    warmup: int = 10
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One artifact's rows, or why it has none."""
+
+    name: str
+    target: str
+    rows: tuple[LatencyRow, ...]
+    failure: str
+
+
+def bench(path: Path, shapes: Shapes, console: Console) -> list[Timed]:
+    """Time the artifacts found at `path` (a run, a release or an artifact folder), interleaved, the teacher first.
+
+    Inputs are synthetic: full sequences without padding, pixels from a fixed seed. Values don't change the work done.
+
+    Raises:
+        ArtifactError: nothing to time is there.
+        BenchmarkError: no shape fits.
+    """
+    folders = find_artifacts(path)
+    artifacts = {name: Artifact.read(folder / "artifact.json") for name, folder in folders.items()}
+    signature = next(iter(artifacts.values())).signature
+    with tempfile.TemporaryDirectory(prefix="edgepress-bench-") as temporary:
+        cases = synthetic_cases(signature, shapes, Path(temporary))
+        subjects = [Subject(key=name, folder=str(folder)) for name, folder in folders.items()]
+        with console.task(f"Timing {len(subjects)} artifacts, interleaved", total=None):
+            results = measure_latency(subjects, cases, shapes.samples, shapes.warmup)
+    reference = results["teacher"].measurements if "teacher" in results else None
+    return [_timed(name, artifacts[name].target, results, reference) for name in folders]
+
+
+def _timed(name: str, target: str, results: Mapping[str, SubjectResult], reference: object) -> Timed:
+    result = results[name]
+    rows = latency_rows(result.measurements, reference)  # type: ignore[arg-type]
+    return Timed(name, target, rows, result.failure or "")
+
+
+def find_artifacts(path: Path) -> dict[str, Path]:
+    """Name -> folder: the artifact itself, those of a release, or a run's candidates with the teacher first.
+
+    Raises:
+        ArtifactError: `path` is none of them.
+    """
+    if (path / "artifact.json").is_file():
+        return {path.name: path}
+    if lists := sorted(path.glob("*-benchmark/entrants.json")):
+        found = {name: path / place for name, place in json.loads(lists[-1].read_text(encoding="utf-8")).items()}
+    else:
+        found = {record.parent.name: record.parent for record in sorted(path.glob("*/artifact.json"))}
+    if not found:
+        what = "does not exist" if not path.exists() else "holds no artifact"
+        raise ArtifactError(f"{path} {what}. Give a run (runs/<name>), a release or a folder with artifact.json.")
+    return found
+
+
+def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path) -> list[Case]:
+    """Inputs for each shape that the signature's bounds admit, as safetensors files in `folder`."""
+    from safetensors.numpy import save_file
+
+    varies = any("sequence" in spec.shape for spec in signature.inputs)
+    lengths: Sequence[int | None] = shapes.sequences if varies else (None,)
+    cases = []
+    for threads in shapes.threads:
+        for batch in shapes.batches:
+            for length in lengths:
+                sizes = {"batch": batch} | ({"sequence": length} if length is not None else {})
+                if all(low <= sizes.get(name, low) <= high for name, (low, high) in signature.bounds.items()):
+                    path = folder / f"{batch}-{length}.safetensors"
+                    save_file(_inputs(signature, sizes), path)
+                    shape = Shape(batch=batch, sequence=length, threads=threads)
+                    cases.append(Case(shape=shape, feeds=str(path)))
+    if not cases:
+        bounds = ", ".join(f"{name} {low} to {high}" for name, (low, high) in signature.bounds.items())
+        raise BenchmarkError(f"no shape to time fits this artifact; it takes {bounds}")
+    return cases
+
+
+def _inputs(signature: Signature, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    feeds = {}
+    for spec in signature.inputs:
+        shape = tuple(sizes[size] if isinstance(size, str) else size for size in spec.shape)
+        if np.issubdtype(np.dtype(spec.dtype), np.integer):
+            value = 0 if spec.name == "token_type_ids" else 1
+            feeds[spec.name] = np.full(shape, value, spec.dtype)
+        else:
+            feeds[spec.name] = random.standard_normal(shape).astype(spec.dtype)
+    return feeds

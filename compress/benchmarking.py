@@ -1,0 +1,215 @@
+"""The last stage: the test split is read, once, and every artifact is measured beside the teacher."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.compare import judge_gates, latency_rows
+from benchmarks.environment import environment
+from benchmarks.fidelity import judge
+from benchmarks.footprint import shrink
+from benchmarks.latency import SubjectResult
+from benchmarks.records import Report, Row, StageRow
+from benchmarks.report import write_report
+from compress.exporting import artifact_logits, time_all
+from compress.figures import FigureTaker
+from compress.model import Model
+from compress.plan import Planned
+from compress.quantization import Selection, Trial
+from compress.stages import Context
+from compress.tasks.base import Features
+from targets.base import Artifact
+from targets.errors import EdgepressError, TargetError
+
+if TYPE_CHECKING:
+    from compress.execution import Execution
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One artifact that is measured: its row's name, its folder and what validation said of it."""
+
+    name: str
+    target: str
+    folder: Path | None
+    model: Model
+    trial: Trial | None = None
+    failure: str = ""
+
+
+def benchmark(execution: Execution, stage: Planned, context: Context, folder: Path) -> None:
+    """Measure the teacher and all candidates of every target; write the report into `folder`."""
+    figures = FigureTaker(context)
+    export_folder = execution.stage_folder(execution.stages[stage.index - 2])
+    student = Model.load(export_folder)
+    test = context.workspace.test()
+    teachers: dict[str, Row] = {}
+    candidates: list[Row] = []
+    notes: list[str] = []
+    places: dict[str, str] = {}
+    for target in context.recipe.targets:
+        selection = Selection.read(export_folder / f"selection-{target}.json")
+        entrants = _candidates(selection, export_folder / "artifacts" / target, student)
+        entrants += _arms(execution, figures, target) if target == context.recipe.targets[0] else []
+        teacher = _teacher(figures, context, target, notes)
+        row, rows = measure(teacher, entrants, figures, test)
+        several = len(context.recipe.targets) > 1
+        for entrant in (teacher, *entrants):
+            if entrant.folder is not None:
+                name = f"{target}/{entrant.name}" if several else entrant.name
+                places[name] = entrant.folder.relative_to(execution.folder.root).as_posix()
+        teachers[target] = row
+        candidates += rows
+    first = context.recipe.targets[0]
+    chosen = [row for row in candidates if row.chosen]
+    gates = [
+        gate for row in chosen for gate in judge_gates(context.recipe.gates.model_dump(), teachers[row.target], row)
+    ]
+    report = Report(
+        name=context.recipe.name,
+        task=context.recipe.task,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        recipe_digest=context.recipe.digest,
+        environment=environment(),
+        data=_data(context, test),
+        teacher=teachers[first],
+        candidates=tuple(candidates),
+        stages=tuple(stage_rows(execution)),
+        gates=tuple(gates),
+        notes=tuple(notes),
+    )
+    write_report(report, folder)
+    # Where each row's artifact lies, for `edgepress bench`.
+    (folder / "entrants.json").write_text(json.dumps(places, indent=1) + "\n", encoding="utf-8")
+
+
+def _teacher(figures: FigureTaker, context: Context, target: str, notes: list[str]) -> Entrant:
+    """The teacher in fp32 on this target, or on pytorch where the target refuses it."""
+    try:
+        return Entrant("teacher", target, figures.export(context.teacher, target), context.teacher)
+    except TargetError as fault:
+        notes.append(f"{target} cannot run the teacher ({fault}); its rows are compared with the teacher on pytorch")
+        return Entrant("teacher", "pytorch", figures.export(context.teacher, "pytorch"), context.teacher)
+
+
+def _candidates(selection: Selection, folder: Path, student: Model) -> list[Entrant]:
+    found = []
+    for trial in selection.trials:
+        place = folder / trial.name
+        if trial.status == "failed":
+            found.append(Entrant(trial.name, selection.target, None, student, trial, trial.reason))
+        else:
+            found.append(Entrant(trial.name, selection.target, place, student, trial))
+    return found
+
+
+def _arms(execution: Execution, figures: FigureTaker, target: str) -> list[Entrant]:
+    """The distilled student and its control arm, both fp32, where the recipe asks for a control."""
+    found = []
+    for stage in execution.stages:
+        control = execution.stage_folder(stage) / "control"
+        if control.is_dir():
+            for name, place in (("distilled, fp32", control.parent), ("control (no teacher), fp32", control)):
+                model = Model.load(place)
+                found.append(Entrant(name, target, figures.export(model, target), model))
+    return found
+
+
+def measure(
+    teacher: Entrant, entrants: Sequence[Entrant], figures: FigureTaker, test: Features
+) -> tuple[Row, list[Row]]:
+    """Rows of the teacher and of every entrant, timed interleaved; one that fails is a row with its reason."""
+    context = figures.context
+    everyone = [teacher, *entrants]
+    folders = {entrant.name: entrant.folder for entrant in everyone if entrant.folder is not None}
+    cases = figures.cases(teacher.model)
+    timed = time_all(folders, cases, context, f"{context.stage}: timing {len(folders)} artifacts, interleaved")
+    reference, _ = _logits(teacher, test, context)
+    if reference is None:
+        raise TargetError("the teacher's artifact gives no usable outputs on the test split")
+    macs = {id(entrant.model): figures.macs(entrant.model) for entrant in everyone}
+    rows = [_row(entrant, teacher, timed, reference, test, macs[id(entrant.model)], context) for entrant in everyone]
+    return rows[0], rows[1:]
+
+
+def _logits(entrant: Entrant, test: Features, context: Context) -> tuple[np.ndarray | None, str]:
+    if entrant.folder is None:
+        return None, entrant.failure
+    try:
+        return artifact_logits(entrant.folder, test, context, f"{context.stage}: testing {entrant.name}"), ""
+    except EdgepressError as fault:
+        return None, str(fault)
+
+
+def _row(
+    entrant: Entrant,
+    teacher: Entrant,
+    timed: Mapping[str, SubjectResult],
+    reference: np.ndarray,
+    test: Features,
+    macs: int,
+    context: Context,
+) -> Row:
+    trial = entrant.trial
+    base = {
+        "name": entrant.name,
+        "target": entrant.target,
+        "chosen": bool(trial and trial.chosen),
+        "parameters": entrant.model.parameters,
+        "macs": macs,
+        "validation_accuracy": trial.accuracy if trial else None,
+    }
+    logits, failure = (reference, "") if entrant is teacher else _logits(entrant, test, context)
+    result = timed.get(entrant.name, SubjectResult(failure=entrant.failure))
+    if logits is None or entrant.folder is None or (result.failure and not result.measurements):
+        reason = failure or result.failure or entrant.failure
+        precision = entrant.trial.precision if entrant.trial else "fp32"
+        return Row.model_validate(base | {"precision": precision, "status": "failed", "reason": reason})
+    artifact = Artifact.read(entrant.folder / "artifact.json")
+    assert teacher.folder is not None
+    teacher_bytes = Artifact.read(teacher.folder / "artifact.json").bytes
+    fidelity = judge(test.labels, reference, logits)
+    return Row.model_validate(
+        base
+        | {
+            "precision": artifact.precision,
+            "status": "measured",
+            "reason": "; ".join(filter(None, [result.failure, trial.reason if trial else ""])),
+            "accuracy": fidelity.accuracy,
+            "agreement": fidelity.agreement,
+            "int8_mac_share": artifact.int8_mac_share,
+            "bytes": artifact.bytes,
+            "shrink": shrink(teacher_bytes, artifact.bytes),
+            "latency": latency_rows(result.measurements, timed["teacher"].measurements),
+            "settings": artifact.settings,
+            "candidate": None if entrant is teacher else artifact.candidate,
+            "flips_lost": fidelity.flips_lost,
+            "flips_won": fidelity.flips_won,
+            "mcnemar_p": fidelity.mcnemar_p,
+        }
+    )
+
+
+def _data(context: Context, test: Features) -> dict[str, object]:
+    splits = context.workspace.splits
+    return {
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "calibration": len(splits.calibration),
+        "test": len(test),
+        "classes": list(splits.label_names),
+        "test_reads": splits.test_reads,
+    }
+
+
+def stage_rows(execution: Execution) -> list[StageRow]:
+    """The rows that the finished stages left, in order."""
+    paths = [execution.stage_folder(stage) / "row.json" for stage in execution.stages]
+    return [StageRow.read(path) for path in paths if path.is_file()]

@@ -1,0 +1,201 @@
+"""The command line: parse, call, print. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from targets.errors import EdgepressError, GateError
+
+if TYPE_CHECKING:
+    from compress.console import Console
+    from compress.pipeline import Result
+    from compress.recipe import Recipe
+
+app = typer.Typer(
+    name="edgepress",
+    help="A recipe turns a teacher model into a small, fast, measured artifact for each piece of hardware.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text and bars.")]
+RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+INTERRUPTED = 130
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, e.g. student.layers=3.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage, e.g. prune.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and do nothing.")] = False,
+    runs: RunsOption = Path("runs"),
+    json: JsonOption = False,
+) -> None:
+    """Run a recipe to its artifacts, report and release folder. Stages that are done are not done again."""
+    with errors_told(json) as console:
+        from compress.recipe import Recipe
+
+        loaded = Recipe.load(recipe, tuple(overrides or ()))
+        if dry_run:
+            _show_plan(loaded, until, runs, console)
+            return
+        from compress.pipeline import run as run_recipe
+
+        result = run_recipe(loaded, until=until, runs=runs, console=console)
+        _show_result(result, console)
+
+
+def _show_plan(recipe: Recipe, until: str | None, runs: Path, console: Console) -> None:
+    from rich.table import Table
+
+    from compress.pipeline import cut, finished
+    from compress.plan import plan
+    from compress.store import RunFolder
+
+    stages = cut(plan(recipe), until)
+    done = finished(RunFolder(recipe.name, runs, console.warn), stages)
+    table = Table(title=f"{recipe.name}: what a run would do")
+    for column in ("stage", "state", "options"):
+        table.add_column(column)
+    for number, stage in enumerate(stages):
+        options = stage.options.model_dump(exclude_defaults=True) if stage.options else {}
+        told = ", ".join(f"{key}={value}" for key, value in options.items())
+        table.add_row(stage.folder, "done" if number < len(done) else "to do", told)
+    console.table(table)
+
+
+def _show_result(result: Result, console: Console) -> None:
+    if result.report is None:
+        console.line(f"Stopped after {result.stages[-1].name}: {result.folder / result.stages[-1].folder}")
+        return
+    from benchmarks.report import stages_table, summary_table
+
+    if not result.fresh:
+        console.line("Nothing has changed: no stage was run.")
+    console.table(stages_table(result.report))
+    console.table(summary_table(result.report))
+    console.line(f"Report:  {result.report_folder / 'report.html'}")
+    console.line(f"Release: {result.release_folder}")
+    if not result.gates_hold:
+        missed = [
+            f"{gate.gate} is {gate.limit:g}, measured {'nothing' if gate.measured is None else format(gate.measured, '.4g')}"
+            for gate in result.report.gates
+            if not gate.passed
+        ]
+        raise GateError(
+            f"the chosen artifact misses {len(missed)} of {len(result.report.gates)} gates: {'; '.join(missed)}"
+        )
+
+
+@app.command()
+def init(
+    task: Annotated[str, typer.Argument(help="text-classification or image-classification.")],
+    data: Annotated[str | None, typer.Option(help="Your training rows: the recipe gets its column names.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the recipe.")] = Path("recipe.yaml"),
+    json: JsonOption = False,
+) -> None:
+    """Write a commented recipe to start from."""
+    with errors_told(json) as console:
+        from compress.templates import recipe_template
+
+        text = recipe_template(task, data)
+        if output.exists():
+            raise EdgepressError(f"{output} exists already; give another name with --output or remove it")
+        output.write_text(text, encoding="utf-8")
+        console.line(f"Wrote {output}. Change what you like, then: edgepress run {output}")
+
+
+@app.command()
+def bench(
+    path: Annotated[Path, typer.Argument(help="A run (runs/<name>), a release or an artifact folder.")],
+    batch: Annotated[list[int] | None, typer.Option(help="Batch size; may be given again.")] = None,
+    sequence: Annotated[list[int] | None, typer.Option(help="Sequence length; may be given again.")] = None,
+    threads: Annotated[list[int] | None, typer.Option(help="Threads of the session; may be given again.")] = None,
+    samples: Annotated[int, typer.Option(min=11, help="Timed calls of each artifact and shape.")] = 100,
+    json: JsonOption = False,
+) -> None:
+    """Time artifacts again, interleaved with their teacher."""
+    with errors_told(json) as console:
+        from rich.table import Table
+
+        from compress.bench import Shapes
+        from compress.bench import bench as time_artifacts
+
+        shapes = Shapes(tuple(batch or (1,)), tuple(sequence or (32, 128)), tuple(threads or (1,)), samples)
+        table = Table(title=f"Latency, ms, {samples} samples, interleaved")
+        for column in ("artifact", "batch", "sequence", "threads", "p50", "p90", "speed-up", "remark"):
+            table.add_column(column, justify="left" if column in ("artifact", "remark") else "right")
+        timed = time_artifacts(path, shapes, console)
+        for item in timed:
+            for row in item.rows:
+                speedup = "" if row.speedup is None else f"{row.speedup:.2f}x"
+                cells = (str(row.batch), str(row.sequence or "–"), str(row.threads), f"{row.p50:.3f}", f"{row.p90:.3f}")
+                table.add_row(item.name, *cells, speedup, "")
+            if item.failure:
+                table.add_row(item.name, *[""] * 6, f"failed: {item.failure}")
+        console.table(table)
+        if all(item.failure for item in timed):
+            raise EdgepressError("no artifact could be timed; the table says why")
+
+
+@app.command()
+def report(
+    path: Annotated[Path, typer.Argument(help="A run folder: runs/<name>.")],
+    json: JsonOption = False,
+) -> None:
+    """Show a run's report and write its files anew."""
+    with errors_told(json) as console:
+        from compress.pipeline import reopen
+
+        _show_result(reopen(path), console)
+
+
+@app.command()
+def targets(json: JsonOption = False) -> None:
+    """What can run on this machine, and what to install for the rest."""
+    with errors_told(json) as console:
+        from rich.table import Table
+
+        from targets import probe_all
+
+        table = Table(title="Targets")
+        for column in ("target", "state", "reason", "remedy"):
+            table.add_column(column)
+        for name, found in probe_all().items():
+            table.add_row(name, found.state, found.reason, found.remedy)
+        console.table(table)
+
+
+@contextmanager
+def errors_told(json: bool) -> Iterator[Console]:
+    """A user's mistake is one line and an exit code, never a traceback; our own mistakes stay loud."""
+    from compress.console import Console
+
+    console = Console("json" if json else None)
+    try:
+        yield console
+    except EdgepressError as fault:
+        console.error(str(fault))
+        raise typer.Exit(fault.exit_code) from None
+    except KeyboardInterrupt:
+        console.error("stopped by Ctrl-C. Finished stages are kept; run the same command again to go on.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def main() -> None:
+    """Entry point of the `edgepress` command."""
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(app())

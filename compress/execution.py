@@ -1,0 +1,177 @@
+"""Does the work of the stages that are not done, one after the other, each written whole or not at all."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.records import StageRow
+from compress.benchmarking import benchmark
+from compress.console import Console
+from compress.evaluation import check_contract, complaints, fingerprint, verdict_of
+from compress.figures import FigureTaker
+from compress.model import Model
+from compress.plan import Planned
+from compress.quantization import Selection, quantize
+from compress.recipe import Quantize, Recipe, StageOptions
+from compress.stages import STAGES, Context, Outcome
+from compress.store import RunFolder
+from compress.student import derive_student
+from compress.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What the running stage needs to know."""
+
+    recipe: Recipe
+    folder: RunFolder
+    stages: tuple[Planned, ...]
+    workspace: Workspace
+    console: Console
+
+    def context(self, stage: Planned) -> Context:
+        return Context(
+            recipe=self.recipe,
+            workspace=self.workspace,
+            scratch=self.folder.scratch(stage.index, stage.name, stage.digest),
+            cache_folder=self.folder.root / "cache",
+            console=self.console,
+            stage=stage.name,
+        )
+
+    def stage_folder(self, stage: Planned) -> Path:
+        return self.folder.root / stage.folder
+
+    def before(self, stage: Planned) -> tuple[str, ...]:
+        return tuple(each.name for each in self.stages if each.index < stage.index)
+
+
+def execute(recipe: Recipe, folder: RunFolder, stages: tuple[Planned, ...], done: int, console: Console) -> None:
+    """Run `stages[done:]`. The run is locked by the caller."""
+    workspace = Workspace(recipe, console)
+    execution = Execution(recipe, folder, stages, workspace, console)
+    if done:
+        workspace.teacher_folder = folder.root / stages[0].folder
+    model: Model | None = None
+    for stage in stages[done:]:
+        began = time.monotonic()
+        console.event("stage", name=stage.name, state="started", number=f"{stage.index}/{len(stages)}")
+        with folder.write_stage(stage.index, stage.name, stage.digest) as target:
+            if stage.index > 1 and model is None and stage.name != "benchmark":
+                model = Model.load(folder.root / stages[stage.index - 2].folder)
+            model = _run(execution, stage, model, target)
+        if stage.name == "teacher":
+            workspace.teacher_folder = execution.stage_folder(stage)
+        seconds = round(time.monotonic() - began, 1)
+        console.event("stage", name=stage.name, state="finished", seconds=seconds, result=_result(execution, stage))
+
+
+def _result(execution: Execution, stage: Planned) -> str | None:
+    path = execution.stage_folder(stage) / "row.json"
+    if not path.is_file():
+        return None
+    row = StageRow.read(path)
+    return f"{row.verdict} ({row.summary})" + (f": {'; '.join(row.reasons)}" if row.reasons else "")
+
+
+def _run(execution: Execution, stage: Planned, model: Model | None, target: Path) -> Model | None:
+    context = execution.context(stage)
+    if stage.name == "teacher":
+        from compress.teacher import make_teacher
+
+        teacher = make_teacher(context)
+        teacher.save(target)
+        context.task.save_processor(context.processor, target)
+        return teacher
+    if stage.name == "benchmark":
+        benchmark(execution, stage, context, target)
+        return None
+    assert model is not None
+    if stage.name in ("quantize", "export"):
+        _quantize(execution, stage, model, context, target)
+        return model
+    return _transform(execution, stage, model, context, target)
+
+
+def _transform(execution: Execution, stage: Planned, model: Model, context: Context, target: Path) -> Model:
+    """A pass over the model, its figures before and after, its verdict."""
+    began = time.monotonic()
+    if stage.options is None:
+        labels = context.calibration_labels()
+        student = derive_student(model, context.recipe.student, context.seed, context.calibration_batches(), labels)
+        outcome = Outcome(student, {})
+    else:
+        outcome = STAGES[type(stage.options)](model, stage.options, context)
+    check_contract(stage.name, model, outcome.model, execution.before(stage))
+    row = _judge(stage, model, outcome, context, time.monotonic() - began)
+    result = outcome.model if row.verdict != "dropped" else model
+    result.save(target)
+    if outcome.control is not None:
+        outcome.control.save(target / "control")
+    row.write(target / "row.json")
+    return result
+
+
+def _judge(stage: Planned, model: Model, outcome: Outcome, context: Context, seconds: float) -> StageRow:
+    figures = FigureTaker(context)
+    before, after = figures.take(model, outcome.model)
+    options = stage.options or StageOptions()
+    changed = fingerprint(model) != fingerprint(outcome.model)
+    # The student before its training is a start, not a result: its accuracy is not judged.
+    found = complaints(options, before, after) if stage.options else ()
+    verdict, reasons = ("kept", ()) if stage.options is None else verdict_of(stage.name, options, changed, found)
+    steps = outcome.model.lineage[len(model.lineage) :]
+    return StageRow(
+        name=stage.name,
+        kind=stage.name,
+        verdict=verdict,
+        reasons=reasons,
+        before=before,
+        after=after,
+        seconds=round(seconds, 1),
+        summary="; ".join(step.summary for step in steps),
+        details=outcome.details,
+    )
+
+
+def _quantize(execution: Execution, stage: Planned, model: Model, context: Context, target: Path) -> None:
+    """Candidates for every target, the choice, and what quantization brought beside the fp32 export."""
+    began = time.monotonic()
+    figures = FigureTaker(context)
+    options = stage.options if isinstance(stage.options, Quantize) else None
+    selections = []
+    for name in context.recipe.targets:
+        folder = target / "artifacts" / name
+        selection = quantize(name, model, options, figures.cases(model), context, folder)
+        if options is not None and options.auto and not selection.holds:
+            selection = replace_choice(selection, "fp32")
+        selection.write(target / f"selection-{name}.json")
+        selections.append(selection)
+    model.save(target)
+    if options is None:
+        return
+    first = selections[0]
+    before, after = figures.of_artifacts(
+        model, target / "artifacts" / first.target / "fp32", target / "artifacts" / first.target / first.chosen
+    )
+    dropped = options.auto and not first.holds
+    verdict = "dropped" if dropped else "kept" if first.holds else "kept although it did not pay"
+    StageRow(
+        name=stage.name,
+        kind=stage.name,
+        verdict=verdict,  # type: ignore[arg-type]
+        reasons=first.reasons,
+        before=before,
+        after=after,
+        seconds=round(time.monotonic() - began, 1),
+        summary=f"{first.chosen} of {len(first.trials) - 1} int8 candidates",
+        details={"selections": [selection.model_dump() for selection in selections]},
+    ).write(target / "row.json")
+
+
+def replace_choice(selection: Selection, name: str) -> Selection:
+    """The same trials with another one chosen."""
+    trials = tuple(trial.model_copy(update={"chosen": trial.name == name}) for trial in selection.trials)
+    return selection.model_copy(update={"trials": trials, "chosen": name})

@@ -1,0 +1,182 @@
+"""From a model to measured artifacts: export, furnish with what other tools need, settle the session settings."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from benchmarks.latency import Case, Subject, SubjectResult, measure_latency
+from benchmarks.records import Measurement, Shape
+from compress.model import Model
+from compress.tasks.base import Features, batches
+from targets import load
+from targets.base import Artifact, Candidate, FileEntry, Refusal
+from targets.errors import TargetError
+
+if TYPE_CHECKING:
+    from compress.recipe import Benchmark
+    from compress.stages import Context
+
+FP32 = Candidate(name="fp32", precision="fp32")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One candidate on one target: its folder and record, or why there is none."""
+
+    target: str
+    candidate: Candidate
+    folder: Path
+    artifact: Artifact | None
+    failure: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.target}/{self.candidate.name}"
+
+
+def shapes_of(benchmark: Benchmark, sequences: bool, bounds: Mapping[str, tuple[int, int]]) -> tuple[Shape, ...]:
+    """Every shape of the recipe that the signature's bounds admit; the sequence is None for models without one."""
+    lengths: list[int | None] = [None]
+    if sequences:
+        highest = bounds["sequence"][1]
+        lengths = list(dict.fromkeys(min(length, highest) for length in benchmark.sequences))
+    return tuple(
+        Shape(batch=batch, sequence=length, threads=threads)
+        for threads in benchmark.threads
+        for batch in benchmark.batches
+        for length in lengths
+    )
+
+
+def write_cases(context: Context, model: Model, folder: Path) -> list[Case]:
+    """Real calibration rows in each shape that is timed, one safetensors file a shape, made once for the run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    varies = any("sequence" in spec.shape for spec in model.signature.inputs)
+    cases = []
+    for shape in shapes_of(context.recipe.benchmark, varies, model.signature.bounds):
+        path = folder / f"batch{shape.batch}{f'-sequence{shape.sequence}' if shape.sequence else ''}.safetensors"
+        if not path.is_file():
+            feeds = context.task.sample_feeds(context.calibration, shape.batch, shape.sequence)
+            save_file({name: np.ascontiguousarray(value) for name, value in feeds.items()}, path)
+        cases.append(Case(shape=shape, feeds=str(path)))
+    return cases
+
+
+def export(
+    target: str, model: Model, candidates: Sequence[Candidate], context: Context, folder: Path
+) -> list[Exported]:
+    """Each candidate in a folder of its own under `folder`; a refused one is a result with its reason."""
+    found = []
+    calibration = context.calibration_batches()
+    with context.console.task(f"{context.stage}: exporting to {target}", total=len(candidates)) as advance:
+        for result in load(target).export_all(model, calibration, candidates, folder):
+            place = folder / result.candidate.name
+            if isinstance(result, Refusal):
+                found.append(Exported(target, result.candidate, place, None, result.reason))
+            else:
+                found.append(Exported(target, result.candidate, place, furnish(result, place, model, context)))
+            advance(1, note=result.candidate.name)
+    return found
+
+
+def furnish(artifact: Artifact, folder: Path, model: Model, context: Context) -> Artifact:
+    """Put the processor and `config.json` beside the model, so that other tools of the ecosystem load the folder, and
+    count their bytes: the device needs them too."""
+    known = {entry.path for entry in artifact.files}
+    context.task.save_processor(context.processor, folder)
+    config = model.network.config
+    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1, default=str) + "\n")  # type: ignore[operator,union-attr]
+    extra = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != artifact.FILE_NAME)
+    files = artifact.files + tuple(FileEntry.of(folder, name) for name in extra if name not in known)
+    furnished = artifact.model_copy(update={"files": files, "recipe_digest": context.recipe.digest})
+    furnished.write(folder / artifact.FILE_NAME)
+    return furnished
+
+
+def time_all(
+    exported: Mapping[str, Path], cases: Sequence[Case], context: Context, title: str
+) -> dict[str, SubjectResult]:
+    """Latency of each artifact folder with its recorded settings, interleaved, in processes of their own."""
+    benchmark = context.recipe.benchmark
+    subjects = [Subject(key=key, folder=str(folder), settings=None) for key, folder in exported.items()]
+    with context.console.task(title, total=None):
+        return measure_latency(subjects, cases, benchmark.samples, benchmark.warmup, context.seed)
+
+
+def settle_settings(folders: Mapping[str, Path], cases: Sequence[Case], context: Context) -> None:
+    """Measure every artifact with each of its target's session settings and record the fastest in its `artifact.json`.
+
+    The teacher's artifact goes through the same choice, so that no speed-up is inflated."""
+    subjects, choices = [], {}
+    for key, folder in folders.items():
+        artifact = Artifact.read(folder / "artifact.json")
+        for number, settings in enumerate(load(artifact.target).session_settings()):
+            subject = Subject(key=f"{key}#{number}", folder=str(folder), settings=settings)
+            choices[subject.key] = (key, settings)
+            subjects.append(subject)
+    if len(subjects) == len(folders):
+        return
+    samples = max(11, context.recipe.benchmark.samples // 3)
+    with context.console.task(f"{context.stage}: choosing session settings", total=None):
+        results = measure_latency(subjects, cases, samples, context.recipe.benchmark.warmup, context.seed)
+    for key, folder in folders.items():
+        mine = {name: settings for name, (owner, settings) in choices.items() if owner == key}
+        timed = {name: geometric_mean(results[name].measurements) for name in mine if results[name].failure is None}
+        if not timed:
+            continue  # it fails with every setting: the row says why when it is measured
+        artifact = Artifact.read(folder / "artifact.json")
+        best = mine[min(timed, key=timed.__getitem__)]
+        artifact.model_copy(update={"settings": best}).write(folder / "artifact.json")
+
+
+def geometric_mean(measurements: Sequence[Measurement]) -> float:
+    """Of the p50s over all shapes, in ms: no shape outweighs another."""
+    return float(np.exp(np.mean([np.log(measurement.percentile(50)) for measurement in measurements])))
+
+
+def artifact_logits(folder: Path, features: Features, context: Context, title: str) -> np.ndarray:
+    """Logits `[rows, classes]` of the artifact itself, with the settings and the batch size that are timed: dynamic
+    quantization takes its ranges over the whole batch, so another batch size would be another model.
+
+    Raises:
+        TargetError, BenchmarkError: it cannot be opened, or its outputs are not finite.
+    """
+    from benchmarks.fidelity import predict
+
+    artifact = Artifact.read(folder / "artifact.json")
+    rows: np.ndarray | None = None
+    with (
+        context.console.task(title, total=len(features)) as advance,
+        load(artifact.target).open(artifact, folder) as session,
+    ):
+        for index, feeds in batches(features, context.recipe.benchmark.batches[0]):
+            output = predict(session, [feeds])
+            rows = np.empty((len(features), output.shape[-1]), np.float32) if rows is None else rows
+            rows[index] = output
+            advance(len(index))
+    assert rows is not None
+    return rows
+
+
+def export_one(model: Model, target: str, context: Context, folder: Path) -> Exported:
+    """The fp32 export of `model`, written beside and moved to `folder` when whole.
+
+    Raises:
+        TargetError: the target refused the model.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:
+        (done,) = export(target, model, [FP32], context, Path(temporary))
+        if done.artifact is None:
+            raise TargetError(done.failure)
+        shutil.move(done.folder, folder)
+    return Exported(target, FP32, folder, done.artifact)

@@ -1,0 +1,94 @@
+"""The figures that are taken before and after every stage, from fp32 exports that are made once for each model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from benchmarks.compare import latency_rows
+from benchmarks.latency import Case
+from benchmarks.records import Figures, LatencyRow
+from compress.evaluation import fingerprint
+from compress.exporting import artifact_logits, export_one, settle_settings, time_all, write_cases
+from compress.inference import logits_of
+from compress.model import Model
+from compress.stages import Context
+from targets.base import Artifact
+from targets.errors import BenchmarkError
+
+
+@dataclass(frozen=True)
+class FigureTaker:
+    """Takes figures for one stage. Exports lie in the run's cache under the digest of what was exported."""
+
+    context: Context
+
+    def cases(self, model: Model) -> list[Case]:
+        return write_cases(self.context, model, self.context.cache_folder / "cases")
+
+    def take(self, before: Model, after: Model) -> tuple[Figures, Figures]:
+        """Figures of both models on validation data and the recipe's first target, timed interleaved."""
+        folders = {"before": self.export(before), "after": self.export(after)}
+        latency = self._latency(folders, before)
+        return self._figures(before, folders["before"], latency["before"]), self._figures(
+            after, folders["after"], latency["after"]
+        )
+
+    def of_artifacts(self, model: Model, before: Path, after: Path) -> tuple[Figures, Figures]:
+        """The same figures for two artifacts of one model: accuracy is that of the artifacts themselves."""
+        latency = self._latency({"before": before, "after": after}, model)
+        return self._artifact_figures(model, before, latency["before"]), self._artifact_figures(
+            model, after, latency["after"]
+        )
+
+    def export(self, model: Model, target: str | None = None) -> Path:
+        """The folder of the model's fp32 artifact with its session settings settled."""
+        target = target or self.context.recipe.targets[0]
+        folder = self.context.cache_folder / "exports" / f"{fingerprint(model)[:24]}-{target}"
+        if not (folder / "settled").is_file():
+            if not (folder / "artifact.json").is_file():
+                export_one(model, target, self.context, folder)
+            settle_settings({"fp32": folder}, self.cases(model), self.context)
+            (folder / "settled").touch()
+        return folder
+
+    def macs(self, model: Model) -> int:
+        """Multiply-accumulates of one forward at the last shape that is timed, batch 1."""
+        from targets.pytorch import count_macs
+
+        feeds = load_file(self.cases(model)[-1].feeds)
+        return count_macs(model, {name: value[:1] for name, value in feeds.items()})
+
+    def _latency(self, folders: dict[str, Path], model: Model) -> dict[str, tuple[LatencyRow, ...]]:
+        results = time_all(folders, self.cases(model), self.context, f"{self.context.stage}: timing before and after")
+        for name, result in results.items():
+            if result.failure:
+                raise BenchmarkError(
+                    f"{self.context.stage}: the model {name} the stage cannot be timed: {result.failure}"
+                )
+        reference = results["before"].measurements
+        return {name: latency_rows(result.measurements, reference) for name, result in results.items()}
+
+    def _figures(self, model: Model, folder: Path, latency: tuple[LatencyRow, ...]) -> Figures:
+        return self._record(model, folder, latency, logits_of(model, self.context.validation))
+
+    def _artifact_figures(self, model: Model, folder: Path, latency: tuple[LatencyRow, ...]) -> Figures:
+        title = f"{self.context.stage}: validating {folder.name}"
+        return self._record(
+            model, folder, latency, artifact_logits(folder, self.context.validation, self.context, title)
+        )
+
+    def _record(self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], logits: np.ndarray) -> Figures:
+        predictions = logits.argmax(-1)
+        teacher = self.context.teacher_validation_logits().argmax(-1)
+        return Figures(
+            accuracy=float((predictions == self.context.validation.labels).mean()),
+            agreement=float((predictions == teacher).mean()),
+            parameters=model.parameters,
+            macs=self.macs(model),
+            bytes=Artifact.read(folder / "artifact.json").bytes,
+            latency=latency,
+        )

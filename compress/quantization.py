@@ -1,0 +1,170 @@
+"""int8 by measurement: the target proposes, validation data and the clock decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from benchmarks.fidelity import judge
+from benchmarks.latency import Case, SubjectResult
+from benchmarks.records import Measurement
+from compress.evaluation import TIE
+from compress.exporting import FP32, Exported, artifact_logits, export, geometric_mean, settle_settings, time_all
+from compress.model import Model
+from compress.recipe import Quantize
+from targets import load
+from targets.base import Candidate, Precision, Record
+from targets.errors import EdgepressError, StageError
+
+if TYPE_CHECKING:
+    from compress.stages import Context
+
+
+class Trial(Record):
+    """One candidate as measured on validation data. `milliseconds`: geometric mean of the p50s over the shapes."""
+
+    name: str
+    target: str
+    precision: Precision
+    status: Literal["eligible", "rejected", "failed"]
+    reason: str = ""
+    accuracy: float | None = None
+    agreement: float | None = None
+    milliseconds: float | None = None
+    bytes: int | None = None
+    int8_mac_share: float | None = None
+    chosen: bool = False
+
+
+class Selection(Record):
+    """All trials of one target and the one that was chosen."""
+
+    target: str
+    trials: tuple[Trial, ...]
+    chosen: str
+    holds: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the choice is made from."""
+
+    exported: Exported
+    accuracy: float | None
+    agreement: float | None
+    measurements: Sequence[Measurement]
+    failure: str = ""
+
+
+def candidates_of(target: str, model: Model, options: Quantize | None) -> tuple[Candidate, ...]:
+    """fp32 first, then the target's int8 candidates (those that the recipe names, where it names some).
+
+    Raises:
+        StageError: the recipe names a candidate that this target does not make.
+    """
+    if options is None:
+        return (FP32,)
+    offered = load(target).candidates(model, "int8")
+    if options.candidates is not None:
+        names = [candidate.name for candidate in offered]
+        for name in options.candidates:
+            if name not in names:
+                raise StageError(f"quantize.candidates: {target} makes no {name!r}; it makes {', '.join(names)}")
+        offered = tuple(candidate for candidate in offered if candidate.name in options.candidates)
+    return (FP32, *offered)
+
+
+def quantize(
+    target: str, model: Model, options: Quantize | None, cases: Sequence[Case], context: Context, folder: Path
+) -> Selection:
+    """Export every candidate for one target into `folder`, measure each on validation data and choose.
+
+    Raises:
+        StageError: no candidate could be measured, or none is really int8.
+    """
+    exported = export(target, model, candidates_of(target, model, options), context, folder)
+    places = {item.key: item.folder for item in exported if item.artifact is not None}
+    settle_settings(places, cases, context)
+    timed = time_all(places, cases, context, f"{context.stage}: timing {len(places)} candidates on {target}")
+    measured = [_measure(item, timed, context, model) for item in exported]
+    return choose(target, measured, options)
+
+
+def _measure(item: Exported, timed: Mapping[str, SubjectResult], context: Context, model: Model) -> Measured:
+    if item.artifact is None:
+        return Measured(item, None, None, (), item.failure)
+    result = timed[item.key]
+    if result.failure is not None:
+        return Measured(item, None, None, (), result.failure)
+    try:
+        title = f"{context.stage}: validating {item.candidate.name}"
+        logits = artifact_logits(item.folder, context.validation, context, title)
+    except EdgepressError as fault:
+        return Measured(item, None, None, (), str(fault))
+    fidelity = judge(context.validation.labels, context.teacher_validation_logits(), logits)
+    return Measured(item, fidelity.accuracy, fidelity.agreement, result.measurements)
+
+
+def choose(target: str, measured: Sequence[Measured], options: Quantize | None) -> Selection:
+    """The fastest int8 candidate within `max_drop` of fp32; among ties (2 %) the most accurate.
+
+    Where none holds, the most accurate int8 candidate stands (`holds` is False), so that the report can show it.
+
+    Raises:
+        StageError: fp32 could not be measured, or no candidate is int8 where int8 is asked for.
+    """
+    reference = measured[0]
+    if reference.accuracy is None:
+        raise StageError(f"{target}: the fp32 export could not be measured: {reference.failure}")
+    trials = [_trial(target, item, reference.accuracy, options) for item in measured]
+    if options is None:
+        return _selection(target, trials, trials[0], True, ())
+    running = [trial for trial in trials[1:] if trial.status != "failed"]
+    if not running:
+        faults = "; ".join(f"{trial.name}: {trial.reason}" for trial in trials[1:]) or "the target offers none"
+        raise StageError(f"{target}: no int8 candidate stands. {faults}")
+    eligible = [trial for trial in running if trial.status == "eligible"]
+    pool = eligible or [max(running, key=lambda trial: trial.accuracy or 0.0)]
+    fastest = min(_ms(trial) for trial in pool)
+    tied = [trial for trial in pool if _ms(trial) <= fastest * (1 + TIE)]
+    best = max(tied, key=lambda trial: (trial.accuracy or 0.0, -_ms(trial)))
+    reasons = []
+    if not eligible:
+        reasons.append(f"no int8 candidate is within {options.max_drop:g} of fp32's accuracy; {best.name} is closest")
+    if _ms(best) > _ms(trials[0]) * (1 + TIE):
+        reasons.append(f"{best.name} takes {_ms(best):.3f} ms, fp32 {_ms(trials[0]):.3f} ms: int8 is slower here")
+    return _selection(target, trials, best, not reasons, tuple(reasons))
+
+
+def _trial(target: str, item: Measured, reference: float, options: Quantize | None) -> Trial:
+    artifact, name, precision = item.exported.artifact, item.exported.candidate.name, item.exported.candidate.precision
+    if item.failure or artifact is None or item.accuracy is None:
+        return Trial(name=name, target=target, precision=precision, status="failed", reason=item.failure)
+    status: Literal["eligible", "rejected", "failed"] = "eligible"
+    reason, drop = "", reference - item.accuracy
+    if options is not None and precision == "int8" and artifact.int8_mac_share < options.min_int8_share:
+        status = "failed"
+        share = artifact.int8_mac_share
+        reason = (
+            f"declared int8, but only {share:.1%} of its MACs are int8; the recipe asks {options.min_int8_share:.0%}"
+        )
+    elif options is not None and drop > options.max_drop + 1e-9:
+        status, reason = "rejected", f"validation accuracy is {drop:.4f} below fp32, allowed is {options.max_drop:g}"
+    return Trial(
+        name=name, target=target, precision=precision, status=status, reason=reason, accuracy=item.accuracy, agreement=item.agreement,
+        milliseconds=geometric_mean(item.measurements), bytes=artifact.bytes, int8_mac_share=artifact.int8_mac_share,
+    )  # fmt: skip
+
+
+def _ms(trial: Trial) -> float:
+    return trial.milliseconds if trial.milliseconds is not None else float(np.inf)
+
+
+def _selection(target: str, trials: Sequence[Trial], best: Trial, holds: bool, reasons: tuple[str, ...]) -> Selection:
+    marked = tuple(trial.model_copy(update={"chosen": trial is best}) for trial in trials)
+    return Selection(target=target, trials=marked, chosen=best.name, holds=holds, reasons=reasons)

@@ -1,0 +1,153 @@
+"""Pydantic's findings as lines for people: path in the file, what was got, what is allowed, the nearest name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pydantic
+from pydantic_core import ErrorDetails
+
+Keys = tuple[str | int, ...]
+
+
+def path_text(path: Keys) -> str:
+    """Keys and indices as they are written in the recipe.
+
+    >>> path_text(("stages", 1, "prune", "heads"))
+    'stages[1].prune.heads'
+    """
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "recipe"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint to append to a message; empty where no name is near.
+
+    >>> nearest("hedas", ["heads", "ffn"])
+    " Did you mean 'heads'?"
+    """
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def got(value: Any) -> str:
+    """A value as the recipe's author sees it, cut to 60 characters."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def faults_of(error: pydantic.ValidationError, model: type[pydantic.BaseModel], prefix: Keys = ()) -> list[str]:
+    """One line a fault. The branches of a union (`layers` is a count or a list) are one fault, not several."""
+    lines: dict[Keys, str] = {}
+    for details in error.errors(include_url=False):
+        path, annotation, owner = _locate(model, details["loc"])
+        lines.setdefault(path, _line(prefix + path, details, annotation, owner))
+    return list(lines.values())
+
+
+def _locate(
+    model: type[pydantic.BaseModel], location: Sequence[str | int]
+) -> tuple[Keys, Any, type[pydantic.BaseModel]]:
+    """The part of pydantic's location that is a path in the file, the type expected there and the section it is in."""
+    path: list[str | int] = []
+    owner, annotation = model, typing.cast(Any, model)
+    for part in location:
+        section = _section(annotation)
+        if section is not None and isinstance(part, str):
+            owner = section
+            path.append(part)
+            if part not in section.model_fields:
+                return tuple(path), None, owner
+            field = section.model_fields[part]
+            annotation = field.rebuild_annotation()
+            if _is_union_of_kinds(annotation):
+                break
+        elif isinstance(part, int) and typing.get_origin(annotation) is tuple:
+            path.append(part)
+            annotation = typing.get_args(annotation)[0]
+        else:
+            break
+    return tuple(path), annotation, owner
+
+
+def _members(annotation: Any) -> list[Any]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [member for member in typing.get_args(annotation) if member is not type(None)]
+    return [annotation]
+
+
+def _is_union_of_kinds(annotation: Any) -> bool:
+    return len(_members(annotation)) > 1
+
+
+def _section(annotation: Any) -> type[pydantic.BaseModel] | None:
+    for member in _members(annotation):
+        if isinstance(member, type) and issubclass(member, pydantic.BaseModel):
+            return member
+    return None
+
+
+def _line(path: Keys, details: ErrorDetails, annotation: Any, owner: type[pydantic.BaseModel]) -> str:
+    where = path_text(path)
+    if details["type"] == "extra_forbidden":
+        names = list(owner.model_fields)
+        return f"{where}: unknown key. Allowed: {', '.join(names)}.{nearest(str(path[-1]), names)}"
+    if details["type"] == "missing":
+        return f"{where}: missing. Give {describe(annotation)}."
+    if details["type"] == "value_error":
+        return f"{where}: {details['msg'].removeprefix('Value error, ')}."
+    value = details["input"]
+    hint = nearest(value, _choices(annotation)) if isinstance(value, str) else ""
+    return f"{where}: got {got(value)}, allowed: {describe(annotation)}.{hint}"
+
+
+def _choices(annotation: Any) -> list[str]:
+    if typing.get_origin(annotation) is typing.Literal:
+        return [str(choice) for choice in typing.get_args(annotation)]
+    return [choice for member in typing.get_args(annotation) for choice in _choices(member)]
+
+
+def describe(annotation: Any) -> str:
+    """What a field takes, in words.
+
+    >>> describe(int | None)
+    'an integer'
+    """
+    if _section(annotation) is not None:
+        names = ", ".join(typing.cast(Any, _section(annotation)).model_fields)
+        return f"a mapping with the keys {names}"
+    return _describe_schema(pydantic.TypeAdapter(annotation).json_schema())
+
+
+def _describe_schema(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_describe_schema(option) for option in schema["anyOf"] if option.get("type") != "null")
+    if "enum" in schema:
+        return "one of " + ", ".join(str(choice) for choice in schema["enum"])
+    if "const" in schema:
+        return str(schema["const"])
+    kind = schema.get("type", "any value")
+    if kind == "array":
+        return f"a list, each {_describe_schema(schema.get('items', {}))}"
+    words = {
+        "integer": "an integer",
+        "number": "a number",
+        "string": "text",
+        "boolean": "true or false",
+        "object": "a mapping",
+    }
+    bounds = [
+        f"{sign} {schema[key]:g}"
+        for key, sign in (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
+        if key in schema
+    ]
+    if "pattern" in schema:
+        bounds.append(f"matching {schema['pattern']}")
+    return " ".join([words.get(kind, kind), " and ".join(bounds)]).strip()

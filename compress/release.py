@@ -1,0 +1,103 @@
+"""From a finished benchmark to what users take away: the report, and a release folder with the sha256 of each file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.report import read_report, write_report
+from targets.base import Artifact, FileEntry, Record, sha256_of
+from targets.errors import ArtifactError
+
+SUMS = "SHA256SUMS"
+
+
+class Manifest(Record):
+    """`manifest.json` of a release: what it holds and which run made it."""
+
+    format: Literal[1] = 1
+    name: str
+    recipe_digest: str
+    stage_digest: str
+    artifacts: dict[str, str]
+    files: tuple[FileEntry, ...]
+
+
+def publish(run: Path, benchmark: Path, stages: Sequence[Path]) -> None:
+    """Write `report/` and `release/` of a run, each beside its place and then swapped in."""
+    report = read_report(benchmark)
+    with tempfile.TemporaryDirectory(dir=run, prefix=".publish-") as temporary:
+        write_report(report, Path(temporary) / "report")
+        release = Path(temporary) / "release"
+        chosen = _copy_chosen(report_rows(report), stages[-2], release)
+        write_report(report, release)
+        _seal(release, report.name, report.recipe_digest, _digest(benchmark), chosen)
+        for name in ("report", "release"):
+            swap_in(Path(temporary) / name, run / name)
+
+
+def report_rows(report: object) -> dict[str, str]:
+    """Target -> name of its chosen candidate."""
+    from benchmarks.records import Report
+
+    assert isinstance(report, Report)
+    return {row.target: row.name for row in report.candidates if row.chosen and row.status == "measured"}
+
+
+def _copy_chosen(chosen: dict[str, str], export: Path, release: Path) -> dict[str, str]:
+    """The chosen artifact of each target under `release/<target>/`."""
+    for target, name in chosen.items():
+        source = export / "artifacts" / target / name
+        artifact = Artifact.read(source / "artifact.json")
+        artifact.check_files(source)
+        place = release / target
+        for path in (*(entry.path for entry in artifact.files), "artifact.json"):
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / path, place / path)
+    return chosen
+
+
+def _digest(stage: Path) -> str:
+    return str(json.loads((stage / "stage.json").read_text(encoding="utf-8"))["digest"])
+
+
+def _seal(release: Path, name: str, recipe: str, stage: str, chosen: dict[str, str]) -> None:
+    """`SHA256SUMS`, which `sha256sum -c` reads, and `manifest.json`, which covers the same files."""
+    release.mkdir(parents=True, exist_ok=True)
+    paths = sorted(path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file())
+    files = tuple(FileEntry.of(release, path) for path in paths)
+    manifest = Manifest(name=name, recipe_digest=recipe, stage_digest=stage, artifacts=chosen, files=files)
+    manifest.write(release / "manifest.json")
+    lines = [f"{entry.sha256}  {entry.path}" for entry in files]
+    lines.append(f"{sha256_of(release / 'manifest.json')}  manifest.json")
+    (release / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def check_release(folder: Path) -> Manifest:
+    """Every file of a release against its manifest.
+
+    Raises:
+        ArtifactError: a file is missing or changed.
+    """
+    manifest = Manifest.read(folder / "manifest.json")
+    for entry in manifest.files:
+        path = folder / entry.path
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing from the release. Make it again with `edgepress run`.")
+        if sha256_of(path) != entry.sha256:
+            raise ArtifactError(f"{path} is not the released file: its sha256 differs from the manifest's.")
+    return manifest
+
+
+def swap_in(new: Path, place: Path) -> None:
+    """Replace the folder `place` by `new`; a kill in between leaves the old one or none, never a mixture."""
+    old = place.with_name(f".{place.name}.old-{os.getpid()}")
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)

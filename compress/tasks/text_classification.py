@@ -1,0 +1,177 @@
+"""Texts, or pairs of texts, in; one class out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from torch import nn
+
+from compress.data import Rows
+from compress.recipe import Data
+from compress.tasks.base import MAX_BATCH, Features, forward_names, tried
+from compress.tasks.loading import find_file, quiet
+from targets.base import Feeds, Signature, TensorSpec
+from targets.errors import DataError, ModelError
+
+CHUNK = 1024
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+SHORTEST = 2
+
+
+class TextFeatures:
+    """Tokens of all rows in one flat array: row i is `ids[offsets[i]:offsets[i + 1]]`, types alike."""
+
+    def __init__(
+        self, ids: np.ndarray, types: np.ndarray, offsets: np.ndarray, labels: np.ndarray, tokenizer: Any
+    ) -> None:
+        self.labels = labels
+        self.lengths: np.ndarray | None = np.diff(offsets)
+        self._ids, self._types, self._offsets = ids, types, offsets
+        self._fill = {"input_ids": int(tokenizer.pad_token_id), "token_type_ids": int(tokenizer.pad_token_type_id)}
+        self._names = _input_names(tokenizer)
+        self._left = tokenizer.padding_side == "left"
+        self.digest = self._digest()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Sequence[int] | np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
+        """int64 `[batch, sequence]` each. A row that is cut keeps its last token (the separator)."""
+        lengths = cast(np.ndarray, self.lengths)
+        width = length or max(SHORTEST, int(lengths[np.asarray(indices)].max()))
+        columns = {"input_ids": self._ids, "token_type_ids": self._types}
+        feeds = {
+            name: np.full((len(indices), width), self._fill.get(name, 0), dtype=np.int64) for name in self._names
+        }
+        for row, index in enumerate(indices):
+            start, end = int(self._offsets[index]), int(self._offsets[index + 1])
+            size = min(end - start, width)
+            place = slice(width - size, width) if self._left else slice(0, size)
+            for name, feed in feeds.items():
+                if name == "attention_mask":
+                    feed[row, place] = 1
+                    continue
+                feed[row, place] = columns[name][start : start + size]
+                if size < end - start:
+                    feed[row, place.stop - 1] = columns[name][end - 1]
+        return feeds
+
+    def _digest(self) -> str:
+        options = json.dumps([self._names, self._fill, self._left])
+        digest = hashlib.sha256(options.encode())
+        for array in (self._ids, self._types, self._offsets, self.labels):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+class TextClassification:
+    """Any `AutoModelForSequenceClassification` with a fast tokenizer."""
+
+    name = "text-classification"
+
+    def load_processor(self, source: str) -> Any:
+        """The tokenizer, its `model_input_names` cut to what the model beside it takes."""
+        from transformers import AutoTokenizer
+
+        if not any(find_file(source, name) for name in VOCABULARIES):
+            raise ModelError(
+                f"{source} has no tokenizer: none of {', '.join(VOCABULARIES)}. Save it there with "
+                f"`AutoTokenizer.from_pretrained(...).save_pretrained({source!r})`."
+            )
+        try:
+            with quiet():
+                tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        except (OSError, ValueError, ImportError, KeyError) as fault:
+            reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+            raise ModelError(f"the tokenizer of {source} cannot be loaded: {reason}") from None
+        if not tokenizer.is_fast:
+            raise ModelError(f"the tokenizer of {source} has no tokenizer.json. Save its fast version there.")
+        if tokenizer.pad_token_id is None:
+            raise ModelError(f"the tokenizer of {source} has no padding token. Set its pad_token and save it again.")
+        names = _model_inputs(source)
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if names is None or name in names]
+        return tokenizer
+
+    def fit_processor(self, processor: Any | None, train: Rows, data: Data) -> Any:
+        if processor is None:
+            raise ModelError("a text model trained in the run needs a tokenizer: set teacher.tokenizer in the recipe.")
+        return processor
+
+    def features(self, rows: Rows, processor: Any, data: Data) -> TextFeatures:
+        if rows.texts is None:
+            raise DataError(f"{rows.origin} holds images, and the task is {self.name}.")
+        first, second = rows.texts
+        parts: list[np.ndarray] = []
+        types: list[np.ndarray] = []
+        for start in range(0, len(first), CHUNK):
+            part = slice(start, start + CHUNK)
+            encoded = processor(
+                first[part],
+                second[part] if second is not None else None,
+                truncation=True,
+                max_length=data.max_length,
+                return_token_type_ids=True,
+                return_attention_mask=False,
+            )
+            parts.extend(np.asarray(row, dtype=np.int32) for row in encoded["input_ids"])
+            types.extend(np.asarray(row, dtype=np.uint8) for row in encoded["token_type_ids"])
+        offsets = np.concatenate([[0], np.cumsum([len(row) for row in parts])]).astype(np.int64)
+        return TextFeatures(np.concatenate(parts), np.concatenate(types), offsets, rows.labels, processor)
+
+    def signature(self, network: nn.Module, processor: Any, data: Data) -> Signature:
+        names = [name for name in _input_names(processor) if name in forward_names(network)]
+        inputs = tuple(TensorSpec(name=name, dtype="int64", shape=("batch", "sequence")) for name in names)
+        vocabulary = int(network.config.vocab_size)  # type: ignore[union-attr,arg-type]
+        if len(processor) > vocabulary:
+            raise ModelError(
+                f"the tokenizer has {len(processor)} tokens and {type(network).__name__} only {vocabulary}: they don't "
+                f"belong together. Take the tokenizer of the model."
+            )
+        feeds = {name: np.zeros((1, data.max_length), dtype=np.int64) for name in names}
+        feeds["input_ids"] += int(processor.pad_token_id == 0)
+        feeds["attention_mask"] = np.ones_like(feeds["input_ids"])
+        longest = getattr(network.config, "max_position_embeddings", "unknown")
+        hint = f"The model's longest sequence is {longest}; set data.max_length below it."
+        output = tried(network, inputs, feeds, hint)
+        bounds = {"batch": (1, MAX_BATCH), "sequence": (SHORTEST, data.max_length)}
+        return Signature(inputs=inputs, outputs=(output,), bounds=bounds)
+
+    def sample_feeds(self, features: Features, batch: int, sequence: int | None) -> Feeds:
+        """Rows of at least `sequence` tokens first, so that as little as possible is padding."""
+        if features.lengths is None or sequence is None:
+            raise ValueError("text features need a sequence length")
+        long_enough = np.minimum(features.lengths, sequence)
+        rows = np.argsort(-long_enough, kind="stable")
+        return features.batch(np.resize(rows, batch), sequence)
+
+    def save_processor(self, processor: Any, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with quiet():
+            processor.save_pretrained(folder)
+
+
+def _input_names(tokenizer: Any) -> list[str]:
+    """In the order that exporters and users expect."""
+    known = ("input_ids", "attention_mask", "token_type_ids")
+    return [name for name in known if name == "input_ids" or name in tokenizer.model_input_names]
+
+
+def _model_inputs(source: str) -> set[str] | None:
+    """What the model class beside the tokenizer takes; None where there is no model or its class is not known."""
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig
+
+    path = find_file(source, "config.json")
+    if path is None or "auto_map" in json.loads(path.read_text(encoding="utf-8")):
+        return None
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError):
+        return None  # load_network refuses this configuration with its reason
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        return None
+    return forward_names(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)])

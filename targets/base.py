@@ -1,0 +1,273 @@
+"""The ground floor's records and the two protocols that every backend implements: `Target` and `Session`.
+
+Nothing here imports torch or a backend.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+
+import numpy as np
+import pydantic
+
+from targets.errors import ArtifactError, SignatureError
+
+if TYPE_CHECKING:
+    import torch
+
+Feeds = Mapping[str, np.ndarray]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+
+class Record(pydantic.BaseModel):
+    """Frozen data that is saved as JSON and read back the same."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def write(self, path: Path) -> None:
+        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises ArtifactError when the file is missing or does not hold this record."""
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ArtifactError(f"{path} is missing. Run the stage that writes it again.") from None
+        except (pydantic.ValidationError, UnicodeDecodeError) as fault:
+            raise ArtifactError(f"{path} is damaged or of another version: {_first_fault(fault)}") from None
+
+
+def _first_fault(fault: Exception) -> str:
+    if isinstance(fault, pydantic.ValidationError):
+        first = fault.errors()[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
+    return str(fault)
+
+
+class TensorSpec(Record):
+    """One input or output. A dimension is a size or the name of one that varies, e.g. `("batch", "sequence")`."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class Signature(Record):
+    """Inputs and outputs of a model, and within which bounds (inclusive) its named dimensions vary."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    bounds: dict[str, tuple[int, int]]
+
+    def check(self, feeds: Feeds) -> None:
+        """Raises SignatureError for a missing or unknown input, a wrong dtype, rank or size, a size out of bounds."""
+        names = {spec.name for spec in self.inputs}
+        if unknown := sorted(set(feeds) - names):
+            raise SignatureError(f"unknown input {unknown[0]!r}; the model takes {', '.join(sorted(names))}")
+        sizes: dict[str, int] = {}
+        for spec in self.inputs:
+            if spec.name not in feeds:
+                raise SignatureError(f"input {spec.name!r} is missing; the model takes {', '.join(sorted(names))}")
+            self._check_one(spec, feeds[spec.name], sizes)
+
+    def _check_one(self, spec: TensorSpec, value: np.ndarray, sizes: dict[str, int]) -> None:
+        want = f"{spec.dtype}[{', '.join(map(str, spec.shape))}]"
+        if str(value.dtype) != spec.dtype or value.ndim != len(spec.shape):
+            raise SignatureError(f"input {spec.name!r} must be {want}, got {value.dtype}{list(value.shape)}")
+        for dimension, size in zip(spec.shape, value.shape, strict=True):
+            if isinstance(dimension, int):
+                if size != dimension:
+                    raise SignatureError(f"input {spec.name!r} must be {want}, got {value.dtype}{list(value.shape)}")
+                continue
+            low, high = self.bounds[dimension]
+            if not low <= size <= high:
+                raise SignatureError(
+                    f"input {spec.name!r}: {dimension} is {size}, and this model takes {low} to {high}. "
+                    f"Split or truncate the input, or raise the bound in the recipe and export again."
+                )
+            if sizes.setdefault(dimension, size) != size:
+                raise SignatureError(
+                    f"input {spec.name!r}: {dimension} is {size}, another input has {sizes[dimension]}"
+                )
+
+
+class FileEntry(Record):
+    """One file of an artifact or release, relative to its folder."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, folder: Path, path: str) -> FileEntry:
+        return cls(path=path, bytes=(folder / path).stat().st_size, sha256=sha256_of(folder / path))
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file, read in pieces of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+class Comparison(Record):
+    """Outputs of an artifact against those of the torch model on the same real inputs.
+
+    `sqnr_db` = 10 log10(sum(reference²) / sum((reference - output)²)), in dB; None where the outputs are identical.
+    """
+
+    samples: int
+    max_abs_diff: float
+    agreement: float
+    sqnr_db: float | None
+
+
+class Candidate(Record):
+    """One way to export a model to a target: a precision and the method behind it. `options` are the method's own."""
+
+    name: str
+    precision: Precision
+    options: dict[str, Any] = {}
+
+
+class Artifact(Record):
+    """What a device gets: files of one target and precision, what they take, where they come from."""
+
+    name: str
+    target: str
+    candidate: Candidate
+    precision: Precision
+    files: tuple[FileEntry, ...]
+    signature: Signature
+    parameters: int
+    int8_mac_share: float
+    comparison: Comparison
+    settings: dict[str, Any] = {}
+    calibration_digest: str | None = None
+    recipe_digest: str | None = None
+    versions: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+
+    FILE_NAME: ClassVar[str] = "artifact.json"
+
+    @property
+    def bytes(self) -> int:
+        """Shipped bytes: every file that the device needs, the record itself not counted."""
+        return sum(file.bytes for file in self.files)
+
+    def check_files(self, folder: Path) -> None:
+        """Raises ArtifactError for a file that is missing, cut short or changed."""
+        for entry in self.files:
+            path = folder / entry.path
+            if not path.is_file():
+                raise ArtifactError(f"{path} is missing from artifact {self.name!r}. Export it again.")
+            if (size := path.stat().st_size) != entry.bytes:
+                raise ArtifactError(f"{path} is damaged: {size} bytes, {entry.bytes} were exported. Export it again.")
+            if sha256_of(path) != entry.sha256:
+                raise ArtifactError(f"{path} is damaged: its sha256 is not the recorded one. Export it again.")
+
+
+class Refusal(Record):
+    """A candidate that could not be exported, and why."""
+
+    candidate: Candidate
+    reason: str
+
+
+class Availability(Record):
+    """Whether a target can run here, only build here, or neither, and what to do about it."""
+
+    state: Literal["available", "built-only", "missing"]
+    reason: str = ""
+    remedy: str = ""
+
+
+class Exportable(Protocol):
+    """What a target sees of a model: `module(*inputs in signature order) -> logits [batch, classes]`, in eval mode."""
+
+    @property
+    def module(self) -> torch.nn.Module: ...
+    @property
+    def signature(self) -> Signature: ...
+
+
+class Session(Protocol):
+    """An artifact opened for inference. `infer` returns when the outputs are there (synchronised)."""
+
+    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]: ...
+
+
+class Target(Protocol):
+    """A backend. Both verbs are the same for all of them, the framework itself included."""
+
+    name: str
+
+    def probe(self) -> Availability:
+        """Whether this backend can run here. Never raises for a missing package; a broken one stays loud."""
+        ...
+
+    def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
+        """The ways this target knows to export `model` at `precision`, best guess first."""
+        ...
+
+    def session_settings(self) -> tuple[dict[str, Any], ...]:
+        """Alternative session settings; the pipeline measures each and records the fastest in the artifact."""
+        ...
+
+    def export(self, model: Exportable, calibration: Sequence[Feeds], candidate: Candidate, folder: Path) -> Artifact:
+        """Write the artifact's files and `artifact.json` into `folder` (made new) and return the record.
+
+        The outputs are compared with `model.module` on `calibration` before the artifact is accepted.
+
+        Raises:
+            TargetError: the backend refused the model, or the outputs differ too much.
+        """
+        ...
+
+    def export_all(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], folder: Path
+    ) -> Iterator[Artifact | Refusal]:
+        """`export` each candidate into `folder`/its name, in order, with the work they share done once.
+
+        Raises:
+            TargetError: the model itself cannot be exported, whatever the candidate.
+        """
+        ...
+
+    def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:
+        """Check the files and open them with the artifact's own settings.
+
+        Raises:
+            ArtifactError: a file is missing, damaged or of another version.
+            TargetUnavailable: the backend is not installed.
+        """
+        ...
+
+
+def compare(reference: Iterable[np.ndarray], outputs: Iterable[np.ndarray]) -> Comparison:
+    """Logits `[batch, classes]` of an artifact against the reference's, batch by batch.
+
+    >>> compare([np.array([[1.0, 3.0]])], [np.array([[1.0, 2.0]])])
+    Comparison(samples=1, max_abs_diff=1.0, agreement=1.0, sqnr_db=10.0)
+    """
+    samples = agreeing = 0
+    largest = signal = noise = 0.0
+    for want, got in zip(reference, outputs, strict=True):
+        want, got = want.astype(np.float64), got.astype(np.float64)
+        samples += len(want)
+        agreeing += int((want.argmax(-1) == got.argmax(-1)).sum())
+        difference = want - got
+        largest = max(largest, float(np.abs(difference).max()))
+        signal += float((want**2).sum())
+        noise += float((difference**2).sum())
+    if samples == 0:
+        raise ArtifactError("nothing to compare: no calibration batches were given")
+    sqnr = None if noise == 0 else float(10 * np.log10(max(signal, 1e-300) / noise))
+    return Comparison(samples=samples, max_abs_diff=largest, agreement=agreeing / samples, sqnr_db=sqnr)

@@ -1,0 +1,75 @@
+"""What can go wrong, for all three packages.
+
+EdgepressError                  one line for the user: what was wrong, what was got, what to do
+├── RecipeError                 the YAML: every fault in one message
+├── DataError                   a file, a column, a label
+├── ModelError                  a teacher or student that cannot be used
+├── StageError                  a pass that broke its contract; names the stage and those before it
+├── StoreError                  run folders: locked, damaged, disk full
+├── TargetError                 a backend refused
+│   ├── TargetUnavailable       its package or hardware is not here
+│   ├── ArtifactError           files missing, damaged or of another version
+│   └── SignatureError          an input that does not fit
+├── BenchmarkError              a measurement that could not be taken
+└── GateError                   measured, and not good enough
+"""
+
+
+class EdgepressError(Exception):
+    """Base of all errors a user can cause or cure. `exit_code` is what the command line returns."""
+
+    exit_code = 2
+
+
+class RecipeError(EdgepressError):
+    """The recipe is wrong; the message lists all its faults."""
+
+
+class DataError(EdgepressError):
+    """Data that is missing, empty or does not fit the model."""
+
+
+class ModelError(EdgepressError):
+    """A model that cannot be loaded, trusted or changed as asked."""
+
+
+class StageError(EdgepressError):
+    """A stage that broke its contract."""
+
+    exit_code = 1
+
+
+class StoreError(EdgepressError):
+    """A run folder that cannot be used."""
+
+    exit_code = 1
+
+
+class TargetError(EdgepressError):
+    """A backend that refused a model."""
+
+    exit_code = 1
+
+
+class TargetUnavailable(TargetError):
+    """A backend whose package or hardware is not here."""
+
+
+class ArtifactError(TargetError):
+    """Artifact files that are missing, damaged or of another version."""
+
+
+class SignatureError(TargetError):
+    """Inputs that do not fit the signature: name, dtype, rank, size or bound."""
+
+
+class BenchmarkError(EdgepressError):
+    """A measurement that could not be taken."""
+
+    exit_code = 1
+
+
+class GateError(EdgepressError):
+    """The result was measured and misses a gate of the recipe."""
+
+    exit_code = 3

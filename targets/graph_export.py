@@ -1,0 +1,126 @@
+"""Model → torch.export program whose named dimensions vary within the signature's bounds. All graph targets use it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from targets.base import Exportable, Feeds, Signature
+from targets.errors import TargetError
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Exporters log and warn about packages and graphs that are no concern of the user; errors still get through."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def export_program(model: Exportable, example: Feeds) -> ExportedProgram:
+    """Trace `model.module`; sizes in `example` may be any within the bounds, its values are not kept.
+
+    Raises:
+        SignatureError: `example` does not fit the signature.
+        TargetError: weights hold NaN, or the module cannot be traced for all sizes within the bounds.
+    """
+    signature = model.signature
+    signature.check(example)
+    module = model.module
+    check_weights(module)
+    arrays = _traceable(example, signature)
+    inputs = tuple(torch.from_numpy(arrays[spec.name]) for spec in signature.inputs)
+    shapes = dynamic_shapes(signature)
+    # A module with *args takes all inputs under that one name.
+    several = any(kind.kind is kind.VAR_POSITIONAL for kind in _parameters(module))
+    with quiet(), torch.no_grad():
+        try:
+            program = torch.export.export(module, inputs, dynamic_shapes=(shapes,) if several else shapes, strict=False)
+        except Exception as fault:
+            raise TargetError(_explain(fault, signature)) from fault
+    program.example_inputs = None  # an artifact must not carry the user's data
+    return program
+
+
+def dynamic_shapes(signature: Signature) -> tuple[dict[int, torch.export.Dim], ...]:
+    """Per input {dimension: Dim with bounds}; a dimension whose bounds are equal is static and left out."""
+    dims = {
+        name: torch.export.Dim(name, min=low, max=high) for name, (low, high) in signature.bounds.items() if low < high
+    }
+    return tuple(
+        {place: dims[name] for place, name in enumerate(spec.shape) if isinstance(name, str) and name in dims}
+        for spec in signature.inputs
+    )
+
+
+def check_weights(module: torch.nn.Module) -> None:
+    """Raises TargetError for NaN in a parameter or buffer, or infinity in a parameter."""
+    for name, value in (*module.named_parameters(), *module.named_buffers()):
+        if not value.is_floating_point():
+            continue
+        infinite = isinstance(value, torch.nn.Parameter) and bool(value.isinf().any())
+        if infinite or bool(value.isnan().any()):
+            raise TargetError(
+                f"weight {name!r} holds {'infinity' if infinite else 'NaN'}. Nothing was exported; "
+                f"train again with a lower learning rate, or load a checkpoint from before."
+            )
+
+
+def resized(feeds: Feeds, signature: Signature, sizes: dict[str, int]) -> dict[str, np.ndarray]:
+    """`feeds` with the named dimensions cut to, or cycled up to, `sizes`."""
+    arrays = {}
+    for spec in signature.inputs:
+        value = feeds[spec.name]
+        for axis, name in enumerate(spec.shape):
+            if isinstance(name, str) and name in sizes:
+                value = np.take(value, np.arange(sizes[name]) % value.shape[axis], axis)
+        arrays[spec.name] = np.ascontiguousarray(value)
+    return arrays
+
+
+def sizes_of(feeds: Feeds, signature: Signature) -> dict[str, int]:
+    """Size of each named dimension in `feeds`."""
+    pairs = ((name, feeds[spec.name].shape[axis]) for spec in signature.inputs for axis, name in enumerate(spec.shape))
+    return {name: size for name, size in pairs if isinstance(name, str)}
+
+
+def _traceable(example: Feeds, signature: Signature) -> dict[str, np.ndarray]:
+    """torch.export treats sizes 0 and 1 as constants, so a dimension that varies is traced with 2 or more."""
+    bounds = signature.bounds
+    sizes = {name: min(max(size, 2), bounds[name][1]) for name, size in sizes_of(example, signature).items()}
+    return resized(example, signature, sizes)
+
+
+def _parameters(module: torch.nn.Module) -> list[inspect.Parameter]:
+    return list(inspect.signature(module.forward).parameters.values())
+
+
+def _explain(fault: Exception, signature: Signature) -> str:
+    text = re.sub(r"\x1b\[\d+m", "", str(fault))
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(fault).__name__]
+    for name, (low, high) in signature.bounds.items():
+        if f"Constraints violated ({name}" in text:
+            wanted = re.findall(rf"^\s*({name} = .*)$", text, re.MULTILINE)
+            return (
+                f"the model cannot take every {name} from {low} to {high}; torch.export suggests "
+                f"{wanted[0] if wanted else lines[-1]!r}. Change that bound of the signature."
+            )
+    where = re.search(r'File "[^"]*?([^"/\\]+)", line (\d+), in (\w+)', text)
+    place = f" (at {where[3]}, {where[1]} line {where[2]})" if where else ""
+    return f"torch.export refused the model: {lines[0]}{place}"

@@ -1,0 +1,188 @@
+"""The framework itself: the teacher's target, and the reference of all others.
+
+An artifact is one torch.export archive: the graph as JSON, the weights as raw bytes, and nothing that a pickle could
+hide in. `open` refuses archives that hold pickles, since torch would run the code in them.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from targets.base import (
+    Artifact,
+    Availability,
+    Candidate,
+    Exportable,
+    Feeds,
+    Precision,
+    Refusal,
+    Session,
+    Signature,
+)
+from targets.errors import ArtifactError, TargetError, TargetUnavailable
+
+if TYPE_CHECKING:
+    import torch
+
+    from targets.verification import Reference
+
+MODEL_FILE = "model.pt2"
+
+
+class PyTorch:
+    """Target "pytorch"."""
+
+    name: ClassVar[str] = "pytorch"
+
+    def probe(self) -> Availability:
+        from importlib.util import find_spec
+
+        if find_spec("torch") is None:
+            return Availability(state="missing", reason="needs torch", remedy="pip install torch")
+        import torch
+
+        return Availability(state="available", reason=f"torch {torch.__version__}")
+
+    def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
+        return (Candidate(name="fp32", precision="fp32"),) if precision == "fp32" else ()
+
+    def session_settings(self) -> tuple[dict[str, Any], ...]:
+        return ({},)
+
+    def export(self, model: Exportable, calibration: Sequence[Feeds], candidate: Candidate, folder: Path) -> Artifact:
+        self._require()
+        from targets.verification import Reference
+
+        return self._export(model, Reference.of(model, calibration), candidate, folder)
+
+    def export_all(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], folder: Path
+    ) -> Iterator[Artifact | Refusal]:
+        self._require()
+        from targets.verification import Reference
+
+        reference = Reference.of(model, calibration)
+        for candidate in candidates:
+            try:
+                yield self._export(model, reference, candidate, folder / candidate.name)
+            except TargetError as fault:
+                yield Refusal(candidate=candidate, reason=str(fault))
+
+    @contextmanager
+    def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
+        self._require()
+        import torch
+
+        artifact.check_files(folder)
+        if artifact.settings:
+            raise ArtifactError(
+                f"artifact {artifact.name!r}: pytorch takes no settings, got {sorted(artifact.settings)}"
+            )
+        before = torch.get_num_threads()
+        try:
+            yield TorchSession(load_program(folder / MODEL_FILE), artifact.signature, threads)
+        finally:
+            torch.set_num_threads(before)
+
+    def _export(self, model: Exportable, reference: Reference, candidate: Candidate, folder: Path) -> Artifact:
+        import torch
+
+        from targets.graph_export import export_program, quiet
+        from targets.verification import accept, new_folder, seal, versions_of
+
+        if candidate.precision != "fp32":
+            raise TargetError(f"{self.name} exports fp32, got {candidate.precision!r}")
+        new_folder(folder)
+        program = export_program(model, reference.batches[0])
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # names the folders of this machine
+        with quiet():
+            torch.export.save(program, folder / MODEL_FILE)
+        session = TorchSession(load_program(folder / MODEL_FILE), model.signature, torch.get_num_threads())
+        comparison = accept(session, reference, model.signature, exact=True)
+        sealed = seal(self.name, model, candidate, folder, comparison, reference)
+        artifact = sealed.model_copy(update={"versions": versions_of("torch")})
+        artifact.write(folder / Artifact.FILE_NAME)
+        return artifact
+
+    def _require(self) -> None:
+        if (availability := self.probe()).state == "missing":
+            raise TargetUnavailable(f"{self.name} {availability.reason}. Fix: {availability.remedy}")
+
+
+class TorchSession:
+    """A module of positional tensors behind the Session protocol."""
+
+    def __init__(self, module: torch.nn.Module, signature: Signature, threads: int) -> None:
+        self._module = module
+        self._signature = signature
+        self._threads = threads
+
+    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
+        """{"logits": `[batch, classes]`}. Raises SignatureError for feeds that do not fit."""
+        import torch
+
+        self._signature.check(feeds)
+        if torch.get_num_threads() != self._threads:  # another open session may have its own number
+            torch.set_num_threads(self._threads)
+        with torch.inference_mode():
+            logits = self._module(*(torch.from_numpy(feeds[spec.name]) for spec in self._signature.inputs))
+        return {self._signature.outputs[0].name: logits.numpy()}
+
+
+def load_program(path: Path) -> torch.nn.Module:
+    """The module of a torch.export archive.
+
+    Raises:
+        ArtifactError: it is damaged, of another version, or holds pickles.
+    """
+    import torch
+
+    from targets.graph_export import quiet
+
+    try:
+        _refuse_pickles(path)
+        with quiet():
+            # Sizes are checked against the signature, so the module's own guards would only cost time.
+            return torch.export.load(path).module(check_guards=False)
+    except ArtifactError:
+        raise
+    except Exception as fault:
+        raise ArtifactError(
+            f"{path} cannot be opened by torch {torch.__version__}: {str(fault).splitlines()[0]}. Export it again."
+        ) from fault
+
+
+def _refuse_pickles(path: Path) -> None:
+    """Raw tensors are all that our archives hold; torch.export.load would unpickle the rest without asking."""
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.filename.endswith("_config.json"):
+                tensors = json.loads(archive.read(entry))["config"]
+                pickled = any(tensor["use_pickle"] for tensor in tensors.values())
+            else:
+                pickled = "/sample_inputs/" in entry.filename and entry.file_size > 0
+            if pickled:
+                raise ArtifactError(
+                    f"{path} holds pickled data ({entry.filename}), which can run code. It was refused."
+                )
+
+
+def count_macs(model: Exportable, feeds: Feeds) -> int:
+    """Multiply-accumulates of one inference on `feeds`: matrix products and convolutions, activations' included."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model.signature.check(feeds)
+    inputs = [torch.from_numpy(np.ascontiguousarray(feeds[spec.name])) for spec in model.signature.inputs]
+    counter = FlopCounterMode(display=False)
+    with counter, torch.inference_mode():
+        model.module(*inputs)
+    return int(counter.get_total_flops()) // 2

@@ -1,0 +1,84 @@
+"""What is shipped: three packages and their data, which run away from the source tree."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+PACKAGES = ("compress", "benchmarks", "targets")
+DATA = (".j2", ".yaml", ".html", ".css", ".js", ".typed")
+SOURCES = ("pyproject.toml", "LICENSE", "README.md", *PACKAGES, "tests", "examples")
+
+
+@pytest.fixture(scope="module")
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, so that the build leaves nothing in the source tree."""
+    copy = tmp_path_factory.mktemp("source")
+    for name in SOURCES:
+        if (root / name).is_dir():
+            shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(root / name, copy / name)
+    _call([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(copy / "dist"), str(copy)], copy)
+    (built,) = (copy / "dist").glob("edgepress-*-py3-none-any.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of an environment that has the wheel, and this one's libraries through a path file."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    _call([*pip, "install", "--no-deps", "--no-index", str(wheel)], folder)
+    libraries = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
+    (Path(libraries) / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python.parent
+
+
+def _call(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {*PACKAGES, "edgepress-0.1.0.dist-info"}
+    assert [name for name in names if "test" in name.split("/")[0] or name.endswith(".pyc")] == []
+
+
+def test_the_wheel_holds_every_source_and_data_file(wheel: Path, root: Path) -> None:
+    wanted = {
+        path.relative_to(root).as_posix()
+        for package in PACKAGES
+        for path in (root / package).rglob("*")
+        if path.suffix in (".py", *DATA) or path.name == "py.typed"
+    }
+    assert sorted(wanted - set(zipfile.ZipFile(wheel).namelist())) == []
+
+
+def test_the_wheel_carries_the_licence(wheel: Path, root: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    text = archive.read("edgepress-0.1.0.dist-info/licenses/LICENSE").decode()
+    assert text == (root / "LICENSE").read_text() and "Apache License" in text
+    assert "License-Expression: Apache-2.0" in archive.read("edgepress-0.1.0.dist-info/METADATA").decode()
+
+
+def test_the_command_runs_away_from_the_source_tree(installed: Path, tmp_path: Path) -> None:
+    assert "run" in _call([str(installed / "edgepress"), "--help"], tmp_path)
+
+
+def test_the_packages_are_imported_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    code = "import compress, targets, benchmarks; print(compress.__file__, targets.__file__, benchmarks.__file__)"
+    places = _call([str(installed / "python"), "-c", code], tmp_path).split()
+    assert all(place.startswith(str(installed.parent)) for place in places), places

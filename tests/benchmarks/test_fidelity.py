@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.fidelity import judge, mcnemar, predict
+from targets.base import Feeds
+from targets.errors import BenchmarkError
+
+# Four rows, labels 0 0 1 1. Teacher: right, right, right, wrong. Candidate: right, wrong, right, right.
+LABELS = np.array([0, 0, 1, 1])
+TEACHER = np.array([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+CANDIDATE = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
+
+
+class Session:
+    """Answers with the given outputs, one a batch."""
+
+    def __init__(self, outputs: Iterable[np.ndarray]) -> None:
+        self.outputs = iter(outputs)
+
+    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
+        return {"logits": next(self.outputs)}
+
+
+def batches(*sizes: int) -> list[Feeds]:
+    return [{"x": np.zeros((size, 3), np.float32)} for size in sizes]
+
+
+def test_four_rows_judged_by_hand() -> None:
+    fidelity = judge(LABELS, TEACHER, CANDIDATE)
+    assert fidelity.samples == 4
+    assert fidelity.accuracy == 0.75
+    assert fidelity.agreement == 0.5
+    assert (fidelity.flips_lost, fidelity.flips_won) == (1, 1)
+    assert fidelity.mcnemar_p == 1.0
+    # Two rows are equal, two have swapped logits: KL = (p - q) * 2 with p = 1 / (1 + e^-2), so the mean is half of it.
+    p = 1 / (1 + math.exp(-2))
+    assert fidelity.kl == pytest.approx((p - (1 - p)) * 2 / 2)
+    # Signal 4 rows x 4, noise 2 rows x (4 + 4): 16 / 16 = 0 dB.
+    assert fidelity.sqnr_db == pytest.approx(0.0)
+
+
+def test_the_teacher_judged_by_itself_is_perfect() -> None:
+    fidelity = judge(LABELS, TEACHER, TEACHER)
+    assert (fidelity.agreement, fidelity.kl, fidelity.mcnemar_p, fidelity.sqnr_db) == (1.0, 0.0, 1.0, None)
+    assert fidelity.accuracy == 0.75
+
+
+def test_kl_survives_logits_that_overflow_a_plain_softmax() -> None:
+    teacher = np.array([[1000.0, 0.0]], np.float32)
+    assert judge(np.array([0]), teacher, teacher * 2).kl == 0.0
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "p"),
+    [(0, 0, 1.0), (5, 0, 2 / 32), (1, 4, 2 * (1 + 5) / 32), (3, 3, 1.0), (10, 2, 2 * (1 + 12 + 66) / 4096)],
+)
+def test_mcnemar_is_twice_the_tail_of_the_fair_coin(lost: int, won: int, p: float) -> None:
+    assert mcnemar(lost, won) == pytest.approx(p)
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_mcnemar_is_symmetric_and_a_probability(lost: int, won: int) -> None:
+    assert 0.0 <= mcnemar(lost, won) == mcnemar(won, lost) <= 1.0
+
+
+def test_logits_of_all_batches_are_joined_in_order() -> None:
+    logits = predict(Session([np.array([[1, 2], [3, 4]], np.float16), np.array([[5, 6]], np.float16)]), batches(2, 1))
+    assert logits.dtype == np.float32
+    assert logits.tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_an_output_that_is_not_finite_names_the_batch(bad: float) -> None:
+    session = Session([np.zeros((2, 2)), np.array([[0.0, bad], [0.0, 1.0]])])
+    with pytest.raises(BenchmarkError, match="batch 1: 1 of 2 rows hold NaN or infinity"):
+        predict(session, batches(2, 2))
+
+
+def test_outputs_of_the_wrong_shape_and_no_data_are_refused() -> None:
+    with pytest.raises(BenchmarkError, match=r"batch 0: output must be \[2, classes\], got \[3, 2\]"):
+        predict(Session([np.zeros((3, 2))]), batches(2))
+    with pytest.raises(BenchmarkError, match="nothing to predict"):
+        predict(Session([]), [])
+
+
+def test_rows_that_do_not_fit_each_other_are_refused() -> None:
+    with pytest.raises(BenchmarkError, match=r"labels \[4\], teacher \[4, 2\] and candidate \[3, 2\] don't fit"):
+        judge(LABELS, TEACHER, CANDIDATE[:3])

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from benchmarks import latency
+from benchmarks.latency import Case, Job, Subject, interleave, measure_here, measure_latency
+from benchmarks.records import Shape
+from targets.base import Artifact, Candidate, Comparison, Feeds, Signature, TensorSpec
+from targets.errors import BenchmarkError
+
+# A target for the child process: artifact.settings say how the session behaves.
+FAKE = """
+import os, signal
+from contextlib import contextmanager
+import targets
+
+class Session:
+    def __init__(self, settings):
+        self.settings, self.calls = settings, 0
+    def infer(self, feeds):
+        self.calls += 1
+        if self.calls > self.settings.get("calls", 10**9):
+            raise RuntimeError("out of luck")
+        return dict(feeds)
+
+class Fake:
+    name = "fake"
+    @contextmanager
+    def open(self, artifact, folder, threads=1):
+        if artifact.settings.get("crash"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if "needs" in artifact.settings:
+            raise ValueError(f"needs {artifact.settings['needs']}")
+        yield Session(artifact.settings)
+
+targets.TARGETS["fake"] = "fake_backend:Fake"
+
+def measure(request):
+    from benchmarks.latency import measure_here
+    return measure_here(request)
+"""
+
+
+class Ticks:
+    """A clock that jumps 1 ms with each reading: every call takes 1 ms, or longer where it moves the clock itself."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        self.now += 1_000_000
+        return self.now
+
+
+def make_artifact(folder: Path, settings: dict[str, Any], bound: int = 64) -> str:
+    folder.mkdir()
+    ids = TensorSpec(name="ids", dtype="int64", shape=("batch", "sequence"))
+    Artifact(
+        name=folder.name,
+        target="fake",
+        candidate=Candidate(name="plain", precision="fp32"),
+        precision="fp32",
+        files=(),
+        signature=Signature(inputs=(ids,), outputs=(), bounds={"batch": (1, 8), "sequence": (1, bound)}),
+        parameters=1,
+        int8_mac_share=0,
+        comparison=Comparison(samples=1, max_abs_diff=0, agreement=1, sqnr_db=None),
+        settings=settings,
+    ).write(folder / "artifact.json")
+    return str(folder)
+
+
+def make_case(folder: Path, sequence: int, threads: int = 1) -> Case:
+    path = folder / f"s{sequence}.safetensors"
+    save_file({"ids": np.zeros((1, sequence), np.int64), "unused": np.zeros(1)}, path)
+    return Case(shape=Shape(batch=1, sequence=sequence, threads=threads), feeds=str(path))
+
+
+@pytest.fixture
+def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "fake_backend.py").write_text(FAKE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(latency, "CHILD", "fake_backend:measure")
+    return tmp_path
+
+
+def test_each_call_gets_its_own_time_and_warm_up_is_not_counted() -> None:
+    clock = Ticks()
+    done: list[str] = []
+
+    def slow() -> None:
+        done.append("slow")
+        clock.now += 4_000_000
+
+    times = interleave({"fast": lambda: done.append("fast"), "slow": slow}, samples=3, warmup=2, clock=clock)
+    assert times == {"fast": (1.0, 1.0, 1.0), "slow": (5.0, 5.0, 5.0)}
+    assert (done.count("fast"), done.count("slow")) == (5, 5)
+
+
+def test_every_round_runs_each_call_once_in_an_order_that_changes_and_is_seeded() -> None:
+    def rounds(seed: int) -> list[tuple[str, ...]]:
+        done: list[str] = []
+        calls = {name: (lambda name=name: done.append(name)) for name in "abc"}
+        interleave(calls, samples=20, warmup=0, clock=Ticks(), seed=seed)
+        return [tuple(done[start : start + 3]) for start in range(0, 60, 3)]
+
+    assert all(sorted(order) == ["a", "b", "c"] for order in rounds(0))
+    assert len(set(rounds(0))) > 1
+    assert rounds(0) == rounds(0) != rounds(1)
+
+
+def test_drift_of_the_machine_hits_all_alike() -> None:
+    clock = Ticks()
+    calls = {"a": lambda: None, "b": lambda: None}
+    speed = iter(range(1000))
+
+    def drifting() -> int:
+        clock.now += next(speed) * 1000
+        return clock()
+
+    times = interleave(calls, samples=100, warmup=0, clock=drifting)
+    assert np.median(times["a"]) == pytest.approx(np.median(times["b"]), rel=0.03)
+
+
+def test_preparation_comes_before_each_call_and_outside_of_its_time() -> None:
+    clock = Ticks()
+    done: list[str] = []
+
+    def prepare(key: str) -> None:
+        done.append(f"prepare {key}")
+        clock.now += 50_000_000
+
+    times = interleave({"a": lambda: done.append("a")}, samples=2, warmup=0, clock=clock, prepare=prepare)
+    assert times == {"a": (1.0, 1.0)}
+    assert done == ["prepare a", "a"] * 2
+
+
+def test_with_several_threads_an_uncounted_call_wakes_the_pool(backend: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Enough calls for one thread, where each sample is one call, and too few for two.
+    subject = Subject(key="a", folder=make_artifact(backend / "a", {"calls": 5}))
+    failures = {}
+    for threads in (1, 2):
+        job = Job(subjects=(subject,), cases=(make_case(backend, 16, threads),), samples=5, warmup=0, seed=0)
+        with in_this_process(monkeypatch):
+            failures[threads] = measure_here(job.model_dump(mode="json"))["a"]["failure"]
+    assert failures == {1: None, 2: "batch 1, sequence 16, 2 threads: RuntimeError: out of luck"}
+
+
+def test_measurements_come_in_the_order_of_the_cases_whatever_the_threads(backend: Path) -> None:
+    folder = make_artifact(backend / "a", {})
+    cases = [make_case(backend, 32, threads=2), make_case(backend, 16), make_case(backend, 8, threads=2)]
+    result = measure_latency([Subject(key="a", folder=folder)], cases, samples=3, warmup=1)["a"]
+    assert [one.shape for one in result.measurements] == [case.shape for case in cases]
+    assert all(len(one.samples) == 3 and min(one.samples) > 0 for one in result.measurements)
+    assert result.failure is None
+
+
+def test_the_same_folder_with_other_settings_is_another_subject_and_a_failure_stays_its_own(backend: Path) -> None:
+    folder = make_artifact(backend / "a", {"needs": "a key"})
+    subjects = [Subject(key="as exported", folder=folder), Subject(key="fused", folder=folder, settings={})]
+    results = measure_latency(subjects, [make_case(backend, 16)], samples=3, warmup=0)
+    assert results["as exported"].failure == "ValueError: needs a key"
+    assert results["as exported"].measurements == ()
+    assert len(results["fused"].measurements) == 1
+
+
+def test_a_subject_that_crashes_the_process_does_not_take_the_others_with_it(backend: Path) -> None:
+    subjects = [
+        Subject(key="good", folder=make_artifact(backend / "a", {})),
+        Subject(key="bad", folder=make_artifact(backend / "b", {"crash": True})),
+    ]
+    results = measure_latency(subjects, [make_case(backend, 16)], samples=3, warmup=0)
+    assert len(results["good"].measurements) == 1 and results["good"].failure is None
+    assert results["bad"].failure == "fake_backend:measure was killed by SIGSEGV"
+
+
+@contextmanager
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    import targets
+
+    with monkeypatch.context() as patch:
+        patch.setitem(targets.TARGETS, "fake", "fake_backend:Fake")
+        yield
+
+
+def test_a_shape_that_the_signature_does_not_take_fails_for_that_subject_and_that_shape(
+    backend: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subjects = (
+        Subject(key="short", folder=make_artifact(backend / "a", {}, bound=16)),
+        Subject(key="long", folder=make_artifact(backend / "b", {})),
+    )
+    cases = (make_case(backend, 32), make_case(backend, 16))
+    job = Job(subjects=subjects, cases=cases, samples=2, warmup=0, seed=0)
+    with in_this_process(monkeypatch):
+        answer = measure_here(job.model_dump(mode="json"))
+    assert "batch 1, sequence 32, 1 thread: input 'ids': sequence is 32" in answer["short"]["failure"]
+    assert [one["shape"]["sequence"] for one in answer["short"]["measurements"]] == [16]
+    assert [one["shape"]["sequence"] for one in answer["long"]["measurements"]] == [32, 16]
+
+
+def test_a_subject_that_fails_in_the_middle_is_left_out_and_the_rest_measured_anew(
+    backend: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subjects = (
+        Subject(key="weak", folder=make_artifact(backend / "a", {"calls": 2})),
+        Subject(key="strong", folder=make_artifact(backend / "b", {})),
+    )
+    job = Job(subjects=subjects, cases=(make_case(backend, 16),), samples=5, warmup=0, seed=0)
+    with in_this_process(monkeypatch):
+        answer = measure_here(job.model_dump(mode="json"))
+    assert answer["weak"] == {
+        "measurements": [],
+        "failure": "batch 1, sequence 16, 1 thread: RuntimeError: out of luck",
+    }
+    assert len(answer["strong"]["measurements"][0]["samples"]) == 5
+
+
+def test_a_folder_without_an_artifact_is_a_failure_with_its_path(backend: Path) -> None:
+    job = Job(
+        subjects=(Subject(key="a", folder=str(backend / "nothing")),),
+        cases=(make_case(backend, 16),),
+        samples=1,
+        warmup=0,
+        seed=0,
+    )
+    assert "artifact.json is missing" in measure_here(job.model_dump(mode="json"))["a"]["failure"]
+
+
+def test_requests_that_cannot_be_measured_are_refused_before_anything_runs(backend: Path) -> None:
+    subject, case = Subject(key="a", folder="x"), make_case(backend, 16)
+    gone = Case(shape=case.shape, feeds=str(backend / "gone.safetensors"))
+    with pytest.raises(BenchmarkError, match="at least 1 sample, got 0"):
+        measure_latency([subject], [case], samples=0, warmup=0)
+    with pytest.raises(BenchmarkError, match="two subjects have the key 'a'"):
+        measure_latency([subject, subject], [case], samples=1, warmup=0)
+    with pytest.raises(BenchmarkError, match="measure each shape once"):
+        measure_latency([subject], [case, case], samples=1, warmup=0)
+    with pytest.raises(BenchmarkError, match=r"gone.safetensors is missing; write the inputs of batch 1, sequence 16"):
+        measure_latency([subject], [gone], samples=1, warmup=0)
+
+
+def test_a_session_gets_only_the_inputs_it_takes(backend: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[str]] = []
+
+    class Recorder:
+        def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
+            seen.append(set(feeds))
+            return {}
+
+    class Target:
+        @contextmanager
+        def open(self, artifact: Artifact, folder: Path, threads: int) -> Iterator[Recorder]:
+            yield Recorder()
+
+    monkeypatch.setattr(latency.targets, "load", lambda name: Target())
+    subject = Subject(key="a", folder=make_artifact(backend / "a", {}))
+    job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=1, seed=0)
+    measure_here(job.model_dump(mode="json"))
+    assert seen == [{"ids"}] * 3

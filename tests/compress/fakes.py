@@ -1,0 +1,51 @@
+"""Small stand-ins: features held in memory, and a tiny BERT as a Model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, BertConfig
+
+from compress.model import Model
+from targets.base import Signature, TensorSpec
+
+
+class TokenFeatures:
+    """Rows of token ids of different lengths; label 1 where token 5 occurs."""
+
+    def __init__(self, rows: int, seed: int = 0, longest: int = 12) -> None:
+        random = np.random.default_rng(seed)
+        self.lengths = random.integers(3, longest + 1, rows)
+        self.ids = [random.integers(6, 40, length) for length in self.lengths]
+        self.labels = (np.arange(rows) % 2).astype(np.int64)
+        for row in np.flatnonzero(self.labels):
+            self.ids[row][random.integers(0, self.lengths[row])] = 5
+        self.digest = hashlib.sha256(b"".join(row.tobytes() for row in self.ids)).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, indices: Sequence[int] | np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
+        longest = length or max(int(self.lengths[index]) for index in indices)
+        ids = np.zeros((len(indices), longest), np.int64)
+        for row, index in enumerate(indices):
+            ids[row, : self.lengths[index]] = self.ids[index]
+        return {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64)}
+
+
+def tiny_bert(seed: int = 0, layers: int = 2, hidden: int = 32, **options: int) -> Model:
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=40, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=48,
+        max_position_embeddings=32, num_labels=2, **options,
+    )  # fmt: skip
+    network = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
+    inputs = tuple(
+        TensorSpec(name=name, dtype="int64", shape=("batch", "sequence")) for name in ("input_ids", "attention_mask")
+    )
+    outputs = (TensorSpec(name="logits", dtype="float32", shape=("batch", 2)),)
+    signature = Signature(inputs=inputs, outputs=outputs, bounds={"batch": (1, 64), "sequence": (2, 32)})
+    return Model(network, "text-classification", signature)

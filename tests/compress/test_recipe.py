@@ -1,0 +1,179 @@
+"""Recipes: what is read, what is refused and in which words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compress.recipe import Distill, Prune, Quantize, Recipe
+from compress.recipe_reader import parse_recipe, read_recipe
+from targets.errors import RecipeError
+
+YAML = """
+name: tiny
+task: text-classification
+data: {train: rows.jsonl}
+teacher: {model: teacher}
+stages:
+  - distill: {training: {learning_rate: 2e-4}}
+  - prune: {heads: 0.5}
+  - quantize
+"""
+
+
+def mapping(**changes: Any) -> dict[str, Any]:
+    start = {"name": "tiny", "task": "text-classification", "data": {"train": "a"}, "teacher": {"model": "b"}}
+    return start | changes
+
+
+def written(folder: Path, text: str = YAML) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def faults(**changes: Any) -> str:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(mapping(**changes), "r.yaml")
+    return str(caught.value)
+
+
+def test_each_stage_becomes_the_config_of_its_key(tmp_path: Path) -> None:
+    recipe = Recipe.load(written(tmp_path))
+    assert [type(stage) for stage in recipe.stages] == [Distill, Prune, Quantize]
+    assert recipe.stages[0].training.learning_rate == 2e-4
+
+
+def test_reading_a_recipe_loads_no_torch(tmp_path: Path) -> None:
+    code = "import sys; from compress.recipe import Recipe; Recipe.load(sys.argv[1]); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, str(written(tmp_path))], check=True)
+
+
+def test_all_faults_come_in_one_message() -> None:
+    text = faults(name="a b", gates={"min_speedup": -1}, stages=[{"prune": {"hedas": 0.5}}], targets=["onnxruntime"])
+    assert text.startswith("r.yaml has 4 faults:")
+    for path in ("name", "gates.min_speedup", "stages[0].prune.hedas", "targets[0]"):
+        assert f"\n  {path}: " in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"taks": 1}, "taks: unknown key. Allowed: name, task, seed, data, teacher, student"),
+        ({"stages": [{"prune": {"hedas": 0.5}}]}, "stages[0].prune.hedas: unknown key. Allowed: auto, max_drop, heads"),
+        ({"stages": [{"prune": {"hedas": 0.5}}]}, "Did you mean 'heads'?"),
+        ({"stages": [{"prnue": {}}]}, "stages[0].prnue: unknown stage. Allowed: distill, prune, factorize, quantize. Did"),
+        ({"stages": {"prune": {}}}, 'stages: got {"prune": {}}, allowed: a list such as'),
+        ({"stages": [{"prune": {}, "quantize": {}}]}, "allowed: a mapping with one key, one of distill, prune"),
+        ({"stages": [{"prune": {"heads": 1.0}}]}, "stages[0].prune: 'heads: 1.0' would prune everything"),
+        ({"stages": [{"factorize": {"rank": 0}}]}, "stages[0].factorize.rank: got 0, allowed: an integer >= 1."),
+        ({"stages": [{"distill": {"training": {"precision": "bf61"}}}]}, 'got "bf61", allowed: one of fp32, bf16. Did'),
+        ({"stages": ["quantize", {"prune": {"ffn": 0.5}}]}, "stages[0].quantize: must be the last stage"),
+        ({"targets": ["onnxruntime"]}, "targets[0]: unknown target 'onnxruntime'. Allowed: pytorch, onnxruntime-cpu. Did"),
+        ({"targets": []}, "targets: empty. Allowed: one or more of pytorch"),
+        ({"targets": ["pytorch", "pytorch"]}, "targets[1]: 'pytorch' is there twice."),
+        ({"student": {"layers": "all"}}, 'student.layers: got "all", allowed: an integer >= 1 or a list, each an integer'),
+        ({"student": {"heads": True}}, "student.heads: got true, allowed: an integer >= 1."),
+        ({"teacher": {}}, "teacher: give either 'model' (a folder or hub id) or 'config'"),
+        ({"teacher": {"config": {}}}, "teacher.tokenizer: missing. A text model trained in the run needs"),
+        ({"data": None}, "data: got null, allowed: a mapping with the keys train, validation"),
+        ({"data": {"train": "a", "max_length": 16}}, "benchmark.sequences: got 128, allowed: lengths up to data.max_length"),
+        ({"seed": "3"}, 'seed: got "3", allowed: an integer.'),
+        ({"gates": {"min_speedup": float("inf")}}, "gates.min_speedup: got Infinity, allowed: a number > 0."),
+    ],
+)
+def test_a_fault_names_path_value_and_what_is_allowed(changes: dict[str, Any], words: str) -> None:
+    assert words in faults(**changes)
+
+
+def test_missing_parts_are_listed_with_what_they_take() -> None:
+    with pytest.raises(RecipeError, match=r"x has 4 faults:\n  name: missing\. Give text matching"):
+        parse_recipe({}, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: x\nname: y\n", "line 2, column 1: duplicate key 'name'"),
+        ("name: [x\ntask: y\n", r"line 2, column 5: expected ',' or ']'"),
+        ("- a\n", "must hold a mapping"),
+        ("", "must hold a mapping"),
+        ("name: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+    ],
+)
+def test_broken_yaml_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        read_recipe(written(tmp_path, text))
+
+
+def test_a_missing_recipe_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="is missing. `edgepress init` writes a recipe"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+def test_overrides_reach_sections_stages_by_kind_and_by_index(tmp_path: Path) -> None:
+    sets = ("student.layers=3", "stages.prune.heads=0.3", "stages.0.alpha=1e-1", "stages.0.distill.hidden=1", "seed=7")
+    recipe = read_recipe(written(tmp_path), sets)
+    assert (recipe.student.layers, recipe.seed) == (3, 7)
+    assert isinstance(recipe.stages[0], Distill) and isinstance(recipe.stages[1], Prune)
+    assert (recipe.stages[0].alpha, recipe.stages[0].hidden, recipe.stages[1].heads) == (0.1, 1.0, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("student.layer=3", "student.layer: unknown key. .* Did you mean 'layers'"),
+        ("stages.prnue.heads=1", "no stage is 'prnue'. Stages: 0 distill, 1 prune, 2 quantize. Did you mean 'prune'"),
+        ("stages.7.heads=1", "there are 3 stages, counted from 0"),
+        ("name.first=1", 'name is "tiny", which has no key'),
+        ("seed", "--set seed: must be key.path=value"),
+        ("seed=[", r"--set seed=\[ line 1"),
+    ],
+)
+def test_a_wrong_override_is_a_fault(tmp_path: Path, override: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        read_recipe(written(tmp_path), (override,))
+
+
+def test_two_stages_of_a_kind_need_an_index(tmp_path: Path) -> None:
+    path = written(tmp_path, YAML + "  - prune: {ffn: 0.5}\n")
+    with pytest.raises(RecipeError, match="2 stages are 'prune'; give the index"):
+        read_recipe(path, ("stages.prune.heads=0.3",))
+
+
+def test_the_environment_fills_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPRESS_TEST", "there")
+    monkeypatch.delenv("EDGEPRESS_NONE", raising=False)
+    data = {"train": "${EDGEPRESS_TEST}/a", "test": "${EDGEPRESS_NONE:-here}/b"}
+    recipe = parse_recipe(mapping(data=data), "r")
+    assert (recipe.data.train, recipe.data.test) == ("there/a", "here/b")
+    assert "data.train: ${EDGEPRESS_NONE} is not set" in faults(data={"train": "${EDGEPRESS_NONE}"})
+
+
+def test_reading_leaves_the_mapping_as_it_was() -> None:
+    given = mapping(stages=["quantize", None])
+    with pytest.raises(RecipeError, match=r"stages\[1\]: got null"):
+        parse_recipe(given, "r")
+    assert given["stages"] == ["quantize", None]
+
+
+def test_the_digest_follows_values_and_not_their_order() -> None:
+    given = mapping(seed=3)
+    same = dict(reversed(given.items()))
+    assert parse_recipe(given, "a").digest == parse_recipe(same, "b").digest
+    assert parse_recipe(given, "a").digest != parse_recipe(mapping(seed=4), "a").digest
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5))
+def test_no_value_breaks_the_reader(value: Any) -> None:
+    for changes in ({"stages": value}, {"data": value}, {"targets": value}, {"student": {"layers": value}}):
+        try:
+            parse_recipe(mapping(**changes), "r")
+        except RecipeError as fault:
+            assert "fault" in str(fault)

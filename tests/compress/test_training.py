@@ -1,0 +1,92 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from compress import training
+from compress.console import Console
+from compress.inference import accuracy_of, logits_of
+from compress.recipe import Training
+from compress.training import BucketSampler, fit
+from targets.errors import StageError
+from tests.compress.fakes import TokenFeatures, tiny_bert
+
+QUICK = Training(epochs=2, batch_size=8, learning_rate=1e-3)
+SILENT = Console("silent")
+
+
+def test_a_sampler_gives_each_row_once_in_batches_of_similar_length_and_a_new_order_each_epoch() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, 1000)
+    sampler = BucketSampler(lengths, 1000, batch=10, seed=1)
+    first = list(sampler)
+    assert sorted(first) == list(range(1000)) and first == list(sampler)
+    spread = np.ptp(lengths[np.reshape(first, (-1, 10))], axis=1).mean()
+    assert spread < 5 < np.ptp(lengths[:10])
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+
+
+def test_training_learns_and_leaves_its_input_alone(tmp_path: Path) -> None:
+    model, rows, validation = tiny_bert(), TokenFeatures(256), TokenFeatures(64, seed=1)
+    before = logits_of(model, validation)
+    trained, history = fit(
+        model, rows, validation, Training(epochs=6, batch_size=8, learning_rate=2e-3), tmp_path, SILENT, "train"
+    )
+    np.testing.assert_array_equal(logits_of(model, validation), before)
+    assert accuracy_of(trained, validation) == history.best > 0.9
+    assert history.steps == 6 * 32 and [epoch.epoch for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_best_epoch_on_validation_data_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.7, 0.9, 0.8])
+    states: list[torch.Tensor] = []
+
+    def score(model: Any, _: Any) -> float:
+        states.append(model.network.classifier.weight.detach().clone())
+        return next(scores)
+
+    monkeypatch.setattr(training, "accuracy_of", score)
+    options = Training(epochs=3, batch_size=8, learning_rate=1e-3)
+    trained, history = fit(tiny_bert(), TokenFeatures(32), TokenFeatures(8), options, tmp_path, SILENT, "train")
+    assert history.best == 0.9
+    torch.testing.assert_close(trained.network.classifier.weight, states[1])
+
+
+def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (tiny_bert(), TokenFeatures(64), TokenFeatures(16, seed=1), QUICK)
+    whole, _ = fit(*arguments, tmp_path / "whole", SILENT, "train")
+    calls = 0
+
+    class Cut(training.Collator):
+        def __call__(self, rows: list[int]) -> dict[str, Any]:
+            nonlocal calls
+            calls += 1
+            if calls == 13:
+                raise KeyboardInterrupt
+            return super().__call__(rows)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "Collator", Cut)
+        fit(*arguments, tmp_path / "cut", SILENT, "train")
+    resumed, history = fit(*arguments, tmp_path / "cut", SILENT, "train")
+    assert history.resumed and len(history.epochs) == 2
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(resumed.network.state_dict()[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_is_told(tmp_path: Path) -> None:
+    model = tiny_bert()
+    with torch.no_grad():
+        model.network.classifier.bias.fill_(float("inf"))
+    with pytest.raises(StageError, match="the loss became nan at step 1. Lower training.learning_rate, or use precision fp32."):
+        fit(model, TokenFeatures(16), TokenFeatures(8), QUICK, tmp_path, SILENT, "train")
+
+
+def test_gradient_accumulation_takes_fewer_steps_over_the_same_rows(tmp_path: Path) -> None:
+    options = QUICK.model_copy(update={"gradient_accumulation": 4})
+    _, history = fit(tiny_bert(), TokenFeatures(64), TokenFeatures(8), options, tmp_path, SILENT, "train")
+    assert history.steps == 2 * 64 // 32

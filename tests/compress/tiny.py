@@ -1,0 +1,124 @@
+"""Whole teacher folders and data files, tiny and random, for tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+WORDS = ("good", "bad", "fine", "poor", "film", "plot", "a", "the", "not", "very", "actor", "scene")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def tiny_tokenizer(token_types: bool = True) -> Any:
+    """One token a word, [CLS] text [SEP] pair [SEP]."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: number for number, word in enumerate((*SPECIAL, *WORDS))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = ["input_ids", "token_type_ids", "attention_mask"] if token_types else ["input_ids", "attention_mask"]
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=names, mask_token="[MASK]", **special)
+
+
+def tiny_text_config(architecture: str = "bert", labels: int = 2) -> Any:
+    """Two layers of width 16 with 4 heads; room for 64 positions."""
+    import transformers
+
+    common = {"vocab_size": len(SPECIAL) + len(WORDS), "num_labels": labels, "max_position_embeddings": 64}
+    if architecture == "distilbert":
+        return transformers.DistilBertConfig(dim=16, hidden_dim=32, n_layers=2, n_heads=4, **common)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    if architecture == "electra":
+        return transformers.ElectraConfig(embedding_size=8, **sizes, **common)
+    return transformers.BertConfig(**sizes, **common)
+
+
+def tiny_text_teacher(folder: Path, architecture: str = "bert", labels: int = 2) -> Path:
+    """bert, distilbert or electra with random weights and a tokenizer, as `save_pretrained` writes them."""
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(0)
+    network = AutoModelForSequenceClassification.from_config(tiny_text_config(architecture, labels))
+    return _save(network, folder, tiny_tokenizer(token_types=architecture != "distilbert"))
+
+
+def tiny_image_config(architecture: str = "resnet", channels: int = 3, labels: int = 10) -> Any:
+    """resnet, mobilenet_v2 or vit for images of 32 x 32."""
+    import transformers
+
+    common = {"num_channels": channels, "num_labels": labels}
+    if architecture == "mobilenet_v2":
+        return transformers.MobileNetV2Config(image_size=32, depth_multiplier=0.25, min_depth=4, **common)
+    if architecture == "vit":
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+        return transformers.ViTConfig(image_size=32, patch_size=8, **sizes, **common)
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+    return transformers.ResNetConfig(**sizes, **common)
+
+
+def tiny_image_teacher(folder: Path, architecture: str = "resnet", channels: int = 3, labels: int = 10) -> Path:
+    """resnet, mobilenet_v2 or vit with random weights, and a preprocessor_config.json for 32 x 32."""
+    from transformers import AutoModelForImageClassification
+
+    torch.manual_seed(0)
+    network = AutoModelForImageClassification.from_config(tiny_image_config(architecture, channels, labels))
+    _save(network, folder)
+    settings = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": 32, "width": 32},
+        "resample": 2,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [0.5] * channels,
+        "image_std": [0.25] * channels,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def tiny_text_data(folder: Path, rows: int = 64, name: str = "train.jsonl", pairs: bool = False) -> Path:
+    """JSON lines in which the words decide the label, half of the rows each."""
+    generator = np.random.default_rng(len(name) + rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for number in range(rows):
+        label = number % 2
+        words = [*generator.choice(WORDS[4:], size=int(generator.integers(1, 9))), WORDS[1 - label]]
+        row = {"text": " ".join(words), "label": label} | ({"pair": "the film"} if pairs else {})
+        lines.append(json.dumps(row))
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def tiny_image_data(folder: Path, rows: int = 64, size: int = 8, channels: int = 1) -> Path:
+    """An .npz of grey noise, the upper half bright for label 1."""
+    generator = np.random.default_rng(rows)
+    labels = np.arange(rows) % 2
+    images = generator.integers(0, 128, (rows, size, size, channels), dtype=np.uint8)
+    images[labels == 1, : size // 2] += 127
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "images.npz"
+    np.savez(path, x_train=images, y_train=labels)
+    return path
+
+
+def _save(network: Any, folder: Path, tokenizer: Any | None = None) -> Path:
+    from compress.tasks.loading import quiet
+
+    with quiet():
+        network.save_pretrained(folder)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
+    return folder

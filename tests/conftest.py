@@ -1,0 +1,47 @@
+"""What every test may rely on: no network, few threads, the path of the real data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anything imports transformers or torch; `make test` sets the same.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Two workers of pytest-xdist on two cores: a thread each is fastest.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--data",
+        default=os.environ.get("EDGEPRESS_DATA", "../shared/data"),
+        help="folder with text/, vision/ and models/ (default: $EDGEPRESS_DATA or ../shared/data, from the repository)",
+    )
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data(request: pytest.FixtureRequest) -> Path:
+    """Real data and weights; tests that want them are skipped where they are missing."""
+    folder = (ROOT / str(request.config.getoption("--data"))).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"real data is missing: {folder} is no folder; name it with --data or EDGEPRESS_DATA")
+    return folder
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the current one during the test."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,7 +1,7 @@
 """Latency of several artifacts side by side: the same process, the same minute, in turns, so that drift hits all.
 
-Turns also mean that a call finds the caches full of another model's weights, as on a device that does other things too;
-the same model called again and again can be faster.
+Before each timed call the same model is called once uncounted: an app calls one model again and again, so its weights
+are in the caches as far as they fit, and not those of whoever had its turn before. The teacher is primed like the rest.
 """
 
 from __future__ import annotations
@@ -248,14 +248,14 @@ def _without_collector(job: Job, calls: Calls, threads: int) -> dict[str, tuple[
     gc.collect()
     gc.disable()
 
-    def wake(key: str) -> None:
-        """The other pools go to sleep, then an uncounted call wakes this one: waking costs more than a small model."""
-        time.sleep(SETTLE_S)
+    def prime(key: str) -> None:
+        """An uncounted call fills the caches and wakes this model's threads; the other pools go to sleep before."""
+        if threads > 1:
+            time.sleep(SETTLE_S)
         calls[key]()
 
-    prepare = _nothing if threads == 1 else wake
     try:
-        return interleave(calls, job.samples, job.warmup, seed=job.seed, prepare=prepare)
+        return interleave(calls, job.samples, job.warmup, seed=job.seed, prepare=prime)
     finally:
         gc.enable()
 

@@ -24,8 +24,8 @@ METHODS = (
     (
         "latency",
         "wall time of one synchronised call in ms, warm-up not counted. All artifacts take turns in one process in a "
-        "random order, so that drift of the machine hits all; with several threads an uncounted call wakes the pool. "
-        "Pre-processing is not included.",
+        "random order, so that drift of the machine hits all; before each counted call the same model is called once "
+        "uncounted. Pre-processing is not included.",
     ),
     (
         "speed-up",

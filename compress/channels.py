@@ -15,6 +15,7 @@ from compress.blocks import attentions, is_factor
 from compress.probing import tensors
 from compress.slicing import Group, Member, can_cut, is_depthwise
 from targets.base import Feeds
+from targets.errors import StageError
 
 
 def channel_groups(network: nn.Module, example: Feeds) -> tuple[list[Group], list[str]]:
@@ -44,9 +45,16 @@ def _dependency_graph(network: nn.Module, example: Feeds) -> Any:
     inputs = {name: value[:1] for name, value in tensors(example, network).items()}
     with warnings.catch_warnings():  # torch-pruning announces bare parameters that it takes care of
         warnings.simplefilter("ignore")
-        return torch_pruning.DependencyGraph().build_dependency(
-            network, example_inputs=inputs, output_transform=lambda output: output.logits, verbose=False
-        )
+        try:
+            return torch_pruning.DependencyGraph().build_dependency(
+                network, example_inputs=inputs, output_transform=lambda output: output.logits, verbose=False
+            )
+        except Exception as fault:  # the tracer fails in as many ways as there are architectures
+            reason = (str(fault) or type(fault).__name__).splitlines()[0]
+            raise StageError(
+                f"prune: the channels of {type(network).__name__} cannot be traced ({reason}). "
+                f"Remove 'channels' from the recipe."
+            ) from fault
 
 
 def _last_layer(network: nn.Module, example: Feeds) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Rows of a recipe's data, split once and for all by the seed; the test split is handed out by `Splits.test()` alone."""
+"""Rows of a recipe's data, split by the seed; the test split is handed out by `Splits.test()` alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from compress.data_images import Images, LazyImages, image_files
 from compress.data_labels import LabelMap, label_map
-from compress.data_sources import Raw, Source, Texts, find_source, own_split, read_raw
+from compress.data_sources import Raw, Source, Texts, check_task, find_source, own_split, read_raw
 from compress.recipe import Data
 from targets.base import sha256_of
 from targets.errors import DataError
@@ -73,6 +73,7 @@ def load_splits(data: Data, task: str, seed: int, names: tuple[str, ...] | None 
         DataError: a source is missing, empty or damaged, or its labels or its number of rows don't fit.
     """
     source = find_source(data.train)
+    check_task(source, task)
     references = {split: _reference(source, split, data) for split in ("validation", "test")}
     raw = read_raw(data.train, "train", data, task)
     labels = label_map(raw.labels, raw.origin, data.labels or raw.label_names, names)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -181,11 +182,15 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
     return images, cast(np.ndarray, digits.target)
 
 
-def _open_npz(path: Path) -> Any:
-    try:
-        file = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as fault:
-        raise DataError(f"{path} is empty or no .npz file ({fault}). Fetch or write it again.") from None
-    if not hasattr(file, "files"):
-        raise DataError(f"{path} is a single array. Save x_train and y_train with numpy.savez.")
-    return file
+@contextmanager
+def _open_npz(path: Path) -> Iterator[Any]:
+    """The arrays of a .npz file; each is checked against its CRC when it is read."""
+    with path.open("rb") as stream:
+        try:
+            file = np.load(stream, allow_pickle=False)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as fault:
+            raise DataError(f"{path} is no .npz file ({fault}). Fetch or write it again.") from None
+        if not hasattr(file, "files"):
+            raise DataError(f"{path} is a single array. Save x_train and y_train with numpy.savez.")
+        with file:
+            yield file

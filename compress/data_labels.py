@@ -42,8 +42,8 @@ class LabelMap:
         close = difflib.get_close_matches(key, allowed, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise DataError(
-            f"{origin}, row {row}: label {key!r} does not fit the {len(self.names)} classes of the model; allowed: {listed}. "
-            f"Mend the row, or name the classes in the model's order in data.labels.{hint}"
+            f"{origin}, row {row}: label {key!r} does not fit the {len(self.names)} classes of the model; "
+            f"allowed: {listed}. Mend the row, or name the classes in the model's order in data.labels.{hint}"
         )
 
 
@@ -104,8 +104,9 @@ def _names_of(seen: set[str], origin: str) -> tuple[str, ...]:
         return tuple(sorted(seen))
     numbers = sorted(int(key) for key in seen)
     if numbers != list(range(len(numbers))):
+        listed = _few([str(number) for number in numbers])
         raise DataError(
-            f"{origin}: the labels are {_few([str(number) for number in numbers])}, and must count from 0 without gaps. "
+            f"{origin}: the labels are {listed}, and must count from 0 without gaps. "
             f"Renumber them, or name all classes in data.labels."
         )
     return tuple(str(number) for number in numbers)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, Literal
+from typing import Any, Literal
 
 from compress.data_images import (
     Images,
@@ -81,6 +81,14 @@ def _nearest_file(path: Path) -> str:
         return f" There is no folder {path.parent} either."
     close = difflib.get_close_matches(path.name, [child.name for child in path.parent.iterdir()], n=1)
     return f" Did you mean {path.parent / close[0]}?" if close else ""
+
+
+def check_task(source: Source, task: str) -> None:
+    """Raises DataError for a source of images where the task is about texts."""
+    if source.kind in ("digits", "npz", "folder") and task == "text-classification":
+        raise DataError(
+            f"{source.reference} holds images, and the task is {task}. Name a file of texts, or change the task."
+        )
 
 
 def own_split(source: Source, split: str, data: Data) -> str | None:
@@ -179,9 +187,9 @@ def _hub_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError) as fault:
-        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+        reason = (str(fault).splitlines() or [type(fault).__name__])[0].rstrip(".")
         raise DataError(
-            f"{name} is no path here, and as a hub id it could not be loaded: {reason} "
+            f"{name} is no path here, and as a hub id it could not be loaded: {reason}. "
             f"Check the name, or fetch it once with a network (`hf download --repo-type dataset {name}`)."
         ) from None
     finally:

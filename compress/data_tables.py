@@ -104,7 +104,7 @@ def _json_lines(path: Path, file: Iterable[str]) -> Iterator[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line.rstrip())
         except json.JSONDecodeError as fault:
             raise DataError(f"{path}, line {number}: not JSON ({fault.msg}, column {fault.colno}). Mend it.") from None
         yield _object(path, row, f"line {number}")
@@ -142,7 +142,7 @@ def _csv(path: Path, file: Iterable[str], delimiter: str = ",") -> Iterator[dict
                 raise DataError(f"{path}, line {reader.line_num}: {cells} cells for {names} columns. Quote the text.")
             yield {name: value for name, value in row.items() if value is not None}
     except csv.Error as fault:
-        raise DataError(f"{path}, line {reader.line_num}: not CSV ({fault}). Mend it.") from None
+        raise DataError(f"{path}, line {reader.line_num + 1}: not CSV ({fault}). Mend it.") from None
 
 
 def _tsv(path: Path, file: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -175,8 +175,8 @@ def _resize(module: nn.Module, sizes: dict[str, int]) -> None:
         parameter, _, dimension = name.partition(".")
         if dimension:
             old = getattr(module, parameter)
-            shape = [value if d == int(dimension) else size for d, size in enumerate(old.shape)]
-            setattr(module, parameter, nn.Parameter(torch.empty(shape, dtype=old.dtype)))
+            changed = [value if d == int(dimension) else size for d, size in enumerate(old.shape)]
+            setattr(module, parameter, nn.Parameter(torch.empty(changed, dtype=old.dtype)))
         else:
             setattr(module, name, (value,) if name == "normalized_shape" else value)
     shapes = _parameter_shapes(module)
@@ -200,7 +200,7 @@ def _parameter_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
         return {"weight": (module.num_embeddings, module.embedding_dim)}
     if isinstance(module, nn.BatchNorm2d):
         names = ("weight", "bias", "running_mean", "running_var")
-        return {name: (module.num_features,) for name in names}
+        return dict.fromkeys(names, (module.num_features,))
     if isinstance(module, nn.LayerNorm):
         return {name: tuple(module.normalized_shape) for name in ("weight", "bias")}
     return {}

@@ -107,7 +107,7 @@ def taylor(
 
 
 def _gate_gradients(network: nn.Module, group: Group, read: dict[str, list[torch.Tensor]]) -> np.ndarray:
-    total: np.ndarray | float = 0.0
+    total = np.zeros((1, group.units))
     for member in group.readers():
         for inputs in read.get(member.module, []):
             product = (inputs * inputs.grad).detach()  # type: ignore[operator]
@@ -115,11 +115,13 @@ def _gate_gradients(network: nn.Module, group: Group, read: dict[str, list[torch
                 product = product.movedim(1, -1)
             features = product.reshape(len(product), -1, product.shape[-1]).sum(1).double().cpu().numpy()
             total = total + features @ _one_hot(member, group.units)
-    return np.abs(np.broadcast_to(total, (1, group.units)) if np.isscalar(total) else total).sum(0)  # type: ignore[no-any-return]
+    scores: np.ndarray = np.abs(total).sum(0)
+    return scores
 
 
 def _one_hot(member: Member, units: int) -> np.ndarray:
-    return (member.unit[:, None] == np.arange(units)).astype(np.float64)
+    matches: np.ndarray = member.unit[:, None] == np.arange(units)
+    return matches.astype(np.float64)
 
 
 def _add(total: np.ndarray, member: Member, values: np.ndarray) -> None:
@@ -137,4 +139,5 @@ def _squared_norms(network: nn.Module, member: Member) -> np.ndarray:
         weight = module.weight.transpose(0, 1).flatten(1)
     else:
         weight = module.weight.reshape(len(member.unit), -1)
-    return weight.detach().double().square().sum(1).cpu().numpy()  # type: ignore[no-any-return]
+    squares: np.ndarray = weight.detach().double().square().sum(1).cpu().numpy()
+    return squares

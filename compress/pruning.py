@@ -197,7 +197,7 @@ def _prove(network: nn.Module, plan: PruningPlan, feeds: Feeds) -> None:
     prune_network(pruned, plan)
     try:
         got = logits_of(pruned, feeds)
-    except (RuntimeError, ValueError) as fault:
+    except (RuntimeError, ValueError, TypeError, IndexError) as fault:
         reason = str(fault).splitlines()[0]
         raise StageError(f"prune: {type(network).__name__} does not run when pruned like this: {reason}") from fault
     silent = copy.deepcopy(network)

@@ -35,7 +35,7 @@ class Columns(Section):
 class Data(Section):
     """Where the rows come from. `train` is a file (.jsonl, .json, .csv, .tsv, each also .gz; .parquet, .npz), an image
     folder, a `datasets` hub id (`owner/name` or `owner/name:split`), or `builtin:digits`. Where `validation` or `test`
-    is missing it is the source's own split of that name, or is cut from `train`. `limit` keeps so many rows of `train`."""
+    is missing it is the source's own split of that name, or is cut from `train`. `limit` keeps so many rows of it."""
 
     train: str
     validation: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -106,8 +106,9 @@ def factorizable(network: nn.Module) -> list[Layer]:
 
 def matrix_of(module: nn.Module) -> torch.Tensor:
     """The layer's weights as `[out, in]`; an embedding maps one-hot tokens."""
-    weight: torch.Tensor = module.weight.detach()  # type: ignore[assignment, operator, union-attr]
-    return weight.T if isinstance(module, nn.Embedding) else weight.flatten(1)
+    weight: Any = module.weight
+    matrix: torch.Tensor = weight.detach().T if isinstance(module, nn.Embedding) else weight.detach().flatten(1)
+    return matrix
 
 
 def spectra(network: nn.Module, layers: Sequence[Layer], calibration: Sequence[Feeds] | None) -> list[Spectrum]:
@@ -134,8 +135,9 @@ class _Moment:
             self.rows += ids.numel()
         else:
             values = rows_of(inputs if self.of_inputs else output, module, mask)
-            if not self.of_inputs and module.bias is not None:
-                values = values - module.bias
+            bias: Any = module.bias
+            if not self.of_inputs and bias is not None:
+                values = values - bias
             values = values.double()
             term = values.T @ values
             self.rows += len(values)

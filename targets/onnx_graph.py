@@ -116,13 +116,13 @@ def _explain(fault: Exception, program: ExportedProgram) -> str:
     while cause:
         text, cause = f"{text}\n{cause}", cause.__cause__  # type: ignore[assignment]
     operation = re.search(r"OpOverload\(op='([^']+)'", text)
-    where = _module_of(program, operation[1].rpartition(".")[2]) if operation else ""
     if operation:
+        where = _module_of(program, operation[1].rpartition(".")[2])
         return (
             f"ONNX opset {OPSET} has no form of {operation[1]}{where}. "
             f"Replace that operation in the model, or use the 'pytorch' target."
         )
-    return f"the ONNX exporter refused the model{where}: {text.strip().splitlines()[0]}"
+    return f"the ONNX exporter refused the model: {text.strip().splitlines()[0]}"
 
 
 def _module_of(program: ExportedProgram, operation: str) -> str:

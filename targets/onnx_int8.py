@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
+# The quantizer works on graphs in memory as one protobuf, which ends at 2 GiB.
+LARGEST = 2**31 - 2**24
 KeepFloat = Literal["nothing", "ends", "ffn-in"]
 
 
@@ -91,13 +93,11 @@ def quantize(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], out
     """Write the int8 graph of `candidate` to `out`; returns what was done, a line each.
 
     Raises:
-        TargetError: options that are none of int8's, no calibration batch, or a layer that could not be quantized.
+        TargetError: options that are none of int8's, no calibration batch, a layer that could not be quantized, or a
+            graph of more than 2 GiB.
     """
-    import onnx
-
     options = _options(candidate)
-    model = onnx.load(fp32)
-    name_nodes(model)
+    model = _load(fp32)
     if options.between == "float":
         split_gemms(model)
     layers = weighted_nodes(model)
@@ -116,6 +116,19 @@ def quantize(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], out
     else:
         write_static(model, chosen, options.between, options.ranges, calibration, out)
     return tuple(notes)
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    import onnx
+
+    size = sum(part.stat().st_size for part in (path, path.with_name(f"{path.name}.data")) if part.exists())
+    if size > LARGEST:
+        raise TargetError(
+            f"{path.name} has {size} bytes; graphs above {LARGEST} cannot be made int8 here. Prune or factorize first."
+        )
+    model = onnx.load(path)
+    name_nodes(model)
+    return model
 
 
 def _options(candidate: Candidate) -> Int8Options:

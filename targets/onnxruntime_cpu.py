@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from targets.verification import Reference
 
 MODEL_FILE = "model.onnx"
-PACKAGES = ("onnx", "onnxruntime")
+RUNS_WITH = ("onnxruntime",)
+EXPORTS_WITH = ("onnx", "onnxruntime", "onnxscript", "onnxslim")
 REMEDY = "pip install 'edgepress[onnxruntime]'"
 
 
@@ -50,8 +51,8 @@ class OnnxRuntimeCpu:
     name: ClassVar[str] = "onnxruntime-cpu"
 
     def probe(self) -> Availability:
-        if absent := [package for package in PACKAGES if find_spec(package) is None]:
-            return Availability(state="missing", reason=f"needs {' and '.join(absent)}", remedy=REMEDY)
+        if absent := _absent(EXPORTS_WITH):
+            return Availability(state="missing", reason=f"needs {absent}", remedy=REMEDY)
         import onnxruntime
 
         return Availability(state="available", reason=f"onnxruntime {onnxruntime.__version__}")
@@ -91,14 +92,14 @@ class OnnxRuntimeCpu:
 
     @contextmanager
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
-        self._require()
+        _require(RUNS_WITH)
         artifact.check_files(folder)
         yield OrtSession(folder / MODEL_FILE, artifact.signature, _settings(artifact), threads)
 
     @contextmanager
     def _prepared(self, model: Exportable, calibration: Sequence[Feeds]) -> Iterator[tuple[Path, Reference]]:
         """The fp32 file that every candidate starts from, compared with torch, and torch's own logits."""
-        self._require()
+        _require(EXPORTS_WITH)
         from targets.onnx_graph import export_onnx
         from targets.verification import Reference
 
@@ -127,16 +128,12 @@ class OnnxRuntimeCpu:
         own = {
             "int8_mac_share": share,
             "settings": Settings().model_dump(mode="json"),
-            "versions": versions_of(*PACKAGES, "torch"),
+            "versions": versions_of(*EXPORTS_WITH, "torch"),
             "notes": notes,
         }
         artifact = sealed.model_copy(update=own)
         artifact.write(folder / Artifact.FILE_NAME)
         return artifact
-
-    def _require(self) -> None:
-        if (availability := self.probe()).state == "missing":
-            raise TargetUnavailable(f"{self.name} {availability.reason}. Fix: {availability.remedy}")
 
 
 class OrtSession:
@@ -151,6 +148,15 @@ class OrtSession:
         """{"logits": `[batch, classes]`}. Raises SignatureError for feeds that do not fit."""
         self._signature.check(feeds)
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
+
+
+def _absent(packages: Sequence[str]) -> str:
+    return " and ".join(package for package in packages if find_spec(package) is None)
+
+
+def _require(packages: Sequence[str]) -> None:
+    if absent := _absent(packages):
+        raise TargetUnavailable(f"onnxruntime-cpu needs {absent}. Fix: {REMEDY}")
 
 
 def _open(path: Path, settings: Settings, threads: int) -> onnxruntime.InferenceSession:

@@ -115,7 +115,7 @@ def check_finite(logits: np.ndarray, whose: str, sizes: dict[str, int]) -> None:
     """Raises TargetError for NaN or infinity."""
     if not np.isfinite(logits).all():
         raise TargetError(
-            f"{whose} gives NaN or infinity for real inputs of {_shape_text(sizes)}. Nothing was accepted."
+            f"{whose} gives NaN or infinity for inputs of {_shape_text(sizes)}. Nothing was accepted."
         )
 
 

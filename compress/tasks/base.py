@@ -106,7 +106,9 @@ def tried(network: nn.Module, inputs: tuple[TensorSpec, ...], feeds: Feeds, hint
     names = [spec.name for spec in inputs]
     kind = type(network).__name__
     if missing := sorted(set(names) - forward_names(network)):
-        raise ModelError(f"{kind} takes no input {missing[0]!r}, which this task gives it: it is no model for this task.")
+        raise ModelError(
+            f"{kind} takes no input {missing[0]!r}, which this task gives it: it is no model for this task."
+        )
     tensors = {name: torch.from_numpy(np.array(feeds[name])).to(next(network.parameters()).device) for name in names}
     training = network.training
     try:
@@ -120,5 +122,7 @@ def tried(network: nn.Module, inputs: tuple[TensorSpec, ...], feeds: Feeds, hint
         network.train(training)
     classes = int(network.config.num_labels)  # type: ignore[union-attr,arg-type]
     if tuple(logits.shape) != (len(feeds[names[0]]), classes):
-        raise ModelError(f"{kind} gives logits of shape {list(logits.shape)}, not [batch, {classes}]: it is no classifier.")
+        raise ModelError(
+            f"{kind} gives logits of shape {list(logits.shape)}, not [batch, {classes}]: it is no classifier."
+        )
     return TensorSpec(name="logits", dtype="float32", shape=("batch", classes))

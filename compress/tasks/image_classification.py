@@ -78,7 +78,7 @@ class ImageClassification:
         inputs = (TensorSpec(name="pixel_values", dtype="float32", shape=("batch", *shape)),)
         takes = {name: getattr(network.config, name, None) for name in ("num_channels", "image_size")}
         told = ", ".join(f"{name} {value}" for name, value in takes.items() if value is not None)
-        hint = f"The model's config says {told or 'nothing of its inputs'}; match it with data.image_size or teacher.config."
+        hint = f"The model's config says {told or 'nothing of its inputs'}; match it in data.image_size or config."
         feeds = {"pixel_values": np.zeros((1, *shape), dtype=np.float32)}
         output = tried(network, inputs, feeds, hint)
         return Signature(inputs=inputs, outputs=(output,), bounds={"batch": (1, MAX_BATCH)})

@@ -78,7 +78,7 @@ class Preprocessing:
         if size == (height, width):
             return pixels
         smooth = {} if self.resample == 0 else {"antialias": True, "align_corners": False}
-        resized = F.interpolate(pixels, size, mode=FILTERS[self.resample], **smooth)  # type: ignore[arg-type]
+        resized = F.interpolate(pixels, size, mode=FILTERS[self.resample], **smooth)
         return resized.round().clamp(0, 255) if is_bytes else resized
 
     def _crop(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -213,7 +213,9 @@ def _sizes(settings: Mapping[str, Any], origin: str) -> tuple[tuple[int, int] | 
         # ConvNext's rule: small images are resized larger and cropped, from 384 on they are warped.
         return ((edge, edge), None) if edge >= 384 else (int(edge / settings["crop_pct"]), (edge, edge))
     if crop is None or max(crop) > edge:
-        raise ModelError(f"{origin}: size {dict(size)} and crop {crop} give images of various sizes. Set data.image_size.")
+        raise ModelError(
+            f"{origin}: size {dict(size)} and crop {crop} give images of various sizes. Set data.image_size."
+        )
     return edge, crop
 
 

@@ -92,8 +92,8 @@ def load_network(
     classes = int(network.config.num_labels)  # type: ignore[union-attr,arg-type]
     if num_labels is not None and classes != num_labels:
         raise ModelError(
-            f"{source} knows {classes} classes and the data has {num_labels}. Name the model's classes in data.labels, or "
-            f"take a model that was trained on these."
+            f"{source} knows {classes} classes and the data has {num_labels}. Name the model's classes in "
+            f"data.labels, or take a model that was trained on these."
         )
     _check_finite(network, source)
     return network.eval()
@@ -102,7 +102,9 @@ def load_network(
 def _check_config(source: str, trust_remote_code: bool) -> None:
     path = find_file(source, "config.json")
     if path is None:
-        raise ModelError(f"{source} has no config.json: it is no transformers model folder. Save the model with save_pretrained.")
+        raise ModelError(
+            f"{source} has no config.json: it is no transformers model folder. Save the model with save_pretrained."
+        )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as fault:
@@ -123,15 +125,15 @@ def _check_weight_files(folder: Path, task: TaskName) -> None:
     if pickled:
         raise ModelError(
             f"{folder} holds pickled weights ({pickled[0]}), which can run code when they are loaded and are refused. "
-            f"If you trust them, convert them once: python -c \"from transformers import {AUTO_CLASSES[task]} as M; "
+            f'If you trust them, convert them once: python -c "from transformers import {AUTO_CLASSES[task]} as M; '
             f"M.from_pretrained('{folder}').save_pretrained('{folder}')\""
         )
     raise ModelError(f"{folder} has no weights: model.safetensors is missing. Save the model with save_pretrained.")
 
 
 def _load(source: str, task: TaskName, trust: bool, num_labels: int | None) -> tuple[nn.Module, dict[str, Any]]:
-    from safetensors import SafetensorError
     import transformers
+    from safetensors import SafetensorError
 
     factory: Any = getattr(transformers, AUTO_CLASSES[task])
     options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
@@ -172,8 +174,8 @@ def _check_report(network: nn.Module, report: dict[str, Any], source: str, fresh
         lacking = [name for name in lacking if name.startswith(base)]
     if lacking:
         raise ModelError(
-            f"{source} lacks {len(lacking)} weights that config.json asks for, first {lacking[0]!r}: they would be random. "
-            f"A teacher must be a trained {type(network).__name__}; fine-tune it first, or mend config.json."
+            f"{source} lacks {len(lacking)} weights that config.json asks for, first {lacking[0]!r}: they would "
+            f"be random. A teacher must be a trained {type(network).__name__}; fine-tune it first, or mend config.json."
         )
     for name in sorted(report["unexpected_keys"]):
         if (layers := _layers_of(network, name)) is not None:
@@ -199,6 +201,6 @@ def _check_finite(network: nn.Module, source: str) -> None:
         if value.is_floating_point() and not torch.isfinite(value).all():
             count = int((~torch.isfinite(value)).sum())
             raise ModelError(
-                f"{source}: weight {name!r} has {count} NaN or infinite values of {value.numel()}. Its training diverged "
-                f"or the file is damaged; take an earlier checkpoint."
+                f"{source}: weight {name!r} has {count} NaN or infinite values of {value.numel()}. Its training "
+                f"diverged or the file is damaged; take an earlier checkpoint."
             )

@@ -19,7 +19,14 @@ from targets.base import Feeds, Signature, TensorSpec
 from targets.errors import DataError, ModelError
 
 CHUNK = 1024
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 SHORTEST = 2
 
 
@@ -45,9 +52,7 @@ class TextFeatures:
         lengths = cast(np.ndarray, self.lengths)
         width = length or max(SHORTEST, int(lengths[np.asarray(indices)].max()))
         columns = {"input_ids": self._ids, "token_type_ids": self._types}
-        feeds = {
-            name: np.full((len(indices), width), self._fill.get(name, 0), dtype=np.int64) for name in self._names
-        }
+        feeds = {name: np.full((len(indices), width), self._fill.get(name, 0), dtype=np.int64) for name in self._names}
         for row, index in enumerate(indices):
             start, end = int(self._offsets[index]), int(self._offsets[index + 1])
             size = min(end - start, width)

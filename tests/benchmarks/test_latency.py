@@ -142,15 +142,17 @@ def test_preparation_comes_before_each_call_and_outside_of_its_time() -> None:
     assert done == ["prepare a", "a"] * 2
 
 
-def test_with_several_threads_an_uncounted_call_wakes_the_pool(backend: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Enough calls for one thread, where each sample is one call, and too few for two.
-    subject = Subject(key="a", folder=make_artifact(backend / "a", {"calls": 5}))
+def test_an_uncounted_call_of_the_same_model_comes_before_each_counted_one(
+    backend: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five samples are ten calls: a backend that fails at its sixth call fails here."""
     failures = {}
-    for threads in (1, 2):
-        job = Job(subjects=(subject,), cases=(make_case(backend, 16, threads),), samples=5, warmup=0, seed=0)
+    for calls in (5, 10):
+        subject = Subject(key="a", folder=make_artifact(backend / f"a{calls}", {"calls": calls}))
+        job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=5, warmup=0, seed=0)
         with in_this_process(monkeypatch):
-            failures[threads] = measure_here(job.model_dump(mode="json"))["a"]["failure"]
-    assert failures == {1: None, 2: "batch 1, sequence 16, 2 threads: RuntimeError: out of luck"}
+            failures[calls] = measure_here(job.model_dump(mode="json"))["a"]["failure"]
+    assert failures == {5: "batch 1, sequence 16, 1 thread: RuntimeError: out of luck", 10: None}
 
 
 def test_measurements_come_in_the_order_of_the_cases_whatever_the_threads(backend: Path) -> None:
@@ -264,4 +266,4 @@ def test_a_session_gets_only_the_inputs_it_takes(backend: Path, monkeypatch: pyt
     subject = Subject(key="a", folder=make_artifact(backend / "a", {}))
     job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=1, seed=0)
     measure_here(job.model_dump(mode="json"))
-    assert seen == [{"ids"}] * 3
+    assert seen == [{"ids"}] * 6

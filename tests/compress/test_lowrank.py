@@ -187,7 +187,9 @@ def test_the_factorized_model_computes_with_the_truncated_weights(name: str) -> 
     for layer, (first, second) in plan.factors.items():
         module: Any = same.network.get_submodule(layer)
         weight = second @ first
-        module.weight = nn.Parameter((weight.T if isinstance(module, nn.Embedding) else weight).reshape(module.weight.shape))
+        module.weight = nn.Parameter(
+            (weight.T if isinstance(module, nn.Embedding) else weight).reshape(module.weight.shape)
+        )
     assert torch.allclose(logits_of(low.network, feeds[0]), logits_of(same.network, feeds[0]), atol=1e-4)
 
 
@@ -251,10 +253,11 @@ def test_activation_awareness_without_calibration_is_refused() -> None:
 
 def test_a_plan_prints_and_its_json_holds_no_factors() -> None:
     model = tiny("electra")
-    plan = plan_ranks(model, Factorize(rank=4), feeds_of(model))
-    assert str(plan).splitlines()[0] == plan.summary == "17 of 18 layers factorized, their parameters 9920 -> 5736"
-    assert "electra.encoder.layer.1.output.dense" in str(plan)
+    plan = plan_ranks(model, Factorize(rank=4, layers=("embedding",)), feeds_of(model))
+    # Tables of 50, 20 and 2 tokens by 16; 2 tokens cost less whole: 4 x (66 + 36) + 32.
+    assert str(plan).splitlines()[0] == plan.summary == "2 of 3 layers factorized, their parameters 1152 -> 440"
+    assert "electra.embeddings.word_embeddings" in str(plan)
     read = RankPlan.model_validate_json(plan.model_dump_json())
     assert read.layers == plan.layers
-    with pytest.raises(StageError, match="the plan holds no factors of electra.embeddings.word_embeddings. Plan again"):
+    with pytest.raises(StageError, match=r"the plan holds no factors of electra\.\S+\. Plan again"):
         apply_ranks(model, read)

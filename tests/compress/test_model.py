@@ -108,7 +108,7 @@ def test_weights_that_lack_one_are_refused(saved: Path) -> None:
     state = load_file(saved / "model.safetensors")
     del state["classifier.weight"]
     save_file(state, saved / "model.safetensors")
-    with pytest.raises(ModelError, match="lacks 1 weights, first 'classifier.weight'"):
+    with pytest.raises(ModelError, match=r"lacks 1 weights, first 'classifier\.weight'"):
         Model.load(saved)
 
 

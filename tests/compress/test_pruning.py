@@ -37,8 +37,11 @@ class Pair(nn.Module):
         self.second.weight = nn.Parameter(torch.tensor(second))
 
     def forward(self, x: torch.Tensor, attention_mask: torch.Tensor | None = None) -> Any:
-        return type("Output", (), {"logits": self.second(self.first(x)).flatten(1, -2).sum(1) if x.dim() > 2 else
-                                   self.second(self.first(x))})()
+        return type(
+            "Output",
+            (),
+            {"logits": self.second(self.first(x)).flatten(1, -2).sum(1) if x.dim() > 2 else self.second(self.first(x))},
+        )()
 
 
 def pair() -> tuple[Pair, Group]:
@@ -68,7 +71,7 @@ def test_activation_leaves_out_padded_positions() -> None:
 def test_taylor_is_the_loss_derivative_of_a_gate_on_each_neuron() -> None:
     network, group = pair()
     x, label = np.array([[1.0, 2.0]], np.float32), np.array([1])
-    # Logits (12, 2) for label 1: d loss / d logits = (p, -p) with p = sigmoid(10); gates act by (12, 0), (0, 2), (0, 0).
+    # Logits (12, 2), label 1: d loss / d logits = (p, -p), p = sigmoid(10); gates act by (12, 0), (0, 2), (0, 0).
     p = 1 / (1 + np.exp(-10.0))
     assert taylor(network, [group], [{"x": x}], [label])[0] == pytest.approx([12 * p, 2 * p, 0.0], rel=1e-5)
 
@@ -83,7 +86,9 @@ def test_taylor_adds_up_over_samples_without_cancelling() -> None:
 
 def test_taylor_without_labels_is_refused() -> None:
     model = tiny("bert")
-    with pytest.raises(StageError, match="'taylor' needs labelled calibration batches: got 3 batches and 0 label arrays"):
+    with pytest.raises(
+        StageError, match="'taylor' needs labelled calibration batches: got 3 batches and 0 label arrays"
+    ):
         plan_pruning(model, Prune(heads=0.5, importance="taylor"), feeds_of(model), [])
 
 
@@ -214,7 +219,15 @@ def test_a_share_too_small_for_any_unit_changes_nothing_and_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("units", "share", "multiple", "kept"),
-    [(12, 0.5, 1, 6), (10, 0.3, 1, 7), (2, 0.1, 1, 2), (2, 0.75, 1, 1), (48, 0.5, 16, 32), (48, 0.9, 16, 16), (6, 0.5, 8, 6)],
+    [
+        (12, 0.5, 1, 6),
+        (10, 0.3, 1, 7),
+        (2, 0.1, 1, 2),
+        (2, 0.75, 1, 1),
+        (48, 0.5, 16, 32),
+        (48, 0.9, 16, 16),
+        (6, 0.5, 8, 6),
+    ],
 )
 def test_the_number_kept_is_the_nearest_multiple(units: int, share: float, multiple: int, kept: int) -> None:
     assert kept_of(replace(pair()[1], units=units), share, multiple) == kept
@@ -230,9 +243,17 @@ def test_a_share_that_leaves_nothing_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "shares", "message"),
     [
-        ("bert", {"channels": 0.5}, "no convolution channels that can be pruned; it has heads and ffn. Remove 'channels'"),
+        (
+            "bert",
+            {"channels": 0.5},
+            "no convolution channels that can be pruned; it has heads and ffn. Remove 'channels'",
+        ),
         ("vit", {"channels": 0.5}, "no convolution channels that can be pruned; it has heads and ffn"),
-        ("resnet", {"heads": 0.5}, "ResNetForImageClassification has no attention heads .* it has channels. Remove 'heads'"),
+        (
+            "resnet",
+            {"heads": 0.5},
+            "ResNetForImageClassification has no attention heads .* it has channels. Remove 'heads'",
+        ),
         ("mobilenet_v2", {"ffn": 0.5}, "has no feed-forward neurons that can be pruned; it has channels"),
     ],
 )
@@ -245,6 +266,17 @@ def test_pruning_what_a_model_lacks_says_what_it_has(name: str, shares: dict[str
 def test_channels_without_calibration_are_refused() -> None:
     with pytest.raises(StageError, match="channels need one calibration batch to trace the network"):
         plan_pruning(tiny("resnet"), Prune(channels=0.5), [], [])
+
+
+def test_a_network_that_cannot_be_traced_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("no gradient here")
+
+    monkeypatch.setattr("torch_pruning.DependencyGraph.build_dependency", fail)
+    model = tiny("resnet")
+    message = r"the channels of ResNetForImageClassification cannot be traced \(no gradient here\)\. Remove 'channels'"
+    with pytest.raises(StageError, match=message):
+        plan_pruning(model, Prune(channels=0.5), feeds_of(model), [])
 
 
 def test_an_architecture_that_uses_its_heads_in_an_unknown_way_is_refused() -> None:

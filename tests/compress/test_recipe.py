@@ -68,22 +68,34 @@ def test_all_faults_come_in_one_message() -> None:
         ({"taks": 1}, "taks: unknown key. Allowed: name, task, seed, data, teacher, student"),
         ({"stages": [{"prune": {"hedas": 0.5}}]}, "stages[0].prune.hedas: unknown key. Allowed: auto, max_drop, heads"),
         ({"stages": [{"prune": {"hedas": 0.5}}]}, "Did you mean 'heads'?"),
-        ({"stages": [{"prnue": {}}]}, "stages[0].prnue: unknown stage. Allowed: distill, prune, factorize, quantize. Did"),
+        (
+            {"stages": [{"prnue": {}}]},
+            "stages[0].prnue: unknown stage. Allowed: distill, prune, factorize, quantize. Did",
+        ),
         ({"stages": {"prune": {}}}, 'stages: got {"prune": {}}, allowed: a list such as'),
         ({"stages": [{"prune": {}, "quantize": {}}]}, "allowed: a mapping with one key, one of distill, prune"),
         ({"stages": [{"prune": {"heads": 1.0}}]}, "stages[0].prune: 'heads: 1.0' would prune everything"),
         ({"stages": [{"factorize": {"rank": 0}}]}, "stages[0].factorize.rank: got 0, allowed: an integer >= 1."),
         ({"stages": [{"distill": {"training": {"precision": "bf61"}}}]}, 'got "bf61", allowed: one of fp32, bf16. Did'),
         ({"stages": ["quantize", {"prune": {"ffn": 0.5}}]}, "stages[0].quantize: must be the last stage"),
-        ({"targets": ["onnxruntime"]}, "targets[0]: unknown target 'onnxruntime'. Allowed: pytorch, onnxruntime-cpu. Did"),
+        (
+            {"targets": ["onnxruntime"]},
+            "targets[0]: unknown target 'onnxruntime'. Allowed: pytorch, onnxruntime-cpu. Did",
+        ),
         ({"targets": []}, "targets: empty. Allowed: one or more of pytorch"),
         ({"targets": ["pytorch", "pytorch"]}, "targets[1]: 'pytorch' is there twice."),
-        ({"student": {"layers": "all"}}, 'student.layers: got "all", allowed: an integer >= 1 or a list, each an integer'),
+        (
+            {"student": {"layers": "all"}},
+            'student.layers: got "all", allowed: an integer >= 1 or a list, each an integer',
+        ),
         ({"student": {"heads": True}}, "student.heads: got true, allowed: an integer >= 1."),
         ({"teacher": {}}, "teacher: give either 'model' (a folder or hub id) or 'config'"),
         ({"teacher": {"config": {}}}, "teacher.tokenizer: missing. A text model trained in the run needs"),
         ({"data": None}, "data: got null, allowed: a mapping with the keys train, validation"),
-        ({"data": {"train": "a", "max_length": 16}}, "benchmark.sequences: got 128, allowed: lengths up to data.max_length"),
+        (
+            {"data": {"train": "a", "max_length": 16}},
+            "benchmark.sequences: got 128, allowed: lengths up to data.max_length",
+        ),
         ({"seed": "3"}, 'seed: got "3", allowed: an integer.'),
         ({"gates": {"min_speedup": float("inf")}}, "gates.min_speedup: got Infinity, allowed: a number > 0."),
     ],
@@ -113,7 +125,7 @@ def test_broken_yaml_is_refused_with_its_place(tmp_path: Path, text: str, words:
 
 
 def test_a_missing_recipe_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="is missing. `edgepress init` writes a recipe"):
+    with pytest.raises(RecipeError, match=r"is missing. `edgepress init` writes a recipe"):
         read_recipe(tmp_path / "none.yaml")
 
 
@@ -143,7 +155,7 @@ def test_a_wrong_override_is_a_fault(tmp_path: Path, override: str, words: str) 
 
 def test_two_stages_of_a_kind_need_an_index(tmp_path: Path) -> None:
     path = written(tmp_path, YAML + "  - prune: {ffn: 0.5}\n")
-    with pytest.raises(RecipeError, match="2 stages are 'prune'; give the index"):
+    with pytest.raises(RecipeError, match=r"2 stages are 'prune'; give the index"):
         read_recipe(path, ("stages.prune.heads=0.3",))
 
 

@@ -34,8 +34,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "image_size": 16,
         "patch_size": 8,
     },
-    "resnet": IMAGE
-    | {"embedding_size": 8, "hidden_sizes": [16, 32], "depths": [2, 2], "layer_type": "basic"},
+    "resnet": IMAGE | {"embedding_size": 8, "hidden_sizes": [16, 32], "depths": [2, 2], "layer_type": "basic"},
     "mobilenet_v2": IMAGE | {"depth_multiplier": 0.25, "image_size": 32, "tf_padding": True},
     "llama": TEXT
     | {

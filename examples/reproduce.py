@@ -1,0 +1,96 @@
+"""Run example recipes from an empty folder, write their figures to `examples/results/`, and the README's table from them.
+
+    python examples/reproduce.py digits sst2
+
+Each recipe runs as a user runs it, in a process of its own; its wall time is part of the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import read_report
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def reproduce(name: str) -> Path:
+    """Run `examples/<name>.yaml` in a fresh folder and write `examples/results/<name>.json`."""
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as runs:
+        command = [sys.executable, "-m", "compress.cli", "run", str(HERE / f"{name}.yaml"), "--runs", runs]
+        began = time.monotonic()
+        code = subprocess.run(command, cwd=HERE.parent, check=False).returncode
+        seconds = time.monotonic() - began
+        if code:
+            raise SystemExit(f"the recipe {name} ended with exit code {code}; its figures were not written")
+        report = read_report(Path(runs) / name / "report")
+    rows = [row.model_dump(mode="json") for row in (report.teacher, *report.candidates)]
+    figures: dict[str, Any] = {
+        "recipe": f"examples/{name}.yaml",
+        "seconds": round(seconds, 1),
+        "environment": report.environment,
+        "data": report.data,
+        "rows": rows,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The teacher and the chosen artifact of one recipe as Markdown rows."""
+    data = figures["data"]
+    head = (
+        f"**`{figures['recipe']}`** ({data['test']} test rows; the whole run took {figures['seconds'] / 60:.1f} min on "
+        f"{figures['environment'].get('cpu', 'this CPU')})\n\n"
+        "| | accuracy | agreement | p50 ms | p90 ms | speed-up | bytes | shrink |\n|---|---|---|---|---|---|---|---|\n"
+    )
+    rows = [row for row in figures["rows"] if row["chosen"] or row is figures["rows"][0]]
+    return head + "".join(_line(row) for row in rows)
+
+
+def _line(row: dict[str, Any]) -> str:
+    latency = row["latency"]
+
+    def each(key: str, digits: int, unit: str = "") -> str:
+        return " / ".join(f"{item[key]:.{digits}f}{unit}" for item in latency if item[key] is not None)
+
+    where = " / ".join(f"seq {item['sequence']}" for item in latency if item["sequence"])
+    name = f"{row['name']} ({row['precision']}{', ' + where if where else ''})"
+    cells = (
+        f"{row['accuracy']:.4f}", f"{row['agreement']:.4f}", each("p50", 3), each("p90", 3), each("speedup", 1, "x"),
+        f"{row['bytes'] / 1e6:.2f} MB", f"{row['shrink']:.1f}x",
+    )  # fmt: skip
+    return f"| {name} | {' | '.join(cells)} |\n"
+
+
+def update_readme(paths: list[Path]) -> None:
+    """Replace what stands between the marks."""
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    tables = "\n".join(table(json.loads(path.read_text(encoding="utf-8"))) for path in paths)
+    README.write_text(f"{before}{BEGIN}\n{tables}{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", help="names of recipes in examples/; none: only write the README's table")
+    for name in parser.parse_args().recipes:
+        print(f"wrote {reproduce(name)}")
+    update_readme(sorted(RESULTS.glob("*.json"), reverse=True))
+
+
+if __name__ == "__main__":
+    main()

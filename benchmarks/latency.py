@@ -223,7 +223,7 @@ def _measure_case(job: Job, case: Case, opened: Opened) -> tuple[dict[str, tuple
     faults: dict[str, str] = {}
     calls: dict[str, Callable[[], object]] = {}
     for key, (session, signature) in opened.items():
-        feeds = {spec.name: arrays[spec.name] for spec in signature.inputs if spec.name in arrays}
+        feeds = signature.select(arrays)
         try:
             signature.check(feeds)
         except Exception as fault:

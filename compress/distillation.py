@@ -124,7 +124,7 @@ def layer_map(student_depth: int, teacher_depth: int, given: Sequence[int] | Non
 @torch.inference_mode()
 def _probe(model: Model, context: Context) -> list[tuple[int, int]]:
     """(tokens, width) of each hidden state, embedding first, for one real row."""
-    feeds = {name: torch.from_numpy(value) for name, value in context.train.batch([0]).items()}
+    feeds = {n: torch.from_numpy(value) for n, value in model.signature.select(context.train.batch([0])).items()}
     states = model.network.eval()(**feeds, output_hidden_states=True).hidden_states
     if states is None:
         raise StageError("distill: this architecture gives no hidden states; set hidden and attention to 0")
@@ -149,7 +149,9 @@ def _pairs(student: Model, options: Distill, context: Context) -> tuple[list[tup
     return pairs, [(own[mine][1], wanted[theirs][1]) for mine, theirs in pairs]
 
 
-def distill(model: Model, options: Distill, context: Context) -> tuple[Model, dict[str, object]]:
+def distill(
+    model: Model, options: Distill, context: Context, title: str = "distill"
+) -> tuple[Model, dict[str, object]]:
     """Train `model` (the student) to follow `context.teacher`; returns it and what the report says of the training."""
     pairs, widths = _pairs(model, options, context)
     wanted = Wanted(
@@ -161,7 +163,7 @@ def distill(model: Model, options: Distill, context: Context) -> tuple[Model, di
     objective = DistillationObjective(options, [mine for mine, _ in pairs], widths)
     trained, history = fit(
         model, context.train, context.validation, options.training, context.scratch / "student", context.console,
-        context.title("distill"), context.seed, objective, cache.rows,
+        context.title(title), context.seed, objective, cache.rows,
     )  # fmt: skip
     details: dict[str, object] = {
         "epochs": [epoch.model_dump() for epoch in history.epochs],
@@ -173,7 +175,7 @@ def distill(model: Model, options: Distill, context: Context) -> tuple[Model, di
     summary = (
         f"T={options.temperature:g}, alpha={options.alpha:g}, {history.steps} steps, best epoch {history.best:.4f}"
     )
-    return trained.after("distill", summary), details
+    return trained.after(title, summary), details
 
 
 def train_control(model: Model, options: Distill, context: Context) -> tuple[Model, History]:

@@ -100,7 +100,9 @@ def _transform(execution: Execution, stage: Planned, model: Model, context: Cont
     began = time.monotonic()
     if stage.options is None:
         labels = context.calibration_labels()
-        student = derive_student(model, context.recipe.student, context.seed, context.calibration_batches(), labels)
+        student = derive_student(
+            model, context.recipe.student, context.seed, context.calibration_batches(model), labels
+        )
         outcome = Outcome(student, {})
     else:
         outcome = STAGES[type(stage.options)](model, stage.options, context)

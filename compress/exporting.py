@@ -76,7 +76,7 @@ def export(
 ) -> list[Exported]:
     """Each candidate in a folder of its own under `folder`; a refused one is a result with its reason."""
     found = []
-    calibration = context.calibration_batches()
+    calibration = context.calibration_batches(model)
     with context.console.task(f"{context.stage}: exporting to {target}", total=len(candidates)) as advance:
         for result in load(target).export_all(model, calibration, candidates, folder):
             place = folder / result.candidate.name
@@ -159,7 +159,7 @@ def artifact_logits(folder: Path, features: Features, context: Context, title: s
         load(artifact.target).open(artifact, folder) as session,
     ):
         for index, feeds in batches(features, context.recipe.benchmark.batches[0]):
-            output = predict(session, [feeds])
+            output = predict(session, [artifact.signature.select(feeds)])
             rows = np.empty((len(features), output.shape[-1]), np.float32) if rows is None else rows
             rows[index] = output
             advance(len(index))

@@ -59,7 +59,7 @@ class FigureTaker:
         """Multiply-accumulates of one forward at the last shape that is timed, batch 1."""
         from targets.pytorch import count_macs
 
-        feeds = load_file(self.cases(model)[-1].feeds)
+        feeds = model.signature.select(load_file(self.cases(model)[-1].feeds))
         return count_macs(model, {name: value[:1] for name, value in feeds.items()})
 
     def _latency(self, folders: dict[str, Path], model: Model) -> dict[str, tuple[LatencyRow, ...]]:

@@ -15,6 +15,7 @@ from pydantic import Field
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Importance = Literal["magnitude", "activation", "taylor"]
 
 
 class Section(pydantic.BaseModel):
@@ -83,13 +84,16 @@ class Teacher(Section):
 
 class Student(Section):
     """Derived from the teacher: `layers` (a count, evenly spaced, or the indices to keep), `hidden`, `heads`, `ffn`
-    (sizes), `embedding_rank`. Or another `model` (folder or hub id) or a transformers `config`."""
+    (sizes), `embedding_rank`. Or another `model` (folder or hub id) or a transformers `config`.
+
+    `importance` says by what the heads and neurons that stay are chosen, as in `prune`."""
 
     layers: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...] | None = None
     hidden: Annotated[int, Field(ge=1)] | None = None
     heads: Annotated[int, Field(ge=1)] | None = None
     ffn: Annotated[int, Field(ge=1)] | None = None
     embedding_rank: Annotated[int, Field(ge=1)] | None = None
+    importance: Importance = "activation"
     model: str | None = None
     config: dict[str, Any] | None = None
 
@@ -133,7 +137,7 @@ class Prune(StageOptions):
     heads: Annotated[float, Field(ge=0, le=1)] = 0.0
     ffn: Annotated[float, Field(ge=0, le=1)] = 0.0
     channels: Annotated[float, Field(ge=0, le=1)] = 0.0
-    importance: Literal["magnitude", "activation", "taylor"] = "magnitude"
+    importance: Importance = "activation"
     round_to: Annotated[int, Field(ge=1)] = 1
     recover: Training | None = None
 

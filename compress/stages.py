@@ -77,9 +77,9 @@ class Context:
         """`[rows, classes]` on the validation split, in torch, fp32; computed once a run."""
         return self.workspace.teacher_validation_logits
 
-    def calibration_batches(self) -> list[Feeds]:
+    def calibration_batches(self, model: Model) -> list[Feeds]:
         """The calibration rows as feeds of 8 rows of similar length, the same for each stage and target."""
-        return [feeds for _, feeds in batches(self.calibration, CALIBRATION_BATCH)]
+        return [model.signature.select(feeds) for _, feeds in batches(self.calibration, CALIBRATION_BATCH)]
 
     def calibration_labels(self) -> list[np.ndarray]:
         """Labels `[batch]` of `calibration_batches`."""
@@ -111,13 +111,13 @@ def _epoch_accuracies(details: dict[str, object]) -> Sequence[float]:
 
 
 def run_prune(model: Model, options: Prune, context: Context) -> Outcome:
-    plan = plan_pruning(model, options, context.calibration_batches(), context.calibration_labels())
+    plan = plan_pruning(model, options, context.calibration_batches(model), context.calibration_labels())
     pruned = apply_pruning(model, plan)
     return _recovered(pruned, options.recover, context, {"plan": plan.describe()})
 
 
 def run_factorize(model: Model, options: Factorize, context: Context) -> Outcome:
-    plan = plan_ranks(model, options, context.calibration_batches())
+    plan = plan_ranks(model, options, context.calibration_batches(model))
     factorized = apply_ranks(model, plan)
     return _recovered(factorized, options.recover, context, {"plan": plan.describe()})
 
@@ -128,7 +128,7 @@ def _recovered(model: Model, recover: Training | None, context: Context, details
         return Outcome(model, details)
     given = next((stage for stage in context.recipe.stages if isinstance(stage, Distill)), Distill())
     options = given.model_copy(update={"training": recover, "hidden": 0.0, "attention": 0.0, "control": False})
-    trained, training = distill(model, options, context)
+    trained, training = distill(model, options, context, "recovery")
     return Outcome(trained, details | {"recovery": training})
 
 

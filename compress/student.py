@@ -16,8 +16,8 @@ from compress.edits import Edit, apply_edits
 from compress.lowrank import apply_ranks, plan_ranks
 from compress.model import Model, network_from_config
 from compress.probing import logits_of
-from compress.pruning import apply_pruning, plan_sizes
-from compress.recipe import Factorize, Student
+from compress.pruning import PruningPlan, apply_pruning, plan_sizes
+from compress.recipe import Factorize, Importance, Student
 from compress.slicing import Group
 from compress.spectra import factorizable
 from targets.base import Feeds
@@ -29,9 +29,9 @@ def derive_student(
 ) -> Model:
     """The student of a recipe. With no options: a copy of the teacher.
 
-    Teacher-derived sizes are applied in the order layers (DistilBERT, arXiv 1910.01108), heads and ffn (largest weight
-    norms), hidden (Minitron, arXiv 2407.14679), embedding_rank (ALBERT, arXiv 1909.11942). The weights of another
-    architecture given as `config` are random under `seed`.
+    Teacher-derived sizes are applied in the order layers (DistilBERT, arXiv 1910.01108), heads and ffn (the most
+    important), hidden (Minitron, arXiv 2407.14679), embedding_rank (ALBERT, arXiv 1909.11942). Of another architecture,
+    weights that do not come with it are random under `seed`.
 
     Raises:
         ModelError: the teacher cannot be reduced as asked, or the other architecture does not fit its data.
@@ -44,7 +44,8 @@ def derive_student(
             model = keep_layers(model, options.layers)
         for kind, groups in (("heads", head_groups), ("ffn", ffn_groups)):
             if (size := getattr(options, kind)) is not None:
-                model = _narrow(model, kind, groups(model.network), size, calibration, labels)
+                plan = _narrow(model, kind, groups(model.network), size, options.importance, calibration, labels)
+                model = apply_pruning(model, plan, "student")
         if options.hidden is not None:
             model = _reduce_hidden(model, options.hidden, calibration, labels)
         if options.embedding_rank is not None:
@@ -127,10 +128,11 @@ def _narrow(
     kind: str,
     groups: list[Group],
     size: int,
+    importance: Importance,
     calibration: Sequence[Feeds],
     labels: Sequence[np.ndarray],
-) -> Model:
-    """Keep `size` heads or neurons in each layer, those with the largest weights."""
+) -> PruningPlan:
+    """Keep `size` heads or neurons in each layer, the most important ones."""
     if not groups:
         raise ModelError(f"student.{kind}: {type(model.network).__name__} has no {kind} that can be told apart")
     for group in groups:
@@ -142,8 +144,7 @@ def _narrow(
                 f"ask for a multiple of {group.heads_per_unit}, got {size}"
             )
     sizes = [size // group.heads_per_unit for group in groups]
-    plan = plan_sizes(model, groups, sizes, "magnitude", calibration, labels)
-    return apply_pruning(model, plan, "student")
+    return plan_sizes(model, groups, sizes, importance, calibration, labels)
 
 
 def _reduce_hidden(model: Model, hidden: int, calibration: Sequence[Feeds], labels: Sequence[np.ndarray]) -> Model:
@@ -191,21 +192,30 @@ def check_rebuild(model: Model) -> None:
 
 
 def _other(teacher: Model, options: Student, seed: int, calibration: Sequence[Feeds]) -> Model:
-    if options.model is not None:
-        from compress.tasks.loading import load_network
-
-        network = load_network(options.model, teacher.task, trust_remote_code=False)
-        source = options.model
-    else:
-        assert options.config is not None
-        network = _from_options(teacher, options.config, seed)
-        source = f"{network.config.model_type} from `student.config`"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if options.model is not None:
+            network, source = _pretrained(teacher, options.model), options.model
+        else:
+            assert options.config is not None
+            network = _from_options(teacher, options.config)
+            source = f"{network.config.model_type} from `student.config`"
     student = Model(network.eval(), teacher.task, teacher.signature).after("student", source)
     _check_fit(teacher, student, calibration)
     return student
 
 
-def _from_options(teacher: Model, options: dict[str, Any], seed: int) -> Any:
+def _pretrained(teacher: Model, source: str) -> Any:
+    """Weights of a folder or hub id; a classifier of other classes than the teacher's starts at random."""
+    from compress.tasks.loading import load_network
+
+    labels: Any = teacher.network.config
+    network: Any = load_network(source, teacher.task, False, num_labels=labels.num_labels, fresh_head=True)
+    network.config.id2label, network.config.label2id = dict(labels.id2label), dict(labels.label2id)
+    return network
+
+
+def _from_options(teacher: Model, options: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
     fields = dict(options)
@@ -218,9 +228,7 @@ def _from_options(teacher: Model, options: dict[str, Any], seed: int) -> Any:
         config = AutoConfig.for_model(kind, **fields)
     except Exception as fault:  # each architecture checks its fields with exceptions of its own
         raise ModelError(f"student.config: {str(fault).splitlines()[0]}") from fault
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return network_from_config(config, teacher.task)
+    return network_from_config(config, teacher.task)
 
 
 def _check_fit(teacher: Model, student: Model, calibration: Sequence[Feeds]) -> None:

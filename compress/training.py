@@ -23,7 +23,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from compress.inference import accuracy_of
 from compress.model import Model
 from compress.recipe import Training
-from targets.base import Record
+from targets.base import Record, Signature
 from targets.errors import StageError
 
 if TYPE_CHECKING:
@@ -119,13 +119,17 @@ class Trainee(nn.Module):
 class Collator:
     """Row numbers -> inputs `[batch, ...]`, labels `[batch]` and the teacher's outputs for these very rows."""
 
-    def __init__(self, features: Features, teacher: Callable[[np.ndarray], TeacherOutputs] | None) -> None:
+    def __init__(
+        self, features: Features, signature: Signature, teacher: Callable[[np.ndarray], TeacherOutputs] | None
+    ) -> None:
         self.features = features
+        self.signature = signature
         self.teacher = teacher
 
     def __call__(self, rows: list[int]) -> dict[str, Any]:
         index = np.asarray(rows)
-        inputs = {name: torch.from_numpy(value) for name, value in self.features.batch(index).items()}
+        feeds = self.signature.select(self.features.batch(index))
+        inputs = {name: torch.from_numpy(value) for name, value in feeds.items()}
         labels = torch.from_numpy(self.features.labels[index])
         return {"labels": labels, "inputs": inputs, "teacher": self.teacher(index) if self.teacher else {}}
 
@@ -235,7 +239,7 @@ def fit(
         model=Trainee(trained.network, objective),
         args=arguments,
         train_dataset=Indices(len(features)),
-        data_collator=Collator(features, teacher),
+        data_collator=Collator(features, model.signature, teacher),
     )
     trainer.sampler = BucketSampler(features.lengths, len(features), training.batch_size, seed)
     trainer.model_accepts_loss_kwargs = False

@@ -42,17 +42,14 @@ class Workspace:
         """Label names that the teacher was trained with; None where the run trains its own."""
         if self.recipe.teacher.model is None:
             return None
-        from transformers import AutoConfig
+        from compress.tasks.loading import label_names
 
-        config = AutoConfig.from_pretrained(
-            self.recipe.teacher.model, trust_remote_code=self.recipe.teacher.trust_remote_code
-        )
-        return tuple(config.id2label[index] for index in range(config.num_labels))
+        return label_names(self.recipe.teacher.model, self.recipe.teacher.trust_remote_code)
 
     @cached_property
     def processor(self) -> Any:
         """The teacher's tokenizer or image processor; for a teacher trained in the run, made from its training rows."""
-        source = self.recipe.teacher.model
+        source = self.recipe.teacher.model or self.recipe.teacher.tokenizer
         loaded = self.task.load_processor(source) if source is not None else None
         return self.task.fit_processor(loaded, self.splits.train, self.recipe.data)
 

@@ -64,6 +64,10 @@ class Signature(Record):
     outputs: tuple[TensorSpec, ...]
     bounds: dict[str, tuple[int, int]]
 
+    def select(self, feeds: Feeds) -> dict[str, np.ndarray]:
+        """Those of the feeds that this model takes: a student may take fewer inputs than its teacher."""
+        return {spec.name: feeds[spec.name] for spec in self.inputs if spec.name in feeds}
+
     def check(self, feeds: Feeds) -> None:
         """Raises SignatureError for a missing or unknown input, a wrong dtype, rank or size, a size out of bounds."""
         names = {spec.name for spec in self.inputs}

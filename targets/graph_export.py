@@ -70,10 +70,16 @@ def dynamic_shapes(signature: Signature) -> tuple[dict[int, torch.export.Dim], .
 
 
 def check_weights(module: torch.nn.Module) -> None:
-    """Raises TargetError for NaN in a parameter or buffer, or infinity in a parameter."""
+    """Raises TargetError for weights that are not float32, NaN anywhere, or infinity in a parameter.
+
+    Every precision is made from float32: a half-precision module would give a file that is called fp32 and is not.
+    """
     for name, value in (*module.named_parameters(), *module.named_buffers()):
         if not value.is_floating_point():
             continue
+        if value.dtype != torch.float32:
+            kind = str(value.dtype).removeprefix("torch.")
+            raise TargetError(f"weight {name!r} is {kind}, exports start from float32. Load the model as float32.")
         infinite = isinstance(value, torch.nn.Parameter) and bool(value.isinf().any())
         if infinite or bool(value.isnan().any()):
             raise TargetError(

@@ -125,7 +125,6 @@ def reader(model: onnx.ModelProto, names: Iterable[str]) -> Reader:
 
     wanted = tuple(dict.fromkeys(names))
     inputs = {value.name for value in model.graph.input}
-    # Weights are shared with `model` until they are serialised; only the outputs differ.
     tapped = onnx.ModelProto()
     tapped.CopyFrom(model)
     del tapped.graph.output[:]

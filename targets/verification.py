@@ -114,9 +114,7 @@ def _check_close(comparison: Comparison, least_db: float, where: str) -> None:
 def check_finite(logits: np.ndarray, whose: str, sizes: dict[str, int]) -> None:
     """Raises TargetError for NaN or infinity."""
     if not np.isfinite(logits).all():
-        raise TargetError(
-            f"{whose} gives NaN or infinity for inputs of {_shape_text(sizes)}. Nothing was accepted."
-        )
+        raise TargetError(f"{whose} gives NaN or infinity for inputs of {_shape_text(sizes)}. Nothing was accepted.")
 
 
 def _shape_text(sizes: dict[str, int]) -> str:

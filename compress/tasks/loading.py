@@ -52,7 +52,8 @@ def find_file(source: str, name: str) -> Path | None:
         raise ModelError(f"{source} is no folder (paths are relative to {Path.cwd()}) and no hub id.")
     from transformers.utils import cached_file
 
-    options = {"_raise_exceptions_for_missing_entries": False}
+    # Where the hub cannot be reached, only a file that every model has can tell it from a file that is not there.
+    options = {"_raise_exceptions_for_missing_entries": name == "config.json"}
     try:
         with quiet():
             found = cached_file(source, name, **options)
@@ -62,9 +63,9 @@ def find_file(source: str, name: str) -> Path | None:
 
 
 def _unreachable(source: str, fault: Exception) -> ModelError:
-    reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+    reason = _first_line(fault).rstrip(".")
     return ModelError(
-        f"{source} is no folder here, and as a hub id it could not be had: {reason} "
+        f"{source} is no folder here, and as a hub id it could not be had: {reason}. "
         f"Check the name, or fetch it once with a network: `hf download {source}`."
     )
 
@@ -97,6 +98,26 @@ def load_network(
         )
     _check_finite(network, source)
     return network.eval()
+
+
+def label_names(source: str, trust_remote_code: bool) -> tuple[str, ...]:
+    """The classes of the model of a folder or hub id, in its order, without loading its weights.
+
+    Raises:
+        ModelError: there is no model, or it wants to run code of its own and is not trusted with it.
+    """
+    from transformers import AutoConfig
+
+    _check_config(source, trust_remote_code)
+    folder = Path(source).expanduser()
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(
+                str(folder) if folder.is_dir() else source, trust_remote_code=trust_remote_code
+            )
+    except (OSError, ValueError, KeyError) as fault:
+        raise ModelError(f"{source}: config.json cannot be used: {_first_line(fault)}") from None
+    return tuple(str(config.id2label[number]) for number in range(config.num_labels))
 
 
 def _check_config(source: str, trust_remote_code: bool) -> None:

@@ -83,6 +83,7 @@ class TextClassification:
         """The tokenizer, its `model_input_names` cut to what the model beside it takes."""
         from transformers import AutoTokenizer
 
+        find_file(source, "config.json")  # raises where the source cannot be reached
         if not any(find_file(source, name) for name in VOCABULARIES):
             raise ModelError(
                 f"{source} has no tokenizer: none of {', '.join(VOCABULARIES)}. Save it there with "

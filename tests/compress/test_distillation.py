@@ -62,7 +62,9 @@ def test_layers_meet_at_the_end_and_a_given_map_is_counted_from_zero() -> None:
     assert layer_map(2, 12, None) == ((1, 6), (2, 12))
     assert layer_map(3, 6, (1, 3, 5)) == ((1, 2), (2, 4), (3, 6))
     assert layer_map(4, 2, None)[-1] == (4, 2)
-    with pytest.raises(StageError, match=r"distill.layer_map is \[1, 6\]; it needs 2 teacher layers .* between 0 and 5"):
+    with pytest.raises(
+        StageError, match=r"distill.layer_map is \[1, 6\]; it needs 2 teacher layers .* between 0 and 5"
+    ):
         layer_map(2, 6, (1, 6))
 
 

@@ -69,7 +69,9 @@ def test_a_stage_that_breaks_its_contract_is_named_with_those_before_it() -> Non
     broken = model.copy()
     with torch.no_grad():
         broken.network.classifier.weight[0, 0] = float("nan")
-    with pytest.raises(StageError, match=r"'prune' \(after teacher, distill\) left NaN or infinite .*classifier.weight"):
+    with pytest.raises(
+        StageError, match=r"'prune' \(after teacher, distill\) left NaN or infinite .*classifier.weight"
+    ):
         check_contract("prune", model, broken, ("teacher", "distill"))
     with pytest.raises(StageError, match="changed its input instead of making a new model"):
         check_contract("prune", model, model, ())

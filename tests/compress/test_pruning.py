@@ -203,7 +203,7 @@ def test_the_rank_of_a_factorized_convolution_is_not_pruned_as_channels() -> Non
 def test_a_plan_prints_and_survives_json() -> None:
     model = tiny("electra")
     plan = plan_pruning(model, Prune(heads=0.5, ffn=0.25), feeds_of(model), [])
-    assert str(plan).splitlines()[0] == "heads 8 -> 4, ffn 96 -> 72 (by magnitude)"
+    assert str(plan).splitlines()[0] == "heads 8 -> 4, ffn 96 -> 72 (by activation)"
     assert "electra.encoder.layer.1.attention.self" in str(plan)
     assert PruningPlan.model_validate_json(plan.model_dump_json()) == plan
     assert apply_pruning(model, plan).lineage[-1].summary == plan.summary

@@ -181,6 +181,16 @@ def test_the_seed_decides_the_weights_of_another_architecture() -> None:
     assert not torch.equal(weights[0][name], weights[2][name])
 
 
+def test_another_pretrained_model_keeps_its_weights_and_gets_the_teachers_classes(tmp_path: Path) -> None:
+    source: Any = tiny("electra", seed=5, num_labels=7).network
+    source.save_pretrained(tmp_path)
+    student = student_of(tiny("bert"), model=str(tmp_path))
+    name = "electra.encoder.layer.0.intermediate.dense.weight"
+    assert torch.equal(student.network.state_dict()[name], source.state_dict()[name])
+    assert student.network.config.num_labels == 2  # type: ignore[union-attr]
+    assert student.lineage[-1].summary == str(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -43,12 +43,16 @@ def test_cached_rows_are_the_teachers_own_outputs_without_padding(tmp_path: Path
 def test_only_missing_shards_are_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher, features = tiny_bert(), TokenFeatures(20)
     first = TeacherCache.open(tmp_path, teacher, features, WANTED, Console("silent"))
-    assert sorted(path.name for path in first.folder.glob("shard-*")) == [f"shard-0000{i}.safetensors" for i in range(3)]
+    assert sorted(path.name for path in first.folder.glob("shard-*")) == [
+        f"shard-0000{i}.safetensors" for i in range(3)
+    ]
     (first.folder / "cache.json").unlink()
     (first.folder / "shard-00001.safetensors").unlink()
     written = []
     write = teacher_cache._write_shard
-    monkeypatch.setattr(teacher_cache, "_write_shard", lambda path, pieces: (written.append(path.name), write(path, pieces)))
+    monkeypatch.setattr(
+        teacher_cache, "_write_shard", lambda path, pieces: (written.append(path.name), write(path, pieces))
+    )
     again = TeacherCache.open(tmp_path, teacher, features, WANTED, Console("silent"))
     assert written == ["shard-00001.safetensors"]
     torch.testing.assert_close(again.rows(np.arange(20))["logits"], first.rows(np.arange(20))["logits"])

@@ -72,6 +72,11 @@ def test_weights_that_are_no_numbers_are_named(value: float, word: str) -> None:
         reference(module)
 
 
+def test_weights_of_half_precision_are_refused_since_the_file_would_not_be_fp32() -> None:
+    with pytest.raises(TargetError, match=r"weight '1\.weight' is float16, exports start from float32"):
+        reference(nn.Sequential(Double(), nn.Linear(2, 2).half()))
+
+
 def test_the_digest_follows_names_shapes_and_values() -> None:
     feeds = {"x": np.zeros((2, 3), np.float32)}
     others = [{"y": feeds["x"]}, {"x": feeds["x"].reshape(3, 2)}, {"x": feeds["x"] + 1}]

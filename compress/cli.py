@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,7 @@ import typer
 from targets.errors import EdgepressError, GateError
 
 if TYPE_CHECKING:
+    from benchmarks.records import GateVerdict
     from compress.console import Console
     from compress.pipeline import Result
     from compress.recipe import Recipe
@@ -87,14 +88,17 @@ def _show_result(result: Result, console: Console) -> None:
     console.line(f"Report:  {result.report_folder / 'report.html'}")
     console.line(f"Release: {result.release_folder}")
     if not result.gates_hold:
-        missed = [
-            f"{gate.gate} is {gate.limit:g}, measured {'nothing' if gate.measured is None else format(gate.measured, '.4g')}"
-            for gate in result.report.gates
-            if not gate.passed
-        ]
-        raise GateError(
-            f"the chosen artifact misses {len(missed)} of {len(result.report.gates)} gates: {'; '.join(missed)}"
-        )
+        raise GateError(missed_gates(result.report.gates))
+
+
+def missed_gates(gates: Sequence[GateVerdict]) -> str:
+    """The one line of a run that is not good enough: each missed gate, its limit and what was measured."""
+    missed = [gate for gate in gates if not gate.passed]
+    told = [
+        f"{gate.gate} is {gate.limit:g}, measured {'nothing' if gate.measured is None else f'{gate.measured:.4g}'}"
+        for gate in missed
+    ]
+    return f"the chosen artifact misses {len(missed)} of {len(gates)} gates: {'; '.join(told)}"
 
 
 @app.command()

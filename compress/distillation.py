@@ -128,7 +128,8 @@ def _probe(model: Model, context: Context) -> list[tuple[int, int]]:
     states = model.network.eval()(**feeds, output_hidden_states=True).hidden_states
     if states is None:
         raise StageError("distill: this architecture gives no hidden states; set hidden and attention to 0")
-    return [tuple(as_tokens(state).shape[1:]) for state in states]
+    shapes = [as_tokens(state).shape for state in states]
+    return [(shape[1], shape[2]) for shape in shapes]
 
 
 def _pairs(student: Model, options: Distill, context: Context) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:

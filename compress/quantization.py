@@ -156,7 +156,8 @@ def _trial(target: str, item: Measured, reference: float, options: Quantize | No
     elif options is not None and drop > options.max_drop + 1e-9:
         status, reason = "rejected", f"validation accuracy is {drop:.4f} below fp32, allowed is {options.max_drop:g}"
     return Trial(
-        name=name, target=target, precision=precision, status=status, reason=reason, accuracy=item.accuracy, agreement=item.agreement,
+        name=name, target=target, precision=precision, status=status, reason=reason,
+        accuracy=item.accuracy, agreement=item.agreement,
         milliseconds=geometric_mean(item.measurements), bytes=artifact.bytes, int8_mac_share=artifact.int8_mac_share,
     )  # fmt: skip
 

@@ -101,11 +101,12 @@ class TeacherCache:
         file = self._shards.get(shard)
         if file is None:
             file = self._shards[shard] = _Shard(_shard_path(self.folder, shard))
-        return file.row(place)  # type: ignore[no-any-return]
+        found: dict[str, np.ndarray] = file.row(place)
+        return found
 
 
 class _Shard:
-    """One open file: `logits [rows, classes]`, and flat pieces of `start[row]:start[row + 1]` for all that is ragged."""
+    """One open file: `logits [rows, classes]`, and flat pieces `start[row]:start[row + 1]` of all that is ragged."""
 
     def __init__(self, path: Path) -> None:
         self.file = safe_open(path, framework="numpy")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ class Indices(Dataset[int]):
 
 
 class BucketSampler(Sampler[int]):
-    """A fresh random order each epoch in which neighbours have similar lengths; the same for the same seed and epoch."""
+    """A fresh random order each epoch with neighbours of similar length; the same for the same seed and epoch."""
 
     def __init__(self, lengths: np.ndarray | None, size: int, batch: int, seed: int) -> None:
         self.lengths, self.size, self.batch, self.seed = lengths, size, batch, seed
@@ -103,6 +103,16 @@ class CrossEntropy(nn.Module):
         return nn.functional.cross_entropy(output.logits.float(), labels)
 
 
+class Objective(Protocol):
+    """A loss as a module: which extra outputs it wants of the network, and the loss of one batch."""
+
+    outputs: Mapping[str, bool]
+
+    def __call__(
+        self, output: Any, labels: torch.Tensor, teacher: TeacherOutputs, mask: torch.Tensor | None
+    ) -> Any: ...
+
+
 class Trainee(nn.Module):
     """Network and objective as one module whose forward gives the loss, so that any wrapper of the Trainer's fits."""
 
@@ -112,8 +122,9 @@ class Trainee(nn.Module):
         self.objective = objective
 
     def forward(self, labels: torch.Tensor, inputs: Mapping[str, torch.Tensor], teacher: TeacherOutputs) -> Any:
-        output = self.network(**inputs, **self.objective.outputs)
-        return {"loss": self.objective(output, labels, teacher, inputs.get("attention_mask"))}
+        objective: Objective = self.objective  # type: ignore[assignment]  # a Module, whose attributes have no types
+        output = self.network(**inputs, **objective.outputs)
+        return {"loss": objective(output, labels, teacher, inputs.get("attention_mask"))}
 
 
 class Collator:

@@ -44,7 +44,7 @@ def test_distillation_promises_that_accuracy_does_not_fall_and_nothing_about_spe
 
 
 def test_a_no_op_fails_and_an_auto_no_op_is_dropped_with_the_reason() -> None:
-    with pytest.raises(StageError, match="stage 'prune' changed nothing: .* or mark it 'auto: true'"):
+    with pytest.raises(StageError, match=r"stage 'prune' changed nothing: .* or mark it 'auto: true'"):
         verdict_of("prune", PRUNE, False, ())
     auto = PRUNE.model_copy(update={"auto": True})
     assert verdict_of("prune", auto, False, ()) == ("dropped", ("it changed nothing",))

@@ -49,7 +49,7 @@ def test_an_int8_model_that_is_float_inside_fails() -> None:
 
 
 def test_no_real_int8_candidate_at_all_is_an_error_that_lists_them() -> None:
-    with pytest.raises(StageError, match="t: no int8 candidate stands. fake: declared int8, .*; other: op X refused"):
+    with pytest.raises(StageError, match=r"t: no int8 candidate stands. fake: declared int8, .*; other: op X refused"):
         pick(measured("fake", 0.9, 0.1, share=0.0), measured("other", 0.9, 0.1, failure="op X refused"))
 
 

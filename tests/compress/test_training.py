@@ -83,7 +83,7 @@ def test_a_loss_that_is_not_finite_is_told(tmp_path: Path) -> None:
     with torch.no_grad():
         model.network.classifier.bias.fill_(float("inf"))
     with pytest.raises(
-        StageError, match="the loss became nan at step 1. Lower training.learning_rate, or use precision fp32."
+        StageError, match=r"the loss became nan at step 1. Lower training.learning_rate, or use precision fp32."
     ):
         fit(model, TokenFeatures(16), TokenFeatures(8), QUICK, tmp_path, SILENT, "train")
 

@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo sst2 bench-sst2 test check lint-fix clean
+.PHONY: help setup demo sst2 bench test check lint-fix clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 22
@@ -19,8 +19,8 @@ demo: $(VENV)/.installed-all ## install, then compress a digits classifier and b
 sst2: $(VENV)/.installed-all ## compress a sentiment classifier; DATA=folder with models/ and text/ (25 minutes)
 	DATA="$(DATA)" $(BIN)/edgepress run examples/sst2.yaml
 
-bench-sst2: $(VENV)/.installed-all ## the figures of README's table, from the run of `make sst2`
-	DATA="$(DATA)" $(BIN)/edgepress bench runs/sst2
+bench: $(VENV)/.installed-all ## both examples from scratch; writes README's result table (30 minutes)
+	DATA="$(DATA)" $(BIN)/python examples/reproduce.py digits sst2
 
 test: $(VENV)/.installed-dev ## all tests; PYTEST_ARGS="-m 'not slow'" for the quick ones
 	EDGEPRESS_DATA="$(DATA)" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 \

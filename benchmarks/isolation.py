@@ -14,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ from targets.errors import BenchmarkError, EdgepressError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 LOG_TAIL = 20
+PROGRESS_VARIABLE = "EDGEPRESS_PROGRESS"
+POLL_S = 0.2
+
+Progress = Callable[[int, int], object]
+"""Hears how many units are done, and of how many."""
 
 
 class ChildCrash(BenchmarkError):
@@ -31,11 +37,16 @@ class ChildCrash(BenchmarkError):
 
 
 def run_isolated(
-    function: str, request: Mapping[str, Any], timeout_s: float, threads: int | None = None
+    function: str,
+    request: Mapping[str, Any],
+    timeout_s: float,
+    threads: int | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """`module:function(request) -> dict` in a process of its own; both dicts must be JSON.
 
-    `threads` caps the thread pools of OpenMP, MKL and OpenBLAS in the child. The child dies with this process.
+    `threads` caps the thread pools of OpenMP, MKL and OpenBLAS in the child; `progress` hears what the child tells by
+    `tell_progress`. The child dies with this process.
 
     Raises:
         BenchmarkError: the function raised (its traceback is a note of the error), or `timeout_s` seconds went by.
@@ -44,7 +55,8 @@ def run_isolated(
     with tempfile.TemporaryDirectory(prefix="edgepress-") as name:
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        code = _run_child(function, folder, timeout_s, child_environment(threads))
+        environment = child_environment(threads) | {PROGRESS_VARIABLE: str(folder / "progress")}
+        code = _run_child(function, folder, timeout_s, environment, progress)
         return _answer(function, folder, code)
 
 
@@ -62,7 +74,33 @@ def one_line(fault: BaseException) -> str:
     return text if isinstance(fault, EdgepressError) else f"{type(fault).__name__}: {text}"
 
 
-def _run_child(function: str, folder: Path, timeout_s: float, environment: dict[str, str]) -> int:
+def tell_progress(done: int, total: int) -> None:
+    """Called in the child: the parent's `progress` hears it. Nothing where there is no parent to hear."""
+    if path := os.environ.get(PROGRESS_VARIABLE):
+        temporary = Path(f"{path}.part")
+        temporary.write_text(f"{done} {total}", encoding="ascii")
+        temporary.replace(path)
+
+
+def _wait(child: subprocess.Popen[bytes], timeout_s: float, folder: Path, progress: Progress | None) -> int:
+    """The exit code; raises TimeoutExpired like `child.wait`."""
+    if progress is None:
+        return child.wait(timeout_s)
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            return child.wait(min(POLL_S, max(end - time.monotonic(), 0)))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= end:
+                raise
+        with contextlib.suppress(FileNotFoundError):  # the child has not begun to tell
+            done, total = (folder / "progress").read_text(encoding="ascii").split()
+            progress(int(done), int(total))
+
+
+def _run_child(
+    function: str, folder: Path, timeout_s: float, environment: dict[str, str], progress: Progress | None
+) -> int:
     command = [sys.executable, "-P", "-X", "faulthandler", "-m", "benchmarks.isolation", function, str(folder)]
     with (folder / "log").open("wb") as log:
         child = subprocess.Popen(
@@ -75,7 +113,7 @@ def _run_child(function: str, folder: Path, timeout_s: float, environment: dict[
         )
         with child:
             try:
-                return child.wait(timeout_s)
+                return _wait(child, timeout_s, folder, progress)
             except subprocess.TimeoutExpired:
                 raise BenchmarkError(
                     f"{function} gave no answer within {timeout_s:g} s and was stopped. "

@@ -18,7 +18,7 @@ import numpy as np
 
 import targets
 from benchmarks.clock import Clock, monotonic, timed_ms
-from benchmarks.isolation import ChildCrash, one_line, run_isolated
+from benchmarks.isolation import ChildCrash, Progress, one_line, run_isolated, tell_progress
 from benchmarks.records import Measurement, Shape
 from targets.base import Artifact, Record, Session, Signature
 from targets.errors import BenchmarkError
@@ -62,6 +62,19 @@ class Job(Record):
     seed: int
 
 
+class Ticker:
+    """Counts rounds and tells the parent twice a second, so that telling costs nothing beside the measurement."""
+
+    def __init__(self, total: int) -> None:
+        self.done, self.total, self.told = 0, total, 0.0
+
+    def __call__(self) -> None:
+        self.done += 1
+        if time.monotonic() - self.told > 0.5:
+            self.told = time.monotonic()
+            tell_progress(self.done, self.total)
+
+
 class _CallFailed(Exception):
     def __init__(self, key: str) -> None:
         super().__init__(key)
@@ -79,11 +92,12 @@ def interleave(
     clock: Clock = monotonic,
     seed: int = 0,
     prepare: Callable[[str], object] = _nothing,
+    tick: Callable[[], object] = lambda: None,
 ) -> dict[str, tuple[float, ...]]:
     """`samples` wall times of each call, in ms, after `warmup` rounds that don't count.
 
     Each round runs every call once, in an order drawn anew from `seed`, so that neither drift nor a neighbour favours
-    one. `prepare(key)` runs before each call, outside of the timed span.
+    one. `prepare(key)` runs before each call and `tick()` after each round, outside of the timed span.
     """
     order = list(calls)
     shuffle = random.Random(seed).shuffle
@@ -98,6 +112,7 @@ def interleave(
                 raise _CallFailed(key) from fault
             if round_index >= warmup:
                 times[key].append(elapsed)
+        tick()
     return {key: tuple(values) for key, values in times.items()}
 
 
@@ -108,6 +123,7 @@ def measure_latency(
     warmup: int,
     seed: int = 0,
     timeout_s: float = 1800.0,
+    progress: Progress | None = None,
 ) -> dict[str, SubjectResult]:
     """Latency of each subject at each case, by key; one child process for each thread count, `timeout_s` for each.
 
@@ -122,7 +138,7 @@ def measure_latency(
     for threads in dict.fromkeys(case.shape.threads for case in cases):
         mine = tuple(case for case in cases if case.shape.threads == threads)
         job = Job(subjects=tuple(subjects), cases=mine, samples=samples, warmup=warmup, seed=seed)
-        parts.append(_measure_apart(job, timeout_s))
+        parts.append(_measure_apart(job, timeout_s, progress))
     order = [case.shape for case in cases]
     return {subject.key: _merge([part[subject.key] for part in parts], order) for subject in subjects}
 
@@ -150,9 +166,9 @@ def _merge(parts: list[SubjectResult], order: list[Shape]) -> SubjectResult:
     )
 
 
-def _measure_apart(job: Job, timeout_s: float) -> dict[str, SubjectResult]:
+def _measure_apart(job: Job, timeout_s: float, progress: Progress | None = None) -> dict[str, SubjectResult]:
     try:
-        return _in_child(job, timeout_s)
+        return _in_child(job, timeout_s, progress)
     except ChildCrash as crash:
         # Some subject took the process down. Each runs once alone, then the sound ones are measured together.
         trial = job.model_copy(update={"samples": 1, "warmup": 0})
@@ -161,7 +177,7 @@ def _measure_apart(job: Job, timeout_s: float) -> dict[str, SubjectResult]:
         if len(sound) == len(job.subjects):
             raise crash
     results = {key: SubjectResult(failure=reason) for key, reason in crashes.items() if reason is not None}
-    return results | (_measure_apart(job.model_copy(update={"subjects": sound}), timeout_s) if sound else {})
+    return results | (_measure_apart(job.model_copy(update={"subjects": sound}), timeout_s, progress) if sound else {})
 
 
 def _crash_alone(trial: Job, subject: Subject, timeout_s: float) -> str | None:
@@ -172,8 +188,8 @@ def _crash_alone(trial: Job, subject: Subject, timeout_s: float) -> str | None:
     return None
 
 
-def _in_child(job: Job, timeout_s: float) -> dict[str, SubjectResult]:
-    answer = run_isolated(CHILD, job.model_dump(mode="json"), timeout_s, threads=job.cases[0].shape.threads)
+def _in_child(job: Job, timeout_s: float, progress: Progress | None = None) -> dict[str, SubjectResult]:
+    answer = run_isolated(CHILD, job.model_dump(mode="json"), timeout_s, job.cases[0].shape.threads, progress)
     return {key: SubjectResult.model_validate(value) for key, value in answer.items()}
 
 
@@ -181,10 +197,11 @@ def measure_here(request: dict[str, Any]) -> dict[str, Any]:
     """The child's side of `measure_latency`: a Job as JSON in, SubjectResults by key as JSON out."""
     job = Job.model_validate(request)
     measurements: dict[str, list[Measurement]] = {subject.key: [] for subject in job.subjects}
+    ticker = Ticker(len(job.cases) * (job.warmup + job.samples))
     with ExitStack() as stack:
         opened, failures = _open_all(job, stack)
         for case in job.cases:
-            times, faults = _measure_case(job, case, opened)
+            times, faults = _measure_case(job, case, opened, ticker)
             for key, fault in faults.items():
                 failures.setdefault(key, f"{_words(case.shape)}: {fault}")
             for key, values in times.items():
@@ -216,7 +233,9 @@ def _open_all(job: Job, stack: ExitStack) -> tuple[Opened, dict[str, str]]:
     return opened, failures
 
 
-def _measure_case(job: Job, case: Case, opened: Opened) -> tuple[dict[str, tuple[float, ...]], dict[str, str]]:
+def _measure_case(
+    job: Job, case: Case, opened: Opened, tick: Callable[[], object]
+) -> tuple[dict[str, tuple[float, ...]], dict[str, str]]:
     from safetensors.numpy import load_file
 
     arrays: dict[str, np.ndarray] = load_file(case.feeds)
@@ -232,7 +251,7 @@ def _measure_case(job: Job, case: Case, opened: Opened) -> tuple[dict[str, tuple
         calls[key] = _call(session, feeds)
     while calls:
         try:
-            return _without_collector(job, calls, case.shape.threads), faults
+            return _without_collector(job, calls, case.shape.threads, tick), faults
         except _CallFailed as failed:
             faults[failed.key] = one_line(failed.__cause__ or failed)
             del calls[failed.key]
@@ -243,7 +262,9 @@ def _call(session: Session, feeds: dict[str, np.ndarray]) -> Callable[[], object
     return lambda: session.infer(feeds)
 
 
-def _without_collector(job: Job, calls: Calls, threads: int) -> dict[str, tuple[float, ...]]:
+def _without_collector(
+    job: Job, calls: Calls, threads: int, tick: Callable[[], object]
+) -> dict[str, tuple[float, ...]]:
     """A collection of Python's garbage inside a timed call would be charged to whoever runs just then."""
     gc.collect()
     gc.disable()
@@ -255,7 +276,7 @@ def _without_collector(job: Job, calls: Calls, threads: int) -> dict[str, tuple[
         calls[key]()
 
     try:
-        return interleave(calls, job.samples, job.warmup, seed=job.seed, prepare=prime)
+        return interleave(calls, job.samples, job.warmup, seed=job.seed, prepare=prime, tick=tick)
     finally:
         gc.enable()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.compare import latency_rows
 from benchmarks.latency import Case, Subject, SubjectResult, measure_latency
 from benchmarks.records import LatencyRow, Shape
+from compress.console import follow
 from targets.base import Artifact, Signature
 from targets.errors import ArtifactError, BenchmarkError
 
@@ -53,20 +54,41 @@ def bench(path: Path, shapes: Shapes, console: Console) -> list[Timed]:
     """
     folders = find_artifacts(path)
     artifacts = {name: Artifact.read(folder / "artifact.json") for name, folder in folders.items()}
-    signature = next(iter(artifacts.values())).signature
+    signature = common_signature(artifacts.values())
     with tempfile.TemporaryDirectory(prefix="edgepress-bench-") as temporary:
-        cases = synthetic_cases(signature, shapes, Path(temporary))
+        cases = synthetic_cases(signature, shapes, Path(temporary), console)
         subjects = [Subject(key=name, folder=str(folder)) for name, folder in folders.items()]
-        with console.task(f"Timing {len(subjects)} artifacts, interleaved", total=None):
-            results = measure_latency(subjects, cases, shapes.samples, shapes.warmup)
-    reference = results["teacher"].measurements if "teacher" in results else None
-    return [_timed(name, artifacts[name].target, results, reference) for name in folders]
+        with console.task(f"Timing {len(subjects)} artifacts, interleaved", total=None) as advance:
+            results = measure_latency(subjects, cases, shapes.samples, shapes.warmup, progress=follow(advance))
+    return [_timed(name, artifacts[name].target, results) for name in folders]
 
 
-def _timed(name: str, target: str, results: Mapping[str, SubjectResult], reference: object) -> Timed:
+def _timed(name: str, target: str, results: Mapping[str, SubjectResult]) -> Timed:
     result = results[name]
-    rows = latency_rows(result.measurements, reference)  # type: ignore[arg-type]
+    teacher = results.get(teacher_of(name))
+    rows = latency_rows(result.measurements, teacher.measurements if teacher else None)
     return Timed(name, target, rows, result.failure or "")
+
+
+def teacher_of(name: str) -> str:
+    """The teacher that an artifact is compared with: in a run for several targets each target has its own.
+
+    >>> teacher_of("int8-static"), teacher_of("onnxruntime-cpu/int8-static")
+    ('teacher', 'onnxruntime-cpu/teacher')
+    """
+    target, slash, _ = name.rpartition("/")
+    return f"{target}{slash}teacher"
+
+
+def common_signature(artifacts: Iterable[Artifact]) -> Signature:
+    """All inputs that any artifact takes, and the bounds that all of them hold."""
+    signatures = [artifact.signature for artifact in artifacts]
+    inputs = {spec.name: spec for signature in signatures for spec in signature.inputs}
+    bounds: dict[str, tuple[int, int]] = {}
+    for name, (low, high) in (pair for signature in signatures for pair in signature.bounds.items()):
+        lowest, highest = bounds.get(name, (low, high))
+        bounds[name] = (max(low, lowest), min(high, highest))
+    return Signature(inputs=tuple(inputs.values()), outputs=signatures[0].outputs, bounds=bounds)
 
 
 def find_artifacts(path: Path) -> dict[str, Path]:
@@ -76,7 +98,7 @@ def find_artifacts(path: Path) -> dict[str, Path]:
         ArtifactError: `path` is none of them.
     """
     if (path / "artifact.json").is_file():
-        return {path.name: path}
+        return {path.resolve().name: path}
     if lists := sorted(path.glob("*-benchmark/entrants.json")):
         found = {name: path / place for name, place in json.loads(lists[-1].read_text(encoding="utf-8")).items()}
     else:
@@ -87,13 +109,14 @@ def find_artifacts(path: Path) -> dict[str, Path]:
     return found
 
 
-def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path) -> list[Case]:
+def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path, console: Console) -> list[Case]:
     """Inputs for each shape that the signature's bounds admit, as safetensors files in `folder`."""
     from safetensors.numpy import save_file
 
     varies = any("sequence" in spec.shape for spec in signature.inputs)
     lengths: Sequence[int | None] = shapes.sequences if varies else (None,)
-    cases = []
+    cases: list[Case] = []
+    left_out: dict[str, None] = {}
     for threads in shapes.threads:
         for batch in shapes.batches:
             for length in lengths:
@@ -103,9 +126,15 @@ def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path) -> list[
                     save_file(_inputs(signature, sizes), path)
                     shape = Shape(batch=batch, sequence=length, threads=threads)
                     cases.append(Case(shape=shape, feeds=str(path)))
+                else:
+                    left_out[", ".join(f"{name} {size}" for name, size in sizes.items())] = None
+    bounds = ", ".join(f"{name} {low} to {high}" for name, (low, high) in signature.bounds.items())
     if not cases:
-        bounds = ", ".join(f"{name} {low} to {high}" for name, (low, high) in signature.bounds.items())
-        raise BenchmarkError(f"no shape to time fits this artifact; it takes {bounds}")
+        raise BenchmarkError(
+            f"no shape to time fits; these artifacts take {bounds}. Choose with --batch and --sequence."
+        )
+    for sizes_told in left_out:
+        console.warn(f"{sizes_told} is not timed: these artifacts take {bounds}")
     return cases
 
 

@@ -23,6 +23,7 @@ from compress.figures import FigureTaker
 from compress.model import Model
 from compress.plan import Planned
 from compress.quantization import Selection, Trial
+from compress.recipe import Teacher
 from compress.stages import Context
 from compress.tasks.base import Features
 from targets.base import Artifact
@@ -65,8 +66,9 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
             if entrant.folder is not None:
                 name = f"{target}/{entrant.name}" if several else entrant.name
                 places[name] = entrant.folder.relative_to(execution.folder.root).as_posix()
+        # The report's teacher is that of the first target; those of the others stand before their candidates.
+        candidates += rows if not teachers else [row, *rows]
         teachers[target] = row
-        candidates += rows
     first = context.recipe.targets[0]
     chosen = [row for row in candidates if row.chosen]
     gates = [
@@ -97,6 +99,13 @@ def _teacher(figures: FigureTaker, context: Context, target: str, notes: list[st
     except TargetError as fault:
         notes.append(f"{target} cannot run the teacher ({fault}); its rows are compared with the teacher on pytorch")
         return Entrant("teacher", "pytorch", figures.export(context.teacher, "pytorch"), context.teacher)
+
+
+def teacher_name(teacher: Teacher) -> str:
+    """What people call it: the last part of its folder or hub id, or the kind of model that was trained in the run."""
+    if teacher.model is not None:
+        return teacher.model.rstrip("/").rsplit("/", 1)[-1]
+    return str((teacher.config or {}).get("model_type"))
 
 
 def _candidates(selection: Selection, folder: Path, student: Model) -> list[Entrant]:
@@ -159,7 +168,7 @@ def _row(
 ) -> Row:
     trial = entrant.trial
     base = {
-        "name": entrant.name,
+        "name": teacher_name(context.recipe.teacher) if entrant is teacher else entrant.name,
         "target": entrant.target,
         "chosen": bool(trial and trial.chosen),
         "parameters": entrant.model.parameters,

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from targets.errors import EdgepressError, GateError
+from compress import distributed
+from targets.errors import BenchmarkError, EdgepressError, GateError
+from targets.noise import quiet
 
 if TYPE_CHECKING:
     from benchmarks.records import GateVerdict
@@ -115,7 +117,12 @@ def init(
         text = recipe_template(task, data)
         if output.exists():
             raise EdgepressError(f"{output} exists already; give another name with --output or remove it")
-        output.write_text(text, encoding="utf-8")
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as fault:
+            raise EdgepressError(
+                f"{output} cannot be written ({fault.strerror}); name another place with --output"
+            ) from None
         console.line(f"Wrote {output}. Change what you like, then: edgepress run {output}")
 
 
@@ -149,7 +156,7 @@ def bench(
                 table.add_row(item.name, *[""] * 6, f"failed: {item.failure}")
         console.table(table)
         if all(item.failure for item in timed):
-            raise EdgepressError("no artifact could be timed; the table says why")
+            raise BenchmarkError(f"no artifact could be timed. {timed[0].name}: {timed[0].failure}")
 
 
 @app.command()
@@ -161,7 +168,7 @@ def report(
     with errors_told(json) as console:
         from compress.pipeline import reopen
 
-        _show_result(reopen(path), console)
+        _show_result(reopen(path, console), console)
 
 
 @app.command()
@@ -182,17 +189,24 @@ def targets(json: JsonOption = False) -> None:
 
 @contextmanager
 def errors_told(json: bool) -> Iterator[Console]:
-    """A user's mistake is one line and an exit code, never a traceback; our own mistakes stay loud."""
+    """A user's mistake is one line and an exit code, never a traceback; our own mistakes stay loud.
+
+    Of several processes the first one speaks for all: what the others read, and run into, is the same.
+    """
     from compress.console import Console
 
-    console = Console("json" if json else None)
+    main = distributed.is_main()
+    console = Console("silent" if not main else "json" if json else None)
     try:
-        yield console
+        with quiet():
+            yield console
     except EdgepressError as fault:
-        console.error(str(fault))
+        if main:
+            console.error(str(fault))
         raise typer.Exit(fault.exit_code) from None
     except KeyboardInterrupt:
-        console.error("stopped by Ctrl-C. Finished stages are kept; run the same command again to go on.")
+        if main:
+            console.error("stopped by Ctrl-C. Finished stages are kept; run the same command again to go on.")
         raise typer.Exit(INTERRUPTED) from None
 
 

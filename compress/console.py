@@ -30,6 +30,18 @@ class Advance(Protocol):
     def __call__(self, amount: float = 1, *, note: str | None = None, total: float | None = None) -> None: ...
 
 
+def follow(advance: Advance) -> Callable[[int, int], None]:
+    """Progress told as (done, total) for a task that counts steps."""
+    heard = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal heard
+        advance(done - heard, total=total)
+        heard = done
+
+    return progress
+
+
 @dataclass
 class TaskState:
     """How far one task is. Times in seconds of the console's clock; `first` is what was done before it began."""

@@ -12,10 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from compress.epochs import History
+from compress.feeding import TeacherOutputs
 from compress.model import Model
 from compress.recipe import Distill
 from compress.teacher_cache import TeacherCache, Wanted, as_tokens
-from compress.training import History, TeacherOutputs, fit
+from compress.training import fit
 from targets.errors import StageError
 
 if TYPE_CHECKING:
@@ -67,12 +69,13 @@ def attention_divergence(student: torch.Tensor, teacher: torch.Tensor, mask: tor
 
 class DistillationObjective(nn.Module):
     """The whole loss. Where student and teacher differ in width, a learned projection stands between (TinyBERT's W_h);
-    it is thrown away with the objective."""
+    it is thrown away with the objective. `layers`: the student's hidden states to compare, 0 the embedding."""
 
-    def __init__(self, options: Distill, student_layers: Sequence[int], widths: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, options: Distill, layers: Sequence[int], widths: Sequence[tuple[int, int]]) -> None:
         super().__init__()
         self.options = options
-        self.student_layers = tuple(student_layers)
+        self.layers = tuple(layers)
+        self.attention_layers = tuple(layer for layer in layers if layer)
         self.projections = nn.ModuleList(
             nn.Linear(own, wanted) if own != wanted else nn.Identity() for own, wanted in widths
         )
@@ -88,13 +91,13 @@ class DistillationObjective(nn.Module):
             output.logits.float(), teacher["logits"].float(), labels, options.temperature, options.alpha
         )
         if options.hidden:
-            for layer, projection, wanted in zip(self.student_layers, self.projections, teacher["hidden"], strict=True):
+            for layer, projection, wanted in zip(self.layers, self.projections, teacher["hidden"], strict=True):
                 own = projection(as_tokens(output.hidden_states[layer])).float()
                 loss = loss + options.hidden / len(self.projections) * masked_mse(own, wanted.float(), mask)
         if options.attention:
-            for layer, wanted in zip(self.student_layers, teacher["attention"], strict=True):
+            for layer, wanted in zip(self.attention_layers, teacher["attention"], strict=True):
                 own = output.attentions[layer - 1].float().mean(1)
-                loss = loss + options.attention / len(self.student_layers) * attention_divergence(
+                loss = loss + options.attention / len(self.attention_layers) * attention_divergence(
                     own, wanted.float(), mask
                 )
         return loss
@@ -133,14 +136,20 @@ def _probe(model: Model, context: Context) -> list[tuple[int, int]]:
 
 
 def _pairs(student: Model, options: Distill, context: Context) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """The layer map as pairs, and for each pair the widths (student, teacher)."""
+    """The layer map as pairs, the embeddings first, and for each pair the widths (student, teacher).
+
+    Raises:
+        StageError: two states that are to be compared have another number of positions.
+    """
     if not options.hidden and not options.attention:
         return [], []
     own, wanted = _probe(student, context), _probe(context.teacher, context)
     given = options.layer_map if options.layer_map is not None else context.kept_layers
     if given is not None and len(given) != len(own) - 1 and options.layer_map is None:
         given = None
-    pairs = list(layer_map(len(own) - 1, len(wanted) - 1, given))
+    pairs = [(0, 0), *layer_map(len(own) - 1, len(wanted) - 1, given)]
+    if own[0][0] != wanted[0][0]:
+        del pairs[0]  # images cut into other patches: there is no embedding to compare
     for mine, theirs in pairs:
         if own[mine][0] != wanted[theirs][0]:
             raise StageError(
@@ -157,7 +166,8 @@ def distill(
     pairs, widths = _pairs(model, options, context)
     wanted = Wanted(
         hidden=tuple(theirs for _, theirs in pairs) if options.hidden else (),
-        attention=tuple(theirs for _, theirs in pairs) if options.attention else (),
+        attention=tuple(theirs for mine, theirs in pairs if mine) if options.attention else (),
+        precision=options.training.precision,
     )
     cache = TeacherCache.open(context.cache_folder, context.teacher, context.train, wanted, context.console)
     torch.manual_seed(context.seed)

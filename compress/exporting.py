@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from benchmarks.latency import Case, Subject, SubjectResult, measure_latency
 from benchmarks.records import Measurement, Shape
+from compress.console import follow
 from compress.model import Model
 from compress.tasks.base import Features, batches
 from targets import load
@@ -108,8 +109,10 @@ def time_all(
     """Latency of each artifact folder with its recorded settings, interleaved, in processes of their own."""
     benchmark = context.recipe.benchmark
     subjects = [Subject(key=key, folder=str(folder), settings=None) for key, folder in exported.items()]
-    with context.console.task(title, total=None):
-        return measure_latency(subjects, cases, benchmark.samples, benchmark.warmup, context.seed)
+    with context.console.task(title) as advance:
+        return measure_latency(
+            subjects, cases, benchmark.samples, benchmark.warmup, context.seed, progress=follow(advance)
+        )
 
 
 def settle_settings(folders: Mapping[str, Path], cases: Sequence[Case], context: Context) -> None:
@@ -126,8 +129,10 @@ def settle_settings(folders: Mapping[str, Path], cases: Sequence[Case], context:
     if len(subjects) == len(folders):
         return
     samples = max(11, context.recipe.benchmark.samples // 3)
-    with context.console.task(f"{context.stage}: choosing session settings", total=None):
-        results = measure_latency(subjects, cases, samples, context.recipe.benchmark.warmup, context.seed)
+    with context.console.task(f"{context.stage}: choosing session settings") as advance:
+        results = measure_latency(
+            subjects, cases, samples, context.recipe.benchmark.warmup, context.seed, progress=follow(advance)
+        )
     for key, folder in folders.items():
         mine = {name: settings for name, (owner, settings) in choices.items() if owner == key}
         timed = {name: geometric_mean(results[name].measurements) for name in mine if results[name].failure is None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +29,9 @@ class FigureTaker:
     context: Context
 
     def cases(self, model: Model) -> list[Case]:
-        return write_cases(self.context, model, self.context.cache_folder / "cases")
+        # Other rows or bounds make other inputs: a changed recipe must not be timed on those of the last one.
+        key = hashlib.sha256(f"{self.context.calibration.digest} {model.signature.model_dump_json()}".encode())
+        return write_cases(self.context, model, self.context.cache_folder / "cases" / key.hexdigest()[:24])
 
     def take(self, before: Model, after: Model) -> tuple[Figures, Figures]:
         """Figures of both models on validation data and the recipe's first target, timed interleaved."""
@@ -47,13 +51,23 @@ class FigureTaker:
     def export(self, model: Model, target: str | None = None) -> Path:
         """The folder of the model's fp32 artifact with its session settings settled."""
         target = target or self.context.recipe.targets[0]
-        folder = self.context.cache_folder / "exports" / f"{fingerprint(model)[:24]}-{target}"
-        if not (folder / "settled").is_file():
+        folder = self.context.cache_folder / "exports" / f"{self._export_key(model)}-{target}"
+        cases = self.cases(model)
+        # Settings are the fastest for these shapes; for others they are chosen again.
+        shapes = " ".join(case.shape.model_dump_json() for case in cases)
+        settled = folder / "settled"
+        if not settled.is_file() or settled.read_text(encoding="utf-8") != shapes:
             if not (folder / "artifact.json").is_file():
                 export_one(model, target, self.context, folder)
-            settle_settings({"fp32": folder}, self.cases(model), self.context)
-            (folder / "settled").touch()
+            settle_settings({"fp32": folder}, cases, self.context)
+            settled.write_text(shapes, encoding="utf-8")
         return folder
+
+    def _export_key(self, model: Model) -> str:
+        """Digest of all that an exported folder holds: weights, configuration, bounds and processor."""
+        config = json.dumps(model.network.config.to_dict(), sort_keys=True, default=str)  # type: ignore[operator,union-attr]
+        parts = (fingerprint(model), config, model.signature.model_dump_json(), self.context.calibration.digest)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
     def macs(self, model: Model) -> int:
         """Multiply-accumulates of one forward at the last shape that is timed, batch 1."""

@@ -5,15 +5,15 @@ torch and the backends are loaded only when there is work to do, so that a finis
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress import distributed
 from compress.plan import Planned, plan
 from compress.recipe import Recipe
-from compress.store import RunFolder
+from compress.store import RunFolder, remove
 from targets.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -52,23 +52,44 @@ def run(
 ) -> Result:
     """Run `recipe` up to and including the stage `until` (all stages by default) in `runs/<name>/`.
 
+    Where `torchrun` started several processes, each of them calls this: the first one does the work, the others take
+    part in its trainings.
+
     Raises:
         EdgepressError: what was wrong, what was got, what to do.
     """
     from compress.console import Console
 
     console = console if console is not None else Console("silent")
+    distributed.prepare()
     stages = cut(plan(recipe), until)
     folder = RunFolder(recipe.name, Path(runs), console.warn)
-    done = finished(folder, stages)
-    if len(done) == len(stages):
-        return _result(folder, stages, ())
-    from compress.execution import execute
+    if not distributed.is_main():
+        from compress.following import follow
 
+        follow(recipe, console)
+        return _result(folder, stages, ())
+    with distributed.leading():
+        return _lead(recipe, folder, stages, console)
+
+
+def _lead(recipe: Recipe, folder: RunFolder, stages: tuple[Planned, ...], console: Console) -> Result:
+    done = finished(folder, stages)
+    if len(done) == len(stages) and (not _ends_in_report(stages) or _published(folder.root, done[-1])):
+        return _result(folder, stages, ())
     with folder.locked():
-        # Another process may have finished stages while this one waited for nothing but the lock.
+        clear_leftovers(folder.root)
+        # Another process may have finished stages since this one looked.
         done = finished(folder, stages)
-        execute(recipe, folder, stages, len(done), console)
+        if len(done) < len(stages):
+            from compress.execution import execute
+
+            execute(recipe, folder, stages, len(done), console)
+        if _ends_in_report(stages):
+            from compress.release import publish
+
+            paths = [folder.root / stage.folder for stage in stages]
+            publish(folder.root, paths[-1], paths)
     return _result(folder, stages, tuple(stage.name for stage in stages[len(done) :]))
 
 
@@ -99,48 +120,56 @@ def finished(folder: RunFolder, stages: Sequence[Planned]) -> tuple[Path, ...]:
 
 
 def _result(folder: RunFolder, stages: tuple[Planned, ...], fresh: tuple[str, ...]) -> Result:
-    if stages[-1].name != "benchmark":
+    if not _ends_in_report(stages):
         return Result(folder.root, stages, fresh)
     from benchmarks.report import read_report
 
-    stage = folder.root / stages[-1].folder
-    result = Result(folder.root, stages, fresh, read_report(stage))
-    if not _published(result, stage):
-        from compress.release import publish
-
-        publish(folder.root, stage, [folder.root / each.folder for each in stages])
-    return result
+    return Result(folder.root, stages, fresh, read_report(folder.root / stages[-1].folder))
 
 
-def _published(result: Result, stage: Path) -> bool:
-    """Whether report and release are those of this benchmark: both are written from it and can be made again."""
-    mark = result.release_folder / "manifest.json"
-    if not mark.is_file() or not (result.report_folder / "report.html").is_file():
-        return False
-    try:
-        digest = json.loads(mark.read_text(encoding="utf-8"))["stage_digest"]
-    except (ValueError, KeyError):
-        return False
-    return bool(digest == json.loads((stage / "stage.json").read_text(encoding="utf-8"))["digest"])
+def _ends_in_report(stages: Sequence[Planned]) -> bool:
+    return stages[-1].name == "benchmark"
 
 
-def reopen(run_folder: Path) -> Result:
+def _published(root: Path, benchmark: Path) -> bool:
+    """Whether report and release are whole and of this benchmark: both are written from it and can be made again."""
+    from compress.release import is_whole
+
+    report = root / "report"
+    names = ("report.json", "report.md", "report.html")
+    return all((report / name).is_file() for name in names) and is_whole(root / "release", benchmark)
+
+
+def clear_leftovers(root: Path) -> None:
+    """Half-made exports and releases of a process that was killed. The run is locked by the caller."""
+    for pattern in (".publish-*", ".report.old-*", ".release.old-*", "cache/exports/.export-*", "cache/*/*.tmp*"):
+        for path in root.glob(pattern):
+            remove(path)
+
+
+def reopen(run_folder: Path, console: Console | None = None) -> Result:
     """The result of a finished run from its folder alone; report and release are written anew.
 
     Raises:
         StoreError: the run has no finished benchmark.
     """
     from benchmarks.report import read_report
+    from compress.console import Console
     from compress.release import publish
     from targets.errors import StoreError
 
-    folder = RunFolder(run_folder.name, run_folder.parent)
-    found = folder.stages() if run_folder.is_dir() else []
+    console = console if console is not None else Console("silent")
+    if not run_folder.is_dir():
+        raise StoreError(f"there is no run folder {run_folder}. Give one that `edgepress run` made: runs/<name>.")
+    run_folder = run_folder if run_folder.name else run_folder.resolve()
+    folder = RunFolder(run_folder.name, run_folder.parent, console.warn)
+    found = folder.stages()
     if not found or found[-1].name != "benchmark":
         state = f"its last finished stage is {found[-1].name}" if found else "there is no finished stage in it"
         raise StoreError(f"{run_folder} has no report yet: {state}. Finish it with `edgepress run`.")
     paths = [folder.folder(stage.index, stage.name) for stage in found]
     with folder.locked():
+        clear_leftovers(folder.root)
         publish(folder.root, paths[-1], paths)
     return Result(
         folder.root, tuple(Planned(s.index, s.name, None, s.digest) for s in found), (), read_report(paths[-1])

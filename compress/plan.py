@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from compress.data import data_digest
-from compress.recipe import Quantize, Recipe, StageOptions
+from compress.recipe import Quantize, Recipe, StageOptions, Teacher
 from compress.store import stage_digest
 from targets.base import sha256_of
 from targets.errors import ModelError, RecipeError
 
 # Raised when a change of the code makes what older runs stored wrong.
 FORMAT = 1
-WEIGHT_FILES = ("*.safetensors", "*.json", "*.txt")
+# Weights, configurations, vocabularies (SentencePiece's are *.model) and a trusted model's own code.
+SOURCE_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.py")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def plan(recipe: Recipe) -> tuple[Planned, ...]:
     """
     passes, quantize = split_stages(recipe)
     steps: list[tuple[str, StageOptions | None, Mapping[str, Any]]] = [
-        ("teacher", None, {"teacher": _dump(recipe.teacher), "source": source_digest(recipe.teacher.model)}),
+        ("teacher", None, _teacher(recipe.teacher)),
         ("student", None, {"student": _dump(recipe.student), "source": source_digest(recipe.student.model)}),
         *((options.kind, options, _dump(options)) for options in passes),
         ("quantize" if quantize else "export", quantize, _dump(quantize) | {"targets": recipe.targets}),
@@ -68,6 +69,11 @@ def split_stages(recipe: Recipe) -> tuple[tuple[StageOptions, ...], Quantize | N
     return tuple(options for options in (*passes, last) if options), None
 
 
+def _teacher(teacher: Teacher) -> dict[str, Any]:
+    found = {"teacher": _dump(teacher), "source": source_digest(teacher.model)}
+    return found | ({"tokenizer": source_digest(teacher.tokenizer)} if teacher.tokenizer is not None else {})
+
+
 def source_digest(source: str | None) -> str:
     """Digest of a local model folder's files; a hub id stands for itself."""
     if source is None:
@@ -79,7 +85,7 @@ def source_digest(source: str | None) -> str:
             raise ModelError(f"the model folder {source} does not exist. Give a transformers folder or a hub id.")
         return source
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in WEIGHT_FILES for path in folder.glob(pattern)}):
+    for path in sorted({path for pattern in SOURCE_FILES for path in folder.glob(pattern)}):
         digest.update(f"{path.name} {sha256_of(path)}\n".encode())
     return digest.hexdigest()
 

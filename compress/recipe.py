@@ -53,7 +53,10 @@ class Data(Section):
 
 
 class Training(Section):
-    """One training loop, on transformers' Trainer. `learning_rate` decays linearly to 0 after `warmup`."""
+    """One training loop, on transformers' Trainer. `learning_rate` decays linearly to 0 after `warmup`.
+
+    `dropout` replaces every dropout rate of the model while it trains; None keeps the model's own. A student that is
+    much smaller than its teacher underfits: 0 lets it follow, and is faster."""
 
     epochs: Annotated[float, Field(gt=0)] = 3.0
     batch_size: Annotated[int, Field(ge=1)] = 32
@@ -62,6 +65,7 @@ class Training(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     gradient_accumulation: Annotated[int, Field(ge=1)] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
 
 
@@ -116,7 +120,8 @@ class StageOptions(Section):
 
 
 class Distill(StageOptions):
-    """Knowledge distillation: (1 - alpha) * cross-entropy + alpha * T² * KL, plus hidden-state and attention losses.
+    """Knowledge distillation: (1 - alpha) * cross-entropy + alpha * T² * KL, plus `hidden` * mean squared difference of
+    hidden states (embeddings included) and `attention` * KL of attention maps.
 
     References: arXiv 1503.02531 (logits), 1909.10351 (hidden states, attention), 1910.01108 (initialisation)."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.report import read_report, write_report
+from compress.disk import disk_faults
 from targets.base import Artifact, FileEntry, Record, sha256_of
 from targets.errors import ArtifactError
 
@@ -31,7 +32,7 @@ class Manifest(Record):
 def publish(run: Path, benchmark: Path, stages: Sequence[Path]) -> None:
     """Write `report/` and `release/` of a run, each beside its place and then swapped in."""
     report = read_report(benchmark)
-    with tempfile.TemporaryDirectory(dir=run, prefix=".publish-") as temporary:
+    with disk_faults(run), tempfile.TemporaryDirectory(dir=run, prefix=".publish-") as temporary:
         write_report(report, Path(temporary) / "report")
         release = Path(temporary) / "release"
         chosen = _copy_chosen(report_rows(report), stages[-2], release)
@@ -92,6 +93,17 @@ def check_release(folder: Path) -> Manifest:
         if sha256_of(path) != entry.sha256:
             raise ArtifactError(f"{path} is not the released file: its sha256 differs from the manifest's.")
     return manifest
+
+
+def is_whole(folder: Path, benchmark: Path) -> bool:
+    """Whether a release is of this benchmark stage and has all of its files, by their size alone."""
+    try:
+        manifest = Manifest.read(folder / "manifest.json")
+    except ArtifactError:
+        return False
+    sizes = {entry.path: entry.bytes for entry in manifest.files}
+    there = all((folder / path).is_file() and (folder / path).stat().st_size == size for path, size in sizes.items())
+    return there and (folder / SUMS).is_file() and manifest.stage_digest == _digest(benchmark)
 
 
 def swap_in(new: Path, place: Path) -> None:

@@ -12,14 +12,16 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from torch import nn
 
 from compress.model import Model, unique_state
 from targets.base import Record
@@ -41,10 +43,11 @@ def as_tokens(hidden: torch.Tensor) -> torch.Tensor:
 
 class Wanted(Record):
     """What is kept besides the logits: hidden states and (head-averaged) attention maps of these teacher layers,
-    counted as in transformers' `hidden_states` (0 is the embedding)."""
+    counted as in transformers' `hidden_states` (0 is the embedding); and the precision the teacher computes in."""
 
     hidden: tuple[int, ...] = ()
     attention: tuple[int, ...] = ()
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 class CacheCard(Record):
@@ -73,7 +76,7 @@ class TeacherCache:
         Raises:
             StageError: the teacher's outputs are not finite.
         """
-        path = folder / _digest(teacher, features, wanted)
+        path = folder.resolve() / _digest(teacher, features, wanted)
         order = _order(features)
         if not (path / "cache.json").is_file():
             _compute(path, teacher, features, order, wanted, console)
@@ -81,6 +84,10 @@ class TeacherCache:
         positions[order] = np.arange(len(order))
         tokens = np.load(path / "tokens.npy")
         return cls(path, CacheCard.read(path / "cache.json"), positions, tokens, {})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Sent to another process, it opens the shards itself."""
+        return {**self.__dict__, "_shards": {}}
 
     def rows(self, indices: np.ndarray) -> dict[str, Any]:
         """Logits `[batch, classes]`; hidden `[batch, tokens, width]` a layer and attention `[batch, tokens, tokens]`
@@ -160,7 +167,7 @@ def _compute(
     # Only a shard that was cut off is computed again; those before it stand.
     tokens = np.zeros(len(order), np.int32)
     computed, seconds = 0, 0.0
-    with console.task("Teacher's outputs", total=len(order)) as advance:
+    with console.task("Teacher's outputs", total=len(order)) as advance, _on_gpu(teacher.network):
         for start in range(0, len(order), SHARD_ROWS):
             rows = order[start : start + SHARD_ROWS]
             path = _shard_path(folder, start // SHARD_ROWS)
@@ -178,6 +185,17 @@ def _compute(
     temporary = folder / "cache.json.tmp"
     temporary.write_text(json.dumps(card.model_dump(mode="json")))
     temporary.replace(folder / "cache.json")
+
+
+@contextmanager
+def _on_gpu(network: nn.Module) -> Iterator[None]:
+    """`network` on this process's GPU, where there is one, and back again: everything else expects it on the CPU."""
+    if torch.cuda.is_available():
+        network.to("cuda")
+    try:
+        yield
+    finally:
+        network.to("cpu")
 
 
 def _write_shard(path: Path, pieces: Iterator[dict[str, np.ndarray]]) -> None:
@@ -200,9 +218,10 @@ def _outputs(teacher: Model, features: Features, rows: np.ndarray, wanted: Wante
     device = next(network.parameters()).device
     options = {"output_hidden_states": bool(wanted.hidden), "output_attentions": bool(wanted.attention)}
     for start in range(0, len(rows), BATCH):
-        feeds = features.batch(rows[start : start + BATCH])
+        feeds = teacher.signature.select(features.batch(rows[start : start + BATCH]))
         inputs = {name: torch.from_numpy(value).to(device) for name, value in feeds.items()}
-        output = network(**inputs, **{name: True for name, on in options.items() if on})
+        with torch.autocast(device.type, torch.bfloat16, enabled=wanted.precision == "bf16"):
+            output = network(**inputs, **{name: True for name, on in options.items() if on})
         if not torch.isfinite(output.logits).all():
             raise StageError("the teacher's logits are not finite on the training data; check the teacher's weights")
         hidden = [as_tokens(output.hidden_states[layer]) for layer in wanted.hidden]

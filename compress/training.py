@@ -3,95 +3,37 @@
 Mixed precision, gradient accumulation, checkpoints, resume, several GPUs and several machines are the Trainer's own;
 ours are the objective, the batches (buckets of similar length), the choice of the best epoch on validation data and the
 clock that decides when a checkpoint is due.
+
+Of several processes, the first one calls `fit`; the others `take_part` in the Job that it hands them. Each one sees its
+own share of every epoch's batches; the first one alone measures validation accuracy, keeps weights and shows progress.
 """
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
-from torch.utils.data import Dataset, Sampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import Trainer, TrainingArguments
 
-from compress.inference import accuracy_of
+from compress import distributed
+from compress.checkpoints import Pace, latest, step_of
+from compress.epochs import History, Watch
+from compress.feeding import BucketSampler, Collator, Indices, TeacherOutputs
 from compress.model import Model
 from compress.recipe import Training
-from targets.base import Record, Signature
 from targets.errors import StageError
 
 if TYPE_CHECKING:
     from compress.console import Console
     from compress.tasks.base import Features
-
-TeacherOutputs = Mapping[str, Any]
-# Rows looked at together when batches of similar length are formed: large enough to waste little padding, small
-# enough that the order stays random.
-BUCKET_BATCHES = 50
-
-
-class Epoch(Record):
-    """What one epoch reached: mean training loss, accuracy on validation data, seconds since the start."""
-
-    epoch: float
-    loss: float | None
-    validation_accuracy: float
-    seconds: float
-
-
-class History(Record):
-    """A whole training: epochs, optimizer steps and which epoch's weights were kept."""
-
-    epochs: tuple[Epoch, ...]
-    steps: int
-    best: float
-    resumed: bool
-
-
-class Indices(Dataset[int]):
-    """Row numbers; the rows themselves are made when a batch is collated."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-
-class BucketSampler(Sampler[int]):
-    """A fresh random order each epoch with neighbours of similar length; the same for the same seed and epoch."""
-
-    def __init__(self, lengths: np.ndarray | None, size: int, batch: int, seed: int) -> None:
-        self.lengths, self.size, self.batch, self.seed = lengths, size, batch, seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[int]:
-        random = np.random.default_rng((self.seed, self.epoch))
-        order = random.permutation(self.size)
-        if self.lengths is None:
-            return iter(order.tolist())
-        bucket = self.batch * BUCKET_BATCHES
-        pieces = [order[start : start + bucket] for start in range(0, self.size, bucket)]
-        ordered = np.concatenate([piece[np.argsort(-self.lengths[piece], kind="stable")] for piece in pieces])
-        whole = self.size // self.batch * self.batch
-        batches = ordered[:whole].reshape(-1, self.batch)
-        random.shuffle(batches)
-        return iter(np.concatenate([batches.reshape(-1), ordered[whole:]]).tolist())
 
 
 class CrossEntropy(nn.Module):
@@ -127,88 +69,11 @@ class Trainee(nn.Module):
         return {"loss": objective(output, labels, teacher, inputs.get("attention_mask"))}
 
 
-class Collator:
-    """Row numbers -> inputs `[batch, ...]`, labels `[batch]` and the teacher's outputs for these very rows."""
-
-    def __init__(
-        self, features: Features, signature: Signature, teacher: Callable[[np.ndarray], TeacherOutputs] | None
-    ) -> None:
-        self.features = features
-        self.signature = signature
-        self.teacher = teacher
-
-    def __call__(self, rows: list[int]) -> dict[str, Any]:
-        index = np.asarray(rows)
-        feeds = self.signature.select(self.features.batch(index))
-        inputs = {name: torch.from_numpy(value) for name, value in feeds.items()}
-        labels = torch.from_numpy(self.features.labels[index])
-        return {"labels": labels, "inputs": inputs, "teacher": self.teacher(index) if self.teacher else {}}
-
-
-class _Watch(TrainerCallback):
-    """Progress, checkpoints by the clock, and the best epoch on validation data."""
-
-    def __init__(
-        self, model: Model, validation: Features, training: Training, scratch: Path, advance: Callable[..., None]
-    ) -> None:
-        self.model, self.validation, self.training, self.scratch = model, validation, training, scratch
-        self.advance = advance
-        self.started = self.saved = time.monotonic()
-        self.epochs: list[Epoch] = []
-        self.evaluated_at = -1
-
-    @property
-    def _best_file(self) -> Path:
-        return self.scratch / "best.safetensors"
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        self.advance(1)
-        if time.monotonic() - self.saved > self.training.checkpoint_seconds:
-            self.saved = time.monotonic()
-            control.should_save = True
-        return control
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        self._evaluate(state)
-        control.should_save = True
-        return control
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.evaluated_at != state.global_step:
-            self._evaluate(state)
-
-    def _evaluate(self, state: Any) -> None:
-        self.evaluated_at = state.global_step
-        accuracy = accuracy_of(self.model, self.validation)
-        self.model.network.train()
-        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        record = Epoch(
-            epoch=round(state.epoch, 3),
-            loss=losses[-1] if losses else None,
-            validation_accuracy=accuracy,
-            seconds=time.monotonic() - self.started,
-        )
-        self.advance(0, note=f"validation accuracy {accuracy:.4f}")
-        # A resumed run repeats the epoch that was cut off; its earlier record stands for the same step.
-        self.epochs = [epoch for epoch in self.read() if epoch.epoch < record.epoch]
-        if all(accuracy >= epoch.validation_accuracy for epoch in self.epochs) and state.is_world_process_zero:
-            save_file(_contiguous(self.model.network.state_dict()), self._best_file)
-        self.epochs.append(record)
-        _Epochs(epochs=tuple(self.epochs)).write(self.scratch / "epochs.json")
-
-    def read(self) -> list[Epoch]:
-        path = self.scratch / "epochs.json"
-        return list(_Epochs.read(path).epochs) if path.is_file() else []
-
-
-class _Epochs(Record):
-    epochs: tuple[Epoch, ...]
-
-
 class _Trainer(Trainer):
-    """The Trainer with our batches."""
+    """The Trainer with our batches; `losses` collects each step's loss until the epoch is told."""
 
     sampler: BucketSampler
+    losses: list[float]
 
     def _get_train_sampler(self, *_: Any) -> BucketSampler:
         return self.sampler
@@ -220,7 +85,22 @@ class _Trainer(Trainer):
                 f"the loss became {loss.item():g} at step {self.state.global_step + 1}. "
                 f"Lower training.learning_rate, or use precision fp32."
             )
+        self.losses.append(loss.item())
         return loss
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, as the first process hands it to the others; the rows are those of the recipe they all have."""
+
+    start: Path  # the model before the training, saved
+    rows: str  # digest of the training rows
+    training: Training
+    scratch: Path
+    checkpoint: Path | None
+    seed: int
+    objective: nn.Module
+    teacher: Callable[[np.ndarray], TeacherOutputs] | None
 
 
 def fit(
@@ -240,29 +120,23 @@ def fit(
     `scratch` holds the checkpoints: called again after a kill with the same arguments, it goes on from the last one.
 
     Raises:
-        StageError: the loss became NaN or infinite.
+        StageError: the loss became NaN or infinite, or another process of the run has ended.
     """
-    trained = model.copy()
-    objective = objective if objective is not None else CrossEntropy()
+    scratch = scratch.resolve()
     scratch.mkdir(parents=True, exist_ok=True)
-    arguments = _arguments(training, scratch, seed)
-    trainer = _Trainer(
-        model=Trainee(trained.network, objective),
-        args=arguments,
-        train_dataset=Indices(len(features)),
-        data_collator=Collator(features, model.signature, teacher),
-    )
-    trainer.sampler = BucketSampler(features.lengths, len(features), training.batch_size, seed)
-    trainer.model_accepts_loss_kwargs = False
-    checkpoint = get_last_checkpoint(str(scratch))
-    steps = _steps(len(features), training)
-    done = int(checkpoint.rsplit("-", 1)[1]) if checkpoint else 0
+    checkpoint = latest(scratch, console.warn)
+    objective = objective if objective is not None else CrossEntropy()
+    job = Job(scratch / "start", features.digest, training, scratch, checkpoint, seed, objective, teacher)
+    if distributed.world_size() > 1:
+        model.save(job.start)
+        distributed.send(job)
+    trained = model.copy()
+    trainer = _trainer(job, trained, features)
+    steps, done = _steps(len(features), trainer.args), step_of(checkpoint) if checkpoint else 0
     with console.task(title, total=steps, done=done) as advance:
-        watch = _Watch(trained, validation, training, scratch, advance)
-        _quiet(trainer)
-        trainer.add_callback(watch)
-        trainer.train(resume_from_checkpoint=checkpoint)
-    trained.network.load_state_dict(load_file(scratch / "best.safetensors"))
+        watch = Watch(trained, validation, scratch, training.checkpoint_seconds, advance, trainer.losses)
+        _train(job, trainer, watch)
+    trained.network.load_state_dict(load_file(watch.best_file))
     trained.network.to("cpu").eval()
     best = max(epoch.validation_accuracy for epoch in watch.epochs)
     history = History(
@@ -271,13 +145,66 @@ def fit(
     return trained, history
 
 
-def _steps(rows: int, training: Training) -> int:
-    batches = -(-rows // training.batch_size)
-    return max(1, int(-(-batches // training.gradient_accumulation) * training.epochs))
+def take_part(job: Job, features: Features) -> None:
+    """Another process's share of the training that the first one's `fit` handed out.
+
+    Raises:
+        StageError: this process has other rows or another disk than the first one, or a process has ended.
+    """
+    if features.digest != job.rows:
+        raise StageError("this process read other training rows than the first one: give all machines the same data")
+    if not job.start.is_dir():
+        raise StageError(f"{job.start} is not there: several machines need the folder of runs on a shared disk")
+    trainer = _trainer(job, Model.load(job.start), features)
+    _train(job, trainer, Pace(job.scratch, job.training.checkpoint_seconds))
+
+
+def _trainer(job: Job, model: Model, features: Features) -> _Trainer:
+    trainer = _Trainer(
+        model=Trainee(model.network, job.objective),
+        args=_arguments(job.training, job.scratch, job.seed),
+        train_dataset=Indices(len(features)),
+        data_collator=Collator(features, model.signature, job.teacher),
+    )
+    trainer.sampler = BucketSampler(features.lengths, len(features), job.training.batch_size, job.seed)
+    trainer.losses = []
+    trainer.model_accepts_loss_kwargs = False
+    _quiet(trainer)
+    return trainer
+
+
+def _train(job: Job, trainer: _Trainer, pace: Pace) -> None:
+    trainer.add_callback(pace)
+    with distributed.losses_told(), dropout(trainer.model, job.training.dropout):
+        trainer.train(resume_from_checkpoint=str(job.checkpoint) if job.checkpoint else None)
+
+
+@contextmanager
+def dropout(network: nn.Module, rate: float | None) -> Iterator[None]:
+    """Every dropout of `network` at `rate` inside the block: modules, and the numbers that attention layers keep."""
+    before: list[tuple[nn.Module, str, float]] = []
+    for module in network.modules() if rate is not None else ():
+        names = ("p",) if isinstance(module, nn.Dropout) else ("attention_dropout", "dropout_prob")
+        before += [(module, name, value) for name in names if isinstance(value := getattr(module, name, None), float)]
+    for module, name, _ in before:
+        setattr(module, name, rate)
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+def _steps(rows: int, arguments: TrainingArguments) -> int:
+    """Optimizer steps of the whole training; each step takes a batch on every process."""
+    batches = math.ceil(math.ceil(rows / arguments.train_batch_size) / arguments.world_size)
+    updates: int = math.ceil(batches / arguments.gradient_accumulation_steps)
+    total: int = math.ceil(updates * arguments.num_train_epochs)
+    return max(1, total)
 
 
 def _arguments(training: Training, scratch: Path, seed: int) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=training.epochs,
         per_device_train_batch_size=training.batch_size,
@@ -291,13 +218,15 @@ def _arguments(training: Training, scratch: Path, seed: int) -> TrainingArgument
         seed=seed,
         data_seed=seed,
         save_strategy="no",
-        save_total_limit=2,
-        logging_strategy="epoch",
+        logging_strategy="no",
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    # One GPU a process: more of them in one (nn.DataParallel) would change the batch size that the recipe asks for.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 def _quiet(trainer: Trainer) -> None:
@@ -306,7 +235,3 @@ def _quiet(trainer: Trainer) -> None:
 
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-
-
-def _contiguous(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}

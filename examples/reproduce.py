@@ -1,4 +1,4 @@
-"""Run example recipes from an empty folder; write their figures to `examples/results/` and the README's table from them.
+"""Run example recipes from an empty folder; write their figures to `examples/results/` and README's table from them.
 
     python examples/reproduce.py digits sst2
 

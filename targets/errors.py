@@ -5,6 +5,7 @@ EdgepressError                  one line for the user: what was wrong, what was 
 ├── DataError                   a file, a column, a label
 ├── ModelError                  a teacher or student that cannot be used
 ├── StageError                  a pass that broke its contract; names the stage and those before it
+│   └── ProcessLost             another process of a run on several has ended
 ├── StoreError                  run folders: locked, damaged, disk full
 ├── TargetError                 a backend refused
 │   ├── TargetUnavailable       its package or hardware is not here
@@ -37,6 +38,10 @@ class StageError(EdgepressError):
     """A stage that broke its contract."""
 
     exit_code = 1
+
+
+class ProcessLost(StageError):
+    """Another process of a run on several ended before this one."""
 
 
 class StoreError(EdgepressError):

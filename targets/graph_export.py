@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,22 +11,10 @@ import torch
 
 from targets.base import Exportable, Feeds, Signature
 from targets.errors import TargetError
+from targets.noise import quiet
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Exporters log and warn about packages and graphs that are no concern of the user; errors still get through."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def export_program(model: Exportable, example: Feeds) -> ExportedProgram:

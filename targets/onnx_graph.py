@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from targets.base import Exportable, Feeds, Signature
 from targets.errors import TargetError
-from targets.graph_export import export_program, quiet
+from targets.graph_export import export_program
 from targets.graph_passes import push_selects_down
+from targets.noise import quiet
 
 if TYPE_CHECKING:
     import onnx

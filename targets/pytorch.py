@@ -94,7 +94,8 @@ class PyTorch:
     def _export(self, model: Exportable, reference: Reference, candidate: Candidate, folder: Path) -> Artifact:
         import torch
 
-        from targets.graph_export import export_program, quiet
+        from targets.graph_export import export_program
+        from targets.noise import quiet
         from targets.verification import accept, new_folder, seal, versions_of
 
         if candidate.precision != "fp32":
@@ -145,7 +146,7 @@ def load_program(path: Path) -> torch.nn.Module:
     """
     import torch
 
-    from targets.graph_export import quiet
+    from targets.noise import quiet
 
     try:
         _refuse_pickles(path)

@@ -135,3 +135,16 @@ def test_the_childs_path_is_this_processs_path_made_absolute(monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", "/somewhere"])
     assert child_environment(None)["PYTHONPATH"].split(os.pathsep) == [str(Path.cwd()), "/somewhere"]
+
+
+def test_the_parent_hears_how_far_the_child_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "counting.py").write_text(
+        "import time\nfrom benchmarks.isolation import tell_progress\n"
+        "def count(request):\n"
+        "    for done in (1, 2):\n        tell_progress(done, 2)\n        time.sleep(0.5)\n"
+        "    return {}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    heard: list[tuple[int, int]] = []
+    run_isolated("counting:count", {}, 60, progress=lambda done, total: heard.append((done, total)))
+    assert {(1, 2), (2, 2)} <= set(heard)

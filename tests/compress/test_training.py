@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress import training
+from compress import epochs, training
 from compress.console import Console
 from compress.inference import accuracy_of, logits_of
 from compress.recipe import Training
@@ -37,6 +37,8 @@ def test_training_learns_and_leaves_its_input_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(logits_of(model, validation), before)
     assert accuracy_of(trained, validation) == history.best > 0.9
     assert history.steps == 6 * 32 and [epoch.epoch for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
+    losses = [epoch.loss for epoch in history.epochs]
+    assert None not in losses and losses[0] > losses[-1]
 
 
 def test_the_best_epoch_on_validation_data_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +49,7 @@ def test_the_best_epoch_on_validation_data_is_kept(tmp_path: Path, monkeypatch: 
         states.append(model.network.classifier.weight.detach().clone())
         return next(scores)
 
-    monkeypatch.setattr(training, "accuracy_of", score)
+    monkeypatch.setattr(epochs, "accuracy_of", score)
     options = Training(epochs=3, batch_size=8, learning_rate=1e-3)
     trained, history = fit(tiny_bert(), TokenFeatures(32), TokenFeatures(8), options, tmp_path, SILENT, "train")
     assert history.best == 0.9
@@ -92,3 +94,13 @@ def test_gradient_accumulation_takes_fewer_steps_over_the_same_rows(tmp_path: Pa
     options = QUICK.model_copy(update={"gradient_accumulation": 4})
     _, history = fit(tiny_bert(), TokenFeatures(64), TokenFeatures(8), options, tmp_path, SILENT, "train")
     assert history.steps == 2 * 64 // 32
+
+
+def test_dropout_is_replaced_while_it_trains_and_put_back() -> None:
+    network = tiny_bert().network
+    rates = [module.p for module in network.modules() if isinstance(module, torch.nn.Dropout)]
+    with training.dropout(network, 0.0):
+        assert {module.p for module in network.modules() if isinstance(module, torch.nn.Dropout)} == {0.0}
+    assert [module.p for module in network.modules() if isinstance(module, torch.nn.Dropout)] == rates != []
+    with training.dropout(network, None):
+        assert [module.p for module in network.modules() if isinstance(module, torch.nn.Dropout)] == rates

@@ -1,0 +1,120 @@
+"""Several targets, and a student that takes fewer inputs than its teacher."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file
+
+from compress.bench import Shapes, bench, common_signature, find_artifacts, synthetic_cases, teacher_of
+from compress.console import Console
+from targets.base import Artifact, Candidate, Comparison, Signature, TensorSpec
+from targets.errors import BenchmarkError
+from tests.end_to_end.conftest import finish, made_once
+from tests.end_to_end.recipes import PLAIN, changed, write_text_inputs
+
+DISTILBERT = {"model_type": "distilbert", "dim": 8, "hidden_dim": 16, "n_layers": 1, "n_heads": 2, "vocab_size": 17,
+              "max_position_embeddings": 64}  # fmt: skip
+SHAPES = Shapes(batches=(1,), sequences=(8,), threads=(1,), samples=11, warmup=1)
+
+
+@pytest.fixture(scope="session")
+def mixed_run(shared_folder: Path) -> Path:
+    """A run for two targets, of a DistilBERT under a BERT: `runs/plain`."""
+    recipe = changed(PLAIN, targets=["onnxruntime-cpu", "pytorch"])
+    recipe["student"] = {"config": DISTILBERT}
+    recipe["stages"] = [{"distill": {"training": {"epochs": 1, "learning_rate": 1e-3}}}]
+    return made_once(shared_folder / "mixed", finish(recipe, write_text_inputs)) / "runs/plain"
+
+
+@pytest.fixture
+def report(mixed_run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((mixed_run / "report/report.json").read_text())
+    return found
+
+
+@pytest.mark.slow
+def test_a_student_may_take_fewer_inputs_than_its_teacher(mixed_run: Path) -> None:
+    inputs = {
+        name: [spec.name for spec in Artifact.read(folder / "artifact.json").signature.inputs]
+        for name, folder in find_artifacts(mixed_run).items()
+    }
+    assert sorted(inputs["onnxruntime-cpu/teacher"]) == ["attention_mask", "input_ids", "token_type_ids"]
+    assert sorted(inputs["onnxruntime-cpu/fp32"]) == ["attention_mask", "input_ids"]
+
+
+@pytest.mark.slow
+def test_each_target_has_its_own_teacher_in_the_report(report: dict[str, Any]) -> None:
+    rows = [(row["target"], row["chosen"], row["status"]) for row in (report["teacher"], *report["candidates"])]
+    assert rows == [
+        ("onnxruntime-cpu", False, "measured"),
+        ("onnxruntime-cpu", True, "measured"),
+        ("pytorch", False, "measured"),
+        ("pytorch", True, "measured"),
+    ]
+    teacher, student = report["candidates"][1:]
+    assert (teacher["shrink"], teacher["latency"][0]["speedup"]) == (1.0, 1.0)
+    assert student["shrink"] == pytest.approx(teacher["bytes"] / student["bytes"])
+    assert student["latency"][0]["speedup"] == pytest.approx(
+        teacher["latency"][0]["p50"] / student["latency"][0]["p50"]
+    )
+
+
+@pytest.mark.slow
+def test_the_release_has_the_chosen_artifact_of_each_target(mixed_run: Path) -> None:
+    assert sorted(find_artifacts(mixed_run / "release")) == ["onnxruntime-cpu", "pytorch"]
+
+
+@pytest.mark.slow
+def test_bench_compares_with_the_teacher_on_the_same_target(mixed_run: Path) -> None:
+    timed = {item.name: item for item in bench(mixed_run, SHAPES, Console("silent"))}
+    assert set(timed) == {
+        f"{target}/{name}" for target in ("onnxruntime-cpu", "pytorch") for name in ("teacher", "fp32")
+    }
+    for target in ("onnxruntime-cpu", "pytorch"):
+        teacher, student = timed[f"{target}/teacher"].rows[0], timed[f"{target}/fp32"].rows[0]
+        assert teacher.speedup == 1.0
+        assert student.speedup == pytest.approx(teacher.p50 / student.p50)
+
+
+def artifact(names: tuple[str, ...], **bounds: tuple[int, int]) -> Artifact:
+    specs = tuple(TensorSpec(name=name, dtype="int64", shape=("batch", "sequence")) for name in names)
+    return Artifact(
+        name="a", target="t", candidate=Candidate(name="fp32", precision="fp32"), precision="fp32", files=(),
+        signature=Signature(inputs=specs, outputs=(), bounds=bounds), parameters=1, int8_mac_share=0.0,
+        comparison=Comparison(samples=1, max_abs_diff=0, agreement=1, sqnr_db=None),
+    )  # fmt: skip
+
+
+def test_shapes_are_those_that_every_artifact_takes_and_inputs_those_that_any_takes() -> None:
+    wide = artifact(("ids", "mask", "token_type_ids"), batch=(1, 64), sequence=(2, 128))
+    narrow = artifact(("ids",), batch=(1, 1), sequence=(4, 512))
+    found = common_signature([narrow, wide])
+    assert [spec.name for spec in found.inputs] == ["ids", "mask", "token_type_ids"]
+    assert found.bounds == {"batch": (1, 1), "sequence": (4, 128)}
+
+
+def test_the_teacher_of_an_artifact_is_the_one_of_its_target() -> None:
+    assert teacher_of("int8") == "teacher"
+    assert teacher_of("pytorch/int8") == teacher_of("pytorch/teacher") == "pytorch/teacher"
+
+
+def test_synthetic_inputs_are_full_sequences_of_one_segment(tmp_path: Path) -> None:
+    signature = artifact(("input_ids", "attention_mask", "token_type_ids"), batch=(1, 2), sequence=(2, 9)).signature
+    shapes = Shapes(batches=(2,), sequences=(8,))
+    (case,) = synthetic_cases(signature, shapes, tmp_path, Console("silent"))
+    feeds = load_file(case.feeds)
+    assert {name: value.shape for name, value in feeds.items()} == dict.fromkeys(feeds, (2, 8))
+    assert feeds["attention_mask"].all()
+    assert not feeds["token_type_ids"].any()
+
+
+def test_no_shape_within_the_bounds_is_an_error_that_tells_them(tmp_path: Path) -> None:
+    signature = artifact(("ids",), batch=(1, 1), sequence=(2, 9)).signature
+    with pytest.raises(
+        BenchmarkError, match=r"no shape to time fits; these artifacts take batch 1 to 1, sequence 2 to 9"
+    ):
+        synthetic_cases(signature, Shapes(batches=(4,)), tmp_path, Console("silent"))

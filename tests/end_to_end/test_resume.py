@@ -1,0 +1,153 @@
+"""What is done is not done again, and what changed is."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from compress import Recipe, run
+from compress.console import Console
+from compress.data import Rows, Splits
+from compress.pipeline import Result
+from targets.base import Artifact
+from tests.end_to_end.recipes import PLAIN, TEXT, changed, edgepress, hashes, stage_hashes, write_recipe
+
+# Printed as the process ends.
+TELL_HEAVY = """
+import atexit
+heavy = {"torch", "transformers", "onnx", "onnxruntime", "datasets"}
+atexit.register(lambda: print("LOADED", sorted(heavy & set(sys.modules))))
+"""
+STAGES = ["01-teacher", "02-student", "03-distill", "04-prune", "05-factorize", "06-quantize", "07-benchmark"]
+
+
+def again(folder: Path, *overrides: str, until: str | None = None) -> Result:
+    return run(Recipe.load(folder / "recipe.yaml", overrides), until=until, runs=folder / "runs")
+
+
+@pytest.mark.slow
+def test_a_finished_run_answers_without_torch_and_without_work(text_run: Path) -> None:
+    before = hashes(text_run / "runs")
+    told = edgepress(text_run, "run", "recipe.yaml", code=TELL_HEAVY)
+    assert told.returncode == 0, told.stderr
+    assert "Nothing has changed: no stage was run." in told.stdout
+    assert "LOADED []" in told.stdout
+    assert told.stderr == ""
+    assert hashes(text_run / "runs") == before
+
+
+@pytest.mark.slow
+def test_a_changed_stage_is_run_again_with_those_behind_it(text_copy: Path) -> None:
+    before = stage_hashes(text_copy / "runs/text")
+    result = again(text_copy, "stages.prune.ffn=0.25")
+    assert result.fresh == ("prune", "factorize", "quantize", "benchmark")
+    after = stage_hashes(text_copy / "runs/text")
+    assert list(after) == STAGES
+    assert [name for name in STAGES if before[name] == after[name]] == ["01-teacher", "02-student", "03-distill"]
+
+
+@pytest.mark.slow
+def test_a_recipe_that_lost_a_stage_keeps_what_still_fits(text_copy: Path) -> None:
+    shorter = changed(TEXT, stages=[TEXT["stages"][0], TEXT["stages"][3]])
+    write_recipe(text_copy, shorter)
+    before = stage_hashes(text_copy / "runs/text")
+    result = again(text_copy)
+    assert result.fresh == ("quantize", "benchmark")
+    after = stage_hashes(text_copy / "runs/text")
+    assert list(after) == [*STAGES[:3], "04-quantize", "05-benchmark"]
+    assert all(after[name] == before[name] for name in STAGES[:3])
+    assert result.report is not None
+    assert [row.kind for row in result.report.stages] == ["student", "distill", "quantize"]
+
+
+@pytest.mark.slow
+def test_changed_shapes_time_again_and_train_nothing(text_copy: Path) -> None:
+    result = again(text_copy, "benchmark.batches=[1, 2]")
+    assert result.fresh == ("benchmark",)
+    assert result.report is not None
+    assert [row.batch for row in result.report.teacher.latency] == [1, 2]
+
+
+@pytest.mark.slow
+def test_stages_in_another_order_run_through(plain_copy: Path) -> None:
+    factorize, prune = {"factorize": {"rank": 6, "max_drop": 1.0}}, {"prune": {"ffn": 0.5, "max_drop": 1.0}}
+    write_recipe(plain_copy, changed(PLAIN, stages=[prune, factorize]))
+    assert again(plain_copy, until="factorize").fresh == ("prune", "factorize")
+    write_recipe(plain_copy, changed(PLAIN, stages=[factorize, prune]))
+    assert again(plain_copy, until="prune").fresh == ("factorize", "prune")
+    assert list(stage_hashes(plain_copy / "runs/plain")) == ["01-teacher", "02-student", "03-factorize", "04-prune"]
+
+
+@pytest.mark.slow
+def test_other_bounds_are_exported_anew_for_teacher_and_student(plain_copy: Path) -> None:
+    again(plain_copy, "data.max_length=16")
+    run_folder = plain_copy / "runs/plain"
+    entrants = json.loads((run_folder / "04-benchmark/entrants.json").read_text())
+    bounds = [Artifact.read(run_folder / place / "artifact.json").signature.bounds for place in entrants.values()]
+    assert [bound["sequence"] for bound in bounds] == [(2, 16), (2, 16)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["report", "release", "release/onnxruntime-cpu", "report/report.md"])
+def test_a_lost_report_or_release_is_written_again_without_running_a_stage(plain_copy: Path, lost: str) -> None:
+    place = plain_copy / "runs/plain" / lost
+    before = hashes(plain_copy / "runs/plain")
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert again(plain_copy).fresh == ()
+    assert hashes(plain_copy / "runs/plain") == before
+
+
+@pytest.mark.slow
+def test_a_damaged_stage_is_told_and_done_again(plain_copy: Path) -> None:
+    (plain_copy / "runs/plain/03-export/model.safetensors").write_bytes(b"")
+    log = io.StringIO()
+    recipe = Recipe.load("recipe.yaml")
+    result = run(recipe, console=Console("plain", err=log))
+    assert result.fresh == ("export", "benchmark")
+    assert "model.safetensors is damaged (0 bytes" in log.getvalue()
+
+
+@pytest.mark.slow
+def test_until_stops_there_and_the_next_run_goes_on(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the test rows are read once, when every choice has been made."""
+    write_recipe(inputs, PLAIN)
+    first = again(inputs, until="student")
+    assert first.fresh == ("teacher", "student")
+    assert first.report is None
+    assert not first.report_folder.exists()
+    assert again(inputs, until="student").fresh == ()
+    read, finished_by_then = Splits.test, []
+
+    def spy(splits: Splits) -> Rows:
+        finished_by_then.append(sorted(path.name for path in inputs.glob("runs/plain/[0-9]*")))
+        return read(splits)
+
+    monkeypatch.setattr(Splits, "test", spy)
+    result = again(inputs)
+    assert result.fresh == ("export", "benchmark")
+    assert finished_by_then == [["01-teacher", "02-student", "03-export"]]
+    assert result.report is not None
+    assert (result.report.data["test_reads"], result.report.data["test"]) == (1, 32)
+
+
+def test_a_dry_run_writes_nothing(inputs: Path) -> None:
+    write_recipe(inputs, TEXT)
+    before = hashes(inputs)
+    told = edgepress(inputs, "run", "recipe.yaml", "--dry-run", "--json", code=TELL_HEAVY)
+    assert told.returncode == 0, told.stderr
+    table = json.loads(told.stdout.splitlines()[0])
+    assert [row[:2] for row in table["rows"]] == [[stage, "to do"] for stage in STAGES]
+    assert "LOADED []" in told.stdout
+    assert hashes(inputs) == before
+
+
+def test_until_an_unknown_stage_lists_those_there_are(inputs: Path) -> None:
+    write_recipe(inputs, PLAIN)
+    told = edgepress(inputs, "run", "recipe.yaml", "--until", "prune")
+    assert told.returncode == 2
+    wording = "error: --until prune: this recipe has no such stage; it has teacher, student, export, benchmark\n"
+    assert told.stderr == wording

@@ -20,6 +20,7 @@ from compress.pruning import PruningPlan, apply_pruning, plan_sizes
 from compress.recipe import Factorize, Importance, Student
 from compress.slicing import Group
 from compress.spectra import factorizable
+from compress.tasks.base import forward_names
 from targets.base import Feeds
 from targets.errors import EdgepressError, ModelError
 
@@ -200,7 +201,10 @@ def _other(teacher: Model, options: Student, seed: int, calibration: Sequence[Fe
             assert options.config is not None
             network = _from_options(teacher, options.config)
             source = f"{network.config.model_type} from `student.config`"
-    student = Model(network.eval(), teacher.task, teacher.signature).after("student", source)
+    # An architecture may take fewer inputs than the teacher's: DistilBERT knows no token types.
+    inputs = tuple(spec for spec in teacher.signature.inputs if spec.name in forward_names(network))
+    signature = teacher.signature.model_copy(update={"inputs": inputs})
+    student = Model(network.eval(), teacher.task, signature).after("student", source)
     _check_fit(teacher, student, calibration)
     return student
 
@@ -246,6 +250,6 @@ def _check_fit(teacher: Model, student: Model, calibration: Sequence[Feeds]) -> 
     if not calibration:
         return
     try:
-        logits_of(student.network, calibration[0])
+        logits_of(student.network, student.signature.select(calibration[0]))
     except (RuntimeError, ValueError, TypeError, IndexError) as fault:
         raise ModelError(f"student: it does not run on the teacher's inputs: {str(fault).splitlines()[0]}") from fault

@@ -144,6 +144,7 @@ def test_remote_code_is_refused(inputs: Path) -> None:
     refused(run_with(inputs), 2, "wants to run code of its own", "teacher.trust_remote_code: true")
 
 
+@pytest.mark.slow
 def test_a_garbage_test_split_is_found_by_the_benchmark_alone(plain_copy: Path) -> None:
     """Everything before the benchmark works without a readable test split, so no choice can rest on it."""
     (plain_copy / "data/test.jsonl").write_bytes(b"\x00\xff not json\n" * 9)
@@ -193,6 +194,7 @@ def no_space(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_finished_stages(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_recipe(inputs, PLAIN)
     assert edgepress("run", "recipe.yaml", "--until", "teacher").exit_code == 0
@@ -203,6 +205,7 @@ def test_a_full_disk_keeps_finished_stages(inputs: Path, monkeypatch: pytest.Mon
     assert not list(inputs.glob("runs/plain/.*.part"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_the_release_is_written(plain_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(plain_copy / "runs/plain/release")
     monkeypatch.setattr("compress.release.write_report", no_space)
@@ -235,6 +238,7 @@ def test_bench_and_report_without_anything_to_show(workdir: Path) -> None:
     assert list((workdir / "empty").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_report_on_a_run_without_a_benchmark(inputs: Path) -> None:
     assert run_with(inputs).exit_code == 0
     refused(edgepress("report", "runs/plain"), 1, "its last finished stage is student")
@@ -266,6 +270,7 @@ def test_a_name_that_leads_out_of_the_runs_folder(inputs: Path) -> None:
     assert not (inputs / "elsewhere").exists()
 
 
+@pytest.mark.slow
 def test_an_unknown_int8_candidate(text_copy: Path) -> None:
     stages = [*TEXT["stages"][:3], {"quantize": {"candidates": ["int8-best"]}}]
     write_recipe(text_copy, changed(TEXT, stages=stages))

@@ -54,7 +54,7 @@ class LatencyRow(Record):
 class Row(Record):
     """The teacher or one candidate: one artifact on one target. A figure that was not taken is null."""
 
-    name: str = Field(description="name of the row, unique in the report")
+    name: str = Field(description="name of the row, unique among those of its target")
     target: str = Field(description="where it runs, e.g. onnxruntime-cpu")
     precision: str = Field(description="precision really used: fp32, fp16, bf16 or int8")
     status: Status = Field(description="measured, built (not run here), estimated, unavailable or failed")

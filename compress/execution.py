@@ -11,7 +11,7 @@ from compress.benchmarking import benchmark
 from compress.console import Console
 from compress.evaluation import check_contract, complaints, fingerprint, verdict_of
 from compress.figures import FigureTaker
-from compress.model import Model
+from compress.model import Model, Step
 from compress.plan import Planned
 from compress.quantization import Selection, quantize
 from compress.recipe import Quantize, Recipe, StageOptions
@@ -124,7 +124,7 @@ def _judge(stage: Planned, model: Model, outcome: Outcome, context: Context, sec
     # The student before its training is a start, not a result: its accuracy is not judged.
     found = complaints(options, before, after) if stage.options else ()
     verdict, reasons = ("kept", ()) if stage.options is None else verdict_of(stage.name, options, changed, found)
-    steps = outcome.model.lineage[len(model.lineage) :]
+    steps = new_steps(model, outcome.model)
     return StageRow(
         name=stage.name,
         kind=stage.name,
@@ -136,6 +136,12 @@ def _judge(stage: Planned, model: Model, outcome: Outcome, context: Context, sec
         summary="; ".join(step.summary for step in steps),
         details=outcome.details,
     )
+
+
+def new_steps(before: Model, after: Model) -> tuple[Step, ...]:
+    """What was done to `before`; the whole lineage of a student that was not made from it."""
+    known = len(before.lineage)
+    return after.lineage[known:] if after.lineage[:known] == before.lineage else after.lineage
 
 
 def _quantize(execution: Execution, stage: Planned, model: Model, context: Context, target: Path) -> None:

@@ -113,17 +113,20 @@ def _epoch_accuracies(details: dict[str, object]) -> Sequence[float]:
 def run_prune(model: Model, options: Prune, context: Context) -> Outcome:
     plan = plan_pruning(model, options, context.calibration_batches(model), context.calibration_labels())
     pruned = apply_pruning(model, plan)
-    return _recovered(pruned, options.recover, context, {"plan": plan.describe()})
+    return _recovered(pruned, options.recover if plan.changes else None, context, {"plan": plan.describe()})
 
 
 def run_factorize(model: Model, options: Factorize, context: Context) -> Outcome:
     plan = plan_ranks(model, options, context.calibration_batches(model))
     factorized = apply_ranks(model, plan)
-    return _recovered(factorized, options.recover, context, {"plan": plan.describe()})
+    return _recovered(factorized, options.recover if plan.changes else None, context, {"plan": plan.describe()})
 
 
 def _recovered(model: Model, recover: Training | None, context: Context, details: dict[str, object]) -> Outcome:
-    """Recovery training under the recipe's own distillation (its logits and labels; layers may no longer match)."""
+    """Recovery training under the recipe's own distillation (its logits and labels; layers may no longer match).
+
+    A plan that changed nothing gets none: training would hide it.
+    """
     if recover is None:
         return Outcome(model, details)
     given = next((stage for stage in context.recipe.stages if isinstance(stage, Distill)), Distill())

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,21 @@ README = HERE.parent / "README.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
-def reproduce(name: str) -> Path:
+def reproduce(name: str, keep: Path | None) -> Path:
     """Run `examples/<name>.yaml` in a fresh folder and write `examples/results/<name>.json`."""
-    with tempfile.TemporaryDirectory(prefix="edgepress-") as runs:
-        command = [sys.executable, "-m", "compress.cli", "run", str(HERE / f"{name}.yaml"), "--runs", runs]
+    with ExitStack() as stack:
+        runs = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgepress-")))
+        if (runs / name).exists():
+            raise SystemExit(
+                f"{runs / name} is there already: its finished stages would not be timed. Remove it first."
+            )
+        command = [sys.executable, "-m", "compress.cli", "run", str(HERE / f"{name}.yaml"), "--runs", str(runs)]
         began = time.monotonic()
         code = subprocess.run(command, cwd=HERE.parent, check=False).returncode
         seconds = time.monotonic() - began
         if code:
             raise SystemExit(f"the recipe {name} ended with exit code {code}; its figures were not written")
-        report = read_report(Path(runs) / name / "report")
+        report = read_report(runs / name / "report")
     rows = [row.model_dump(mode="json") for row in (report.teacher, *report.candidates)]
     figures: dict[str, Any] = {
         "recipe": f"examples/{name}.yaml",
@@ -87,8 +93,10 @@ def update_readme(paths: list[Path]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", help="names of recipes in examples/; none: only write the README's table")
-    for name in parser.parse_args().recipes:
-        print(f"wrote {reproduce(name)}")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the runs in this folder")
+    given = parser.parse_args()
+    for name in given.recipes:
+        print(f"wrote {reproduce(name, given.keep)}")
     update_readme(sorted(RESULTS.glob("*.json"), reverse=True))
 
 

@@ -1,11 +1,17 @@
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
 from benchmarks.records import Figures, LatencyRow
 from compress.evaluation import check_contract, complaints, fingerprint, verdict_of
-from compress.recipe import Distill, Prune
+from compress.execution import new_steps
+from compress.recipe import Distill, Prune, Training
+from compress.stages import run_prune
 from targets.errors import StageError
-from tests.compress.fakes import tiny_bert
+from tests.compress.fakes import TokenFeatures, tiny_bert
 
 PRUNE = Prune(heads=0.5, max_drop=0.02)
 
@@ -75,3 +81,23 @@ def test_a_stage_that_breaks_its_contract_is_named_with_those_before_it() -> Non
         check_contract("prune", model, broken, ("teacher", "distill"))
     with pytest.raises(StageError, match="changed its input instead of making a new model"):
         check_contract("prune", model, model, ())
+
+
+def test_a_prune_that_removes_nothing_is_a_no_op_even_with_recovery_training() -> None:
+    """One head of two is not a tenth of them: nothing goes, and training must not hide it."""
+    model = tiny_bert()
+    context: Any = SimpleNamespace(calibration_batches=lambda _: feeds(), calibration_labels=list)
+    outcome = run_prune(model, Prune(heads=0.1, recover=Training(epochs=1)), context)
+    assert fingerprint(outcome.model) == fingerprint(model)
+    assert outcome.model.network is not model.network
+
+
+def feeds() -> list[dict[str, np.ndarray]]:
+    return [TokenFeatures(8).batch(range(8))]
+
+
+def test_the_steps_of_a_stage_are_those_it_added() -> None:
+    model = tiny_bert().after("teacher", "loaded")
+    pruned = model.after("prune", "half")
+    assert [step.summary for step in new_steps(model, pruned)] == ["half"]
+    assert [step.summary for step in new_steps(model, tiny_bert().after("student", "other"))] == ["other"]

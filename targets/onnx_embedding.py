@@ -79,10 +79,12 @@ def _lookup(node: onnx.NodeProto, table: str) -> list[onnx.NodeProto]:
     from onnx import TensorProto, helper
 
     out, ids = node.output[0], node.input[1]
+    # Not "<out>_scale": where a MatMul reads the rows, ONNX Runtime's quantizer gives its own scale that name.
+    rows, rounded, scales = f"{out}_row_int8", f"{out}_row_rounded", f"{out}_row_scale"
     make = helper.make_node
     return [
-        make("Gather", [f"{table}_int8", ids], [f"{out}_int8"], name=f"{node.name}_int8", axis=0),
-        make("Cast", [f"{out}_int8"], [f"{out}_rounded"], name=f"{node.name}_cast", to=TensorProto.FLOAT),
-        make("Gather", [f"{table}_scale", ids], [f"{out}_scale"], name=f"{node.name}_scale", axis=0),
-        make("Mul", [f"{out}_rounded", f"{out}_scale"], [out], name=f"{node.name}_mul"),
+        make("Gather", [f"{table}_int8", ids], [rows], name=f"{node.name}_row_int8", axis=0),
+        make("Cast", [rows], [rounded], name=f"{node.name}_row_cast", to=TensorProto.FLOAT),
+        make("Gather", [f"{table}_scale", ids], [scales], name=f"{node.name}_row_scale", axis=0),
+        make("Mul", [rounded, scales], [out], name=f"{node.name}_row_mul"),
     ]

@@ -186,7 +186,13 @@ def _quantize(
     from targets.onnx_int8 import quantize
     from targets.onnx_macs import count_macs
 
-    notes = quantize(fp32, candidate, calibration, path)
+    try:
+        notes = quantize(fp32, candidate, calibration, path)
+    except TargetError:
+        raise
+    except Exception as fault:  # the quantizer's and the checker's own errors share no base class
+        reason = " ".join(str(fault).split())[:300]
+        raise TargetError(f"{candidate.name} could not be made: {type(fault).__name__}: {reason}") from fault
     macs = count_macs(path, calibration[0])
     if macs.int8 == 0:
         raise TargetError(f"candidate {candidate.name!r} is called int8, yet no product in it is. It was refused.")

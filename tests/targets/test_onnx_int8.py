@@ -192,6 +192,23 @@ def test_an_int8_embedding_takes_a_quarter_and_errs_by_half_a_step() -> None:
     assert sum(numpy_helper.to_array(tensor).nbytes for tensor in model.graph.initializer) == 512 * (64 + 4)
 
 
+def test_a_low_rank_embedding_whose_rows_go_into_a_product_quantizes_in_every_way(tmp_path: Path) -> None:
+    """ONNX Runtime's quantizer names the scale of a product's input after it: our own must not bear that name."""
+    random = np.random.default_rng(0)
+    weights = {name: random.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
+    ids = np.arange(512).reshape(2, 256)
+    nodes = [make("Gather", ["table", "ids"], ["embedding"], axis=0), make("MatMul", ["embedding", "weight"], ["y"])]
+    source = tmp_path / "fp32.onnx"
+    onnx.save(graph(nodes, weights, ids=ids), source)
+    for name in ("int8-dynamic", "int8-static", "int8-dynamic-smooth-0.7"):
+        out = tmp_path / f"{name}.onnx"
+        quantize(source, candidate("bert", name), [{"ids": ids}], out)
+        assert sqnr((source, [{"ids": ids}]), out) > 30
+
+
+SHAPES = {"table": (512, 64), "weight": (64, 32)}
+
+
 def test_small_tables_stay_float(bert: Graph) -> None:
     assert quantize_embeddings(onnx.load(bert[0])) == ()
 

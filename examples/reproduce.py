@@ -30,26 +30,29 @@ def reproduce(name: str, keep: Path | None) -> Path:
     with ExitStack() as stack:
         runs = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgepress-")))
         if (runs / name).exists():
-            raise SystemExit(
-                f"{runs / name} is there already: its finished stages would not be timed. Remove it first."
-            )
+            raise SystemExit(f"{runs / name} is there: its finished stages would not be timed. Remove it first.")
         command = [sys.executable, "-m", "compress.cli", "run", str(HERE / f"{name}.yaml"), "--runs", str(runs)]
         began = time.monotonic()
         code = subprocess.run(command, cwd=HERE.parent, check=False).returncode
         seconds = time.monotonic() - began
         if code:
             raise SystemExit(f"the recipe {name} ended with exit code {code}; its figures were not written")
-        report = read_report(runs / name / "report")
+        return write_figures(runs / name, seconds)
+
+
+def write_figures(run: Path, seconds: float | None) -> Path:
+    """The figures of a finished run; `seconds` is None for one that was not timed as a whole."""
+    report = read_report(run / "report")
     rows = [row.model_dump(mode="json") for row in (report.teacher, *report.candidates)]
     figures: dict[str, Any] = {
-        "recipe": f"examples/{name}.yaml",
-        "seconds": round(seconds, 1),
+        "recipe": f"examples/{report.name}.yaml",
+        "seconds": seconds and round(seconds, 1),
         "environment": report.environment,
         "data": report.data,
         "rows": rows,
     }
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    path = RESULTS / f"{report.name}.json"
     path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return path
 
@@ -57,9 +60,9 @@ def reproduce(name: str, keep: Path | None) -> Path:
 def table(figures: dict[str, Any]) -> str:
     """The teacher and the chosen artifact of one recipe as Markdown rows."""
     data = figures["data"]
+    took = f"; the whole run took {figures['seconds'] / 60:.1f} min" if figures["seconds"] else ""
     head = (
-        f"**`{figures['recipe']}`** ({data['test']} test rows; the whole run took {figures['seconds'] / 60:.1f} min on "
-        f"{figures['environment'].get('cpu', 'this CPU')})\n\n"
+        f"**`{figures['recipe']}`** ({data['test']} test rows, {figures['environment']['cpu']}{took})\n\n"
         "| | accuracy | agreement | p50 ms | p90 ms | speed-up | bytes | shrink |\n|---|---|---|---|---|---|---|---|\n"
     )
     rows = [row for row in figures["rows"] if row["chosen"] or row is figures["rows"][0]]
@@ -94,7 +97,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", help="names of recipes in examples/; none: only write the README's table")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the runs in this folder")
+    parser.add_argument("--from-run", type=Path, metavar="FOLDER", help="take the figures of this finished run")
     given = parser.parse_args()
+    if given.from_run:
+        print(f"wrote {write_figures(given.from_run, None)}")
     for name in given.recipes:
         print(f"wrote {reproduce(name, given.keep)}")
     update_readme(sorted(RESULTS.glob("*.json"), reverse=True))

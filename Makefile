@@ -24,7 +24,7 @@ bench: $(VENV)/.installed-all ## both examples from scratch; writes README's res
 
 test: $(VENV)/.installed-dev ## all tests; PYTEST_ARGS="-m 'not slow'" for the quick ones
 	EDGEPRESS_DATA="$(DATA)" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+		$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev ## format, lint and types, as in CI
 	$(BIN)/ruff format --check .

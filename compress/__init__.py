@@ -1,7 +1,7 @@
 """edgepress: a recipe turns a teacher into a small, fast, measured artifact for each piece of hardware.
 
->>> from compress import Recipe, run  # doctest: +SKIP
->>> result = run(Recipe.load("recipe.yaml"))  # doctest: +SKIP
+    from compress import Recipe, run
+    result = run(Recipe.load("recipe.yaml"))
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """edgepress: a recipe turns a teacher into a small, fast, measured artifact for each piece of hardware.
 
-    from compress import Recipe, run
-    result = run(Recipe.load("recipe.yaml"))
+From Python: `from compress import Recipe, run`, then `run(Recipe.load("recipe.yaml"))`.
 """
 
 from __future__ import annotations

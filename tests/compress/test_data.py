@@ -19,18 +19,7 @@ import compress.data_images
 from compress.data import Splits, data_digest, load_splits, local_files, stratified
 from compress.recipe import Data
 from targets.errors import DataError
-
-TEXT, IMAGE = "text-classification", "image-classification"
-ROWS = [{"text": f"row {number}", "label": number % 2} for number in range(40)]
-
-
-def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def load(train: Path | str, task: str = TEXT, names: tuple[str, ...] | None = None, **options: Any) -> Splits:
-    return load_splits(Data(train=str(train), **options), task, seed=0, names=names)
+from tests.compress.rows import IMAGE, ROWS, TEXT, lines, load
 
 
 def texts(splits: Splits) -> dict[str, list[str]]:

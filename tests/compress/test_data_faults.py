@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from compress.data import Splits, load_splits
-from compress.recipe import Data
 from targets.errors import DataError
+from tests.compress.rows import IMAGE, ROWS, lines, load
 from tests.compress.tiny import tiny_image_data, tiny_text_data
-
-TEXT, IMAGE = "text-classification", "image-classification"
-ROWS = [{"text": f"row {number}", "label": number % 2} for number in range(40)]
-
-
-def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def load(train: Path | str, task: str = TEXT, names: tuple[str, ...] | None = None, **options: Any) -> Splits:
-    return load_splits(Data(train=str(train), **options), task, seed=0, names=names)
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,8 @@ def measure(
     reference, _ = _logits(teacher, test, context)
     if reference is None:
         raise TargetError("the teacher's artifact gives no usable outputs on the test split")
-    macs = {id(entrant.model): figures.macs(entrant.model) for entrant in everyone}
+    # All candidates of a target are exports of one model.
+    macs = {key: figures.macs(model) for key, model in {id(each.model): each.model for each in everyone}.items()}
     rows = [_row(entrant, teacher, timed, reference, test, macs[id(entrant.model)], context) for entrant in everyone]
     return rows[0], rows[1:]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.records import StageRow
 from compress.benchmarking import benchmark
 from compress.console import Console
-from compress.evaluation import check_contract, complaints, fingerprint, verdict_of
+from compress.evaluation import Verdict, check_contract, complaints, fingerprint, verdict_of
 from compress.figures import FigureTaker
 from compress.model import Model, Step
 from compress.plan import Planned
@@ -161,15 +161,14 @@ def _quantize(execution: Execution, stage: Planned, model: Model, context: Conte
     if options is None:
         return
     first = selections[0]
-    before, after = figures.of_artifacts(
-        model, target / "artifacts" / first.target / "fp32", target / "artifacts" / first.target / first.chosen
-    )
+    folder = target / "artifacts" / first.target
+    before, after = figures.of_trials(model, folder, first.trial("fp32"), first.trial(first.chosen))
     dropped = options.auto and not first.holds
-    verdict = "dropped" if dropped else "kept" if first.holds else "kept although it did not pay"
+    verdict: Verdict = "dropped" if dropped else "kept" if first.holds else "kept although it did not pay"
     StageRow(
         name=stage.name,
         kind=stage.name,
-        verdict=verdict,  # type: ignore[arg-type]
+        verdict=verdict,
         reasons=first.reasons,
         before=before,
         after=after,

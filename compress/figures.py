@@ -7,16 +7,17 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from safetensors.numpy import load_file
 
 from benchmarks.compare import latency_rows
+from benchmarks.fidelity import judge
 from benchmarks.latency import Case
 from benchmarks.records import Figures, LatencyRow
 from compress.evaluation import fingerprint
-from compress.exporting import artifact_logits, export_one, settle_settings, time_all, write_cases
+from compress.exporting import export_one, settle_settings, time_all, write_cases
 from compress.inference import logits_of
 from compress.model import Model
+from compress.quantization import Trial
 from compress.stages import Context
 from targets.base import Artifact
 from targets.errors import BenchmarkError
@@ -41,11 +42,12 @@ class FigureTaker:
             after, folders["after"], latency["after"]
         )
 
-    def of_artifacts(self, model: Model, before: Path, after: Path) -> tuple[Figures, Figures]:
-        """The same figures for two artifacts of one model: accuracy is that of the artifacts themselves."""
-        latency = self._latency({"before": before, "after": after}, model)
-        return self._artifact_figures(model, before, latency["before"]), self._artifact_figures(
-            model, after, latency["after"]
+    def of_trials(self, model: Model, folder: Path, before: Trial, after: Trial) -> tuple[Figures, Figures]:
+        """The same figures for two artifacts of one model in `folder`: accuracy is what each showed in its trial."""
+        folders = {"before": folder / before.name, "after": folder / after.name}
+        latency = self._latency(folders, model)
+        return self._trial_figures(model, folders["before"], latency["before"], before), self._trial_figures(
+            model, folders["after"], latency["after"], after
         )
 
     def export(self, model: Model, target: str | None = None) -> Path:
@@ -87,20 +89,20 @@ class FigureTaker:
         return {name: latency_rows(result.measurements, reference) for name, result in results.items()}
 
     def _figures(self, model: Model, folder: Path, latency: tuple[LatencyRow, ...]) -> Figures:
-        return self._record(model, folder, latency, logits_of(model, self.context.validation))
+        teacher, logits = self.context.teacher_validation_logits(), logits_of(model, self.context.validation)
+        fidelity = judge(self.context.validation.labels, teacher, logits)
+        return self._record(model, folder, latency, fidelity.accuracy, fidelity.agreement)
 
-    def _artifact_figures(self, model: Model, folder: Path, latency: tuple[LatencyRow, ...]) -> Figures:
-        title = f"{self.context.stage}: validating {folder.name}"
-        return self._record(
-            model, folder, latency, artifact_logits(folder, self.context.validation, self.context, title)
-        )
+    def _trial_figures(self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], trial: Trial) -> Figures:
+        assert trial.accuracy is not None and trial.agreement is not None, "a trial that failed is never chosen"
+        return self._record(model, folder, latency, trial.accuracy, trial.agreement)
 
-    def _record(self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], logits: np.ndarray) -> Figures:
-        predictions = logits.argmax(-1)
-        teacher = self.context.teacher_validation_logits().argmax(-1)
+    def _record(
+        self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], accuracy: float, agreement: float
+    ) -> Figures:
         return Figures(
-            accuracy=float((predictions == self.context.validation.labels).mean()),
-            agreement=float((predictions == teacher).mean()),
+            accuracy=accuracy,
+            agreement=agreement,
             parameters=model.parameters,
             macs=self.macs(model),
             bytes=Artifact.read(folder / "artifact.json").bytes,

@@ -49,6 +49,10 @@ class Selection(Record):
     holds: bool
     reasons: tuple[str, ...] = ()
 
+    def trial(self, name: str) -> Trial:
+        """The trial of that name."""
+        return next(trial for trial in self.trials if trial.name == name)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -91,11 +95,11 @@ def quantize(
     places = {item.key: item.folder for item in exported if item.artifact is not None}
     settle_settings(places, cases, context)
     timed = time_all(places, cases, context, f"{context.stage}: timing {len(places)} candidates on {target}")
-    measured = [_measure(item, timed, context, model) for item in exported]
+    measured = [_measure(item, timed, context) for item in exported]
     return choose(target, measured, options)
 
 
-def _measure(item: Exported, timed: Mapping[str, SubjectResult], context: Context, model: Model) -> Measured:
+def _measure(item: Exported, timed: Mapping[str, SubjectResult], context: Context) -> Measured:
     if item.artifact is None:
         return Measured(item, None, None, (), item.failure)
     result = timed[item.key]

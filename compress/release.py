@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.records import Report
 from benchmarks.report import read_report, write_report
 from compress.disk import disk_faults
 from targets.base import Artifact, FileEntry, Record, sha256_of
@@ -35,18 +36,15 @@ def publish(run: Path, benchmark: Path, stages: Sequence[Path]) -> None:
     with disk_faults(run), tempfile.TemporaryDirectory(dir=run, prefix=".publish-") as temporary:
         write_report(report, Path(temporary) / "report")
         release = Path(temporary) / "release"
-        chosen = _copy_chosen(report_rows(report), stages[-2], release)
+        chosen = _copy_chosen(chosen_of(report), stages[-2], release)
         write_report(report, release)
         _seal(release, report.name, report.recipe_digest, _digest(benchmark), chosen)
         for name in ("report", "release"):
             swap_in(Path(temporary) / name, run / name)
 
 
-def report_rows(report: object) -> dict[str, str]:
+def chosen_of(report: Report) -> dict[str, str]:
     """Target -> name of its chosen candidate."""
-    from benchmarks.records import Report
-
-    assert isinstance(report, Report)
     return {row.target: row.name for row in report.candidates if row.chosen and row.status == "measured"}
 
 

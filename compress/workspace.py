@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,6 @@ class Workspace:
     recipe: Recipe
     console: Console
     teacher_folder: Path | None = None
-    _cache: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def task(self) -> Task:

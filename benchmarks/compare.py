@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from benchmarks.records import GateVerdict, LatencyRow, Measurement, Row
+from benchmarks.records import ABSENT_HARDWARE, GateVerdict, LatencyRow, Measurement, Row
+from benchmarks.statistics import CONFIDENCE, median_interval, ratio_interval, told_percentile, variation
 from targets.errors import BenchmarkError
 
 GATES = ("max_accuracy_drop", "min_accuracy", "min_speedup", "min_shrink", "max_bytes")
@@ -16,6 +18,8 @@ def latency_rows(
     measurements: Sequence[Measurement], teacher_measurements: Sequence[Measurement] | None
 ) -> tuple[LatencyRow, ...]:
     """One row a measurement, in ms; `speedup` = p50 of the teacher / p50 of this one, matched by shape.
+
+    Sample i of both is of round i, so intervals of the ratio are drawn from whole rounds.
 
     The ratio of medians and not the median of ratios: a pair of neighbours in a round shares no more noise than any
     other pair once the order is shuffled, and the quotient of two printed figures can be checked by hand. None where
@@ -32,43 +36,84 @@ def _latency_row(measurement: Measurement, teacher: Measurement | None) -> Laten
     p50 = measurement.percentile(50)
     if p50 <= 0:
         raise BenchmarkError(f"a median latency of {p50:g} ms cannot be: the clock is too coarse for this model")
-    shape = measurement.shape
+    shape, samples = measurement.shape, measurement.samples
+    scatter = variation(samples)
+    p50_low, p50_high = median_interval(samples) or (None, None)
+    low, high = (ratio_interval(teacher.samples, samples) if teacher else None) or (None, None)
     return LatencyRow(
         batch=shape.batch,
         sequence=shape.sequence,
         threads=shape.threads,
         p50=p50,
         p90=measurement.percentile(90),
-        samples=len(measurement.samples),
+        samples=len(samples),
         speedup=None if teacher is None else teacher.percentile(50) / p50,
+        p50_low=p50_low,
+        p50_high=p50_high,
+        p95=told_percentile(samples, 95),
+        p99=told_percentile(samples, 99),
+        p99_9=told_percentile(samples, 99.9),
+        cv=scatter.cv if scatter else None,
+        robust_cv=scatter.robust_cv if scatter else None,
+        speedup_low=low,
+        speedup_high=high,
+        warmup_rounds=measurement.warmup_rounds,
+        stable=measurement.stable,
     )
 
 
-def judge_gates(gates: Mapping[str, float | int | None], teacher: Row, chosen: Row) -> tuple[GateVerdict, ...]:
+def judge_gates(
+    gates: Mapping[str, float | int | None], teacher: Row, chosen: Row, confidence: float | None = None
+) -> tuple[GateVerdict, ...]:
     """One verdict for each gate that is set. A gate whose figure is missing fails; `min_speedup` must hold everywhere.
 
+    With `confidence` (0.95, that of the rows' intervals) a figure that has an interval must hold at its worse end.
+    An artifact whose hardware is not here has no speed to judge: `min_speedup` is left out for it.
+
     Raises:
-        BenchmarkError: a gate of unknown name.
+        BenchmarkError: a gate of unknown name, or another confidence.
     """
     if unknown := sorted(set(gates) - set(GATES)):
         raise BenchmarkError(f"unknown gate {unknown[0]!r}; there are {', '.join(GATES)}")
+    if confidence not in (None, CONFIDENCE):
+        raise BenchmarkError(f"the intervals of a report hold {CONFIDENCE:g}, got a confidence of {confidence:g}")
     measured = {
-        "max_accuracy_drop": _drop(teacher.accuracy, chosen.accuracy),
-        "min_accuracy": chosen.accuracy,
-        "min_speedup": _slowest_speedup(teacher, chosen),
-        "min_shrink": chosen.shrink,
-        "max_bytes": None if chosen.bytes is None else float(chosen.bytes),
+        "max_accuracy_drop": (_drop(teacher.accuracy, chosen.accuracy), _largest_drop(chosen)),
+        "min_accuracy": (chosen.accuracy, chosen.accuracy_interval[0] if chosen.accuracy_interval else None),
+        "min_speedup": (_slowest_speedup(teacher, chosen), _lowest_speedup_bound(chosen)),
+        "min_shrink": (chosen.shrink, None),
+        "max_bytes": (None if chosen.bytes is None else float(chosen.bytes), None),
     }
+    judged = [name for name in GATES if chosen.status not in ABSENT_HARDWARE or name != "min_speedup"]
     return tuple(
-        _verdict(name, float(limit), measured[name]) for name in GATES if (limit := gates.get(name)) is not None
+        _verdict(name, chosen.target, float(limit), *measured[name], confidence is not None)
+        for name in judged
+        if (limit := gates.get(name)) is not None
     )
 
 
-def _verdict(gate: str, limit: float, measured: float | None) -> GateVerdict:
+def _verdict(
+    gate: str, target: str, limit: float, measured: float | None, bound: float | None, at_bound: bool
+) -> GateVerdict:
     if measured is None:
-        return GateVerdict(gate=gate, limit=limit, measured=None, passed=False)
-    passed = measured <= limit + ROUNDING if gate.startswith("max_") else measured >= limit - ROUNDING
-    return GateVerdict(gate=gate, limit=limit, measured=measured, passed=passed)
+        return GateVerdict(gate=gate, target=target, limit=limit, measured=None, passed=False)
+    value = bound if at_bound and bound is not None else measured
+    passed = value <= limit + ROUNDING if gate.startswith("max_") else value >= limit - ROUNDING
+    judged: Literal["point", "bound"] = "bound" if at_bound and bound is not None else "point"
+    return GateVerdict(
+        gate=gate, target=target, limit=limit, measured=measured, passed=passed, bound=bound, judged=judged
+    )
+
+
+def _largest_drop(chosen: Row) -> float | None:
+    """The largest drop of accuracy that the flips leave likely."""
+    return None if chosen.accuracy_difference_interval is None else -chosen.accuracy_difference_interval[0]
+
+
+def _lowest_speedup_bound(chosen: Row) -> float | None:
+    """The lowest end of the speed-ups' intervals; None where a shape has none."""
+    ends = [row.speedup_interval[0] for row in chosen.latency if row.speedup_interval is not None]
+    return min(ends) if ends and len(ends) == len(chosen.latency) else None
 
 
 def _drop(teacher: float | None, chosen: float | None) -> float | None:

@@ -7,27 +7,26 @@ are in the caches as far as they fit, and not those of whoever had its turn befo
 from __future__ import annotations
 
 import gc
-import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import targets
-from benchmarks.clock import Clock, monotonic, timed_ms
-from benchmarks.isolation import ChildCrash, Progress, one_line, run_isolated, tell_progress
+from benchmarks.clock import monotonic, timed_ms
 from benchmarks.records import Measurement, Shape
+from benchmarks.turns import CallFailed, Calls, interleave, shared_out, warm_up
 from targets.base import Artifact, Record, Session, Signature
 from targets.errors import BenchmarkError
+from targets.isolation import ChildCrash, Progress, one_line, run_isolated, tell_progress
 
 CHILD = "benchmarks.latency:measure_here"
 # Thread pools keep spinning for some ms after a call and would steal the next model's cores.
 SETTLE_S = 0.01
-
-Calls = Mapping[str, Callable[[], object]]
 
 
 class Subject(Record):
@@ -46,14 +45,20 @@ class Case(Record):
 
 
 class SubjectResult(Record):
-    """Measurements in the order of the cases. `failure` says why some, or all, are missing."""
+    """Measurements in the order of the cases. `failure` says why some, or all, are missing.
+
+    `open_ms`: opening the session, its files' checksums included, with the target's packages loaded before.
+    `first_inference_ms`: the first call after that. Both are of the first thread count.
+    """
 
     measurements: tuple[Measurement, ...] = ()
     failure: str | None = None
+    open_ms: float | None = None
+    first_inference_ms: float | None = None
 
 
 class Job(Record):
-    """What one child process measures; all cases have the same thread count."""
+    """What one child process measures; all cases have the same thread count. `warmup`: rounds in one window."""
 
     subjects: tuple[Subject, ...]
     cases: tuple[Case, ...]
@@ -75,47 +80,6 @@ class Ticker:
             tell_progress(self.done, self.total)
 
 
-class _CallFailed(Exception):
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
-
-
-def _nothing(key: str) -> None:
-    pass
-
-
-def interleave(
-    calls: Calls,
-    samples: int,
-    warmup: int,
-    clock: Clock = monotonic,
-    seed: int = 0,
-    prepare: Callable[[str], object] = _nothing,
-    tick: Callable[[], object] = lambda: None,
-) -> dict[str, tuple[float, ...]]:
-    """`samples` wall times of each call, in ms, after `warmup` rounds that don't count.
-
-    Each round runs every call once, in an order drawn anew from `seed`, so that neither drift nor a neighbour favours
-    one. `prepare(key)` runs before each call and `tick()` after each round, outside of the timed span.
-    """
-    order = list(calls)
-    shuffle = random.Random(seed).shuffle
-    times: dict[str, list[float]] = {key: [] for key in calls}
-    for round_index in range(warmup + samples):
-        shuffle(order)
-        for key in order:
-            try:
-                prepare(key)
-                elapsed = timed_ms(calls[key], clock)
-            except Exception as fault:
-                raise _CallFailed(key) from fault
-            if round_index >= warmup:
-                times[key].append(elapsed)
-        tick()
-    return {key: tuple(values) for key, values in times.items()}
-
-
 def measure_latency(
     subjects: Sequence[Subject],
     cases: Sequence[Case],
@@ -125,7 +89,10 @@ def measure_latency(
     timeout_s: float = 1800.0,
     progress: Progress | None = None,
 ) -> dict[str, SubjectResult]:
-    """Latency of each subject at each case, by key; one child process for each thread count, `timeout_s` for each.
+    """Latency of each subject at each case, by key; up to five child processes for each thread count, `timeout_s` for
+    each of them.
+
+    `warmup` is the length of a window of the warm-up in rounds; 0 measures without one.
 
     A subject that cannot be opened, does not take a case, fails or even crashes the process gets a `failure`; the
     others are measured.
@@ -137,10 +104,13 @@ def measure_latency(
     parts = []
     for threads in dict.fromkeys(case.shape.threads for case in cases):
         mine = tuple(case for case in cases if case.shape.threads == threads)
-        job = Job(subjects=tuple(subjects), cases=mine, samples=samples, warmup=warmup, seed=seed)
-        parts.append(_measure_apart(job, timeout_s, progress))
-    order = [case.shape for case in cases]
-    return {subject.key: _merge([part[subject.key] for part in parts], order) for subject in subjects}
+        for sitting, rounds in enumerate(shared_out(samples)):
+            # The first to be opened has another memory than the last: the order changes with each sitting.
+            order = tuple(subjects) if sitting % 2 == 0 else tuple(reversed(subjects))
+            job = Job(subjects=order, cases=mine, samples=rounds, warmup=warmup, seed=seed + sitting)
+            parts.append(_measure_apart(job, timeout_s, progress))
+    shapes = [case.shape for case in cases]
+    return {subject.key: _merge([part[subject.key] for part in parts], shapes) for subject in subjects}
 
 
 def _check_request(subjects: Sequence[Subject], cases: Sequence[Case], samples: int) -> None:
@@ -158,11 +128,26 @@ def _check_request(subjects: Sequence[Subject], cases: Sequence[Case], samples: 
 
 
 def _merge(parts: list[SubjectResult], order: list[Shape]) -> SubjectResult:
-    measurements = [measurement for part in parts for measurement in part.measurements]
+    found = [measurement for part in parts for measurement in part.measurements]
+    measurements = [_joined([one for one in found if one.shape == shape]) for shape in {one.shape for one in found}]
     reasons = dict.fromkeys(part.failure for part in parts if part.failure)
     return SubjectResult(
         measurements=tuple(sorted(measurements, key=lambda measurement: order.index(measurement.shape))),
         failure="; ".join(reasons) or None,
+        open_ms=next((part.open_ms for part in parts if part.open_ms is not None), None),
+        first_inference_ms=next((p.first_inference_ms for p in parts if p.first_inference_ms is not None), None),
+    )
+
+
+def _joined(sittings: list[Measurement]) -> Measurement:
+    """The measurements of one shape in all sittings as one; stable where each sitting was."""
+    verdicts = [one.stable for one in sittings]
+    return sittings[0].model_copy(
+        update={
+            "samples": tuple(sample for one in sittings for sample in one.samples),
+            "warmup_rounds": sum(one.warmup_rounds for one in sittings),
+            "stable": None if None in verdicts else all(verdicts),
+        }
     )
 
 
@@ -197,62 +182,83 @@ def measure_here(request: dict[str, Any]) -> dict[str, Any]:
     """The child's side of `measure_latency`: a Job as JSON in, SubjectResults by key as JSON out."""
     job = Job.model_validate(request)
     measurements: dict[str, list[Measurement]] = {subject.key: [] for subject in job.subjects}
-    ticker = Ticker(len(job.cases) * (job.warmup + job.samples))
+    ticker = Ticker(len(job.cases) * job.samples)
     with ExitStack() as stack:
         opened, failures = _open_all(job, stack)
         for case in job.cases:
-            times, faults = _measure_case(job, case, opened, ticker)
+            taken, faults = _measure_case(job, case, opened, ticker)
             for key, fault in faults.items():
                 failures.setdefault(key, f"{_words(case.shape)}: {fault}")
-            for key, values in times.items():
-                measurements[key].append(
-                    Measurement(metric="latency", unit="ms", samples=values, shape=case.shape),
-                )
-    results = {
-        key: SubjectResult(measurements=tuple(taken), failure=failures.get(key)) for key, taken in measurements.items()
-    }
+            for key, measurement in taken.items():
+                measurements[key].append(measurement)
+    results = {}
+    for key, mine in measurements.items():
+        times = {"open_ms": opened[key].open_ms, "first_inference_ms": opened[key].first_ms} if key in opened else {}
+        results[key] = SubjectResult(measurements=tuple(mine), failure=failures.get(key), **times)
     return {key: result.model_dump(mode="json") for key, result in results.items()}
 
 
-Opened = dict[str, tuple[Session, Signature]]
+@dataclass
+class _Opened:
+    """A session that is open, and its cold start in ms."""
+
+    session: Session
+    signature: Signature
+    open_ms: float
+    first_ms: float | None = None
 
 
-def _open_all(job: Job, stack: ExitStack) -> tuple[Opened, dict[str, str]]:
-    opened: Opened = {}
+def _open_all(job: Job, stack: ExitStack) -> tuple[dict[str, _Opened], dict[str, str]]:
+    opened: dict[str, _Opened] = {}
     failures: dict[str, str] = {}
+    loaded: set[str] = set()
     for subject in job.subjects:
         folder = Path(subject.folder)
         try:
             artifact = Artifact.read(folder / "artifact.json")
             if subject.settings is not None:
                 artifact = artifact.model_copy(update={"settings": subject.settings})
-            context = targets.load(artifact.target).open(artifact, folder, threads=job.cases[0].shape.threads)
-            opened[subject.key] = (stack.enter_context(context), artifact.signature)
+            open_session = _opener(artifact, folder, job.cases[0].shape.threads)
+            if artifact.target not in loaded:
+                # The first session of a target loads its packages, which is no property of the artifact.
+                with open_session():
+                    loaded.add(artifact.target)
+            start = monotonic()
+            session = stack.enter_context(open_session())
+            opened[subject.key] = _Opened(session, artifact.signature, (monotonic() - start) / 1e6)
         except Exception as fault:  # any backend, any fault: it is this row's failure, and the report shows it
             failures[subject.key] = one_line(fault)
     return opened, failures
 
 
+def _opener(artifact: Artifact, folder: Path, threads: int) -> Callable[[], AbstractContextManager[Session]]:
+    target = targets.load(artifact.target)
+    return lambda: target.open(artifact, folder, threads=threads)
+
+
 def _measure_case(
-    job: Job, case: Case, opened: Opened, tick: Callable[[], object]
-) -> tuple[dict[str, tuple[float, ...]], dict[str, str]]:
+    job: Job, case: Case, opened: dict[str, _Opened], tick: Callable[[], object]
+) -> tuple[dict[str, Measurement], dict[str, str]]:
     from safetensors.numpy import load_file
 
     arrays: dict[str, np.ndarray] = load_file(case.feeds)
     faults: dict[str, str] = {}
     calls: dict[str, Callable[[], object]] = {}
-    for key, (session, signature) in opened.items():
-        feeds = signature.select(arrays)
+    for key, one in opened.items():
+        feeds = one.signature.select(arrays)
         try:
-            signature.check(feeds)
+            one.signature.check(feeds)
+            call = _call(one.session, feeds)
+            if one.first_ms is None:
+                one.first_ms = timed_ms(call)
         except Exception as fault:
             faults[key] = one_line(fault)
             continue
-        calls[key] = _call(session, feeds)
+        calls[key] = call
     while calls:
         try:
-            return _without_collector(job, calls, case.shape.threads, tick), faults
-        except _CallFailed as failed:
+            return _without_collector(job, calls, case.shape, tick), faults
+        except CallFailed as failed:
             faults[failed.key] = one_line(failed.__cause__ or failed)
             del calls[failed.key]
     return {}, faults
@@ -262,23 +268,29 @@ def _call(session: Session, feeds: dict[str, np.ndarray]) -> Callable[[], object
     return lambda: session.infer(feeds)
 
 
-def _without_collector(
-    job: Job, calls: Calls, threads: int, tick: Callable[[], object]
-) -> dict[str, tuple[float, ...]]:
+def _without_collector(job: Job, calls: Calls, shape: Shape, tick: Callable[[], object]) -> dict[str, Measurement]:
     """A collection of Python's garbage inside a timed call would be charged to whoever runs just then."""
     gc.collect()
     gc.disable()
 
     def prime(key: str) -> None:
         """An uncounted call fills the caches and wakes this model's threads; the other pools go to sleep before."""
-        if threads > 1:
+        if shape.threads > 1:
             time.sleep(SETTLE_S)
         calls[key]()
 
     try:
-        return interleave(calls, job.samples, job.warmup, seed=job.seed, prepare=prime, tick=tick)
+        warm = warm_up(calls, job.warmup, seed=job.seed, prepare=prime)
+        times = interleave(calls, job.samples, seed=job.seed, prepare=prime, tick=tick)
     finally:
         gc.enable()
+    return {
+        key: Measurement(
+            metric="latency", unit="ms", samples=values, shape=shape,
+            warmup_rounds=warm.rounds, stable=warm.stable[key] if job.warmup else None,
+        )
+        for key, values in times.items()
+    }  # fmt: skip
 
 
 def _words(shape: Shape) -> str:

@@ -7,18 +7,26 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.records import Report, Row
 from benchmarks.wording import (
+    BUILD_HEADS,
+    BUILDS_TITLE,
+    LATENCY_HEADS,
+    LATENCY_TITLE,
     MISSING,
+    accuracy,
     all_shapes,
+    build_cells,
     chosen_row,
     count,
     duration,
     gate_text,
     human_bytes,
-    ms,
+    latency_cells,
+    p50,
     percent,
     points,
     shape_words,
     share,
+    speedup,
     spread,
     stage_cells,
     times,
@@ -32,6 +40,8 @@ def markdown(report: Report) -> str:
         _verdict(report),
         _section("Gates", _gates(report)),
         _section("Teacher and candidates", rows_table(report)),
+        _section(LATENCY_TITLE, _latency(report)),
+        _section(BUILDS_TITLE, _builds(report)),
         _section("What each pass brought, on validation data", _stages(report)),
         _section("Data", _pairs(report.data)),
         _section("Environment", _pairs(report.environment)),
@@ -42,21 +52,21 @@ def markdown(report: Report) -> str:
 
 
 def rows_table(report: Report) -> str:
-    """Teacher and every candidate, one line each, with p50/p90 ms and speed-up of each shape."""
+    """Teacher and every candidate, one line each, with p50 ms and speed-up of each shape."""
     shapes = all_shapes(report)
-    heads = ["name", "target", "precision", "accuracy", "agreement"]
+    heads = ["name", "target", "precision", "accuracy [95 %]", "agreement"]
     for shape in shapes:
-        heads += [f"p50/p90 ms, {shape_words(shape)}", "speed-up"]
+        heads += [f"p50 ms, {shape_words(shape)}", "speed-up"]
     heads += ["parameters", "MACs", "int8 MACs", "bytes", "shrink", "status"]
     lines = []
     for row in (report.teacher, *report.candidates):
         name = f"**{escape(row.name)}** ★" if row.chosen else escape(row.name)
         name += " (teacher)" if row is report.teacher else ""
-        cells = [name, escape(row.target), escape(row.precision), share(row.accuracy), share(row.agreement)]
+        cells = [name, escape(row.target), escape(row.precision), accuracy(row), share(row.agreement)]
         by_shape = {one.shape: one for one in row.latency}
         for shape in shapes:
             one = by_shape.get(shape)
-            cells += [f"{ms(one.p50)}/{ms(one.p90)}", times(one.speedup)] if one else [MISSING, MISSING]
+            cells += [p50(one), speedup(one)] if one else [MISSING, MISSING]
         cells += [count(row.parameters), count(row.macs), percent(row.int8_mac_share), human_bytes(row.bytes)]
         lines.append([*cells, times(row.shrink), _status(row)])
     return table(heads, lines)
@@ -101,6 +111,16 @@ def _gates(report: Report) -> str:
         demand, limit, measured = gate_text(verdict)
         rows.append([demand, limit, measured, "passed" if verdict.passed else "**failed**"])
     return table(["gate", "limit", "measured", "verdict"], rows) if rows else ""
+
+
+def _latency(report: Report) -> str:
+    rows = [[escape(cell) for cell in cells] for cells in latency_cells(report)]
+    return table(LATENCY_HEADS, rows) if rows else ""
+
+
+def _builds(report: Report) -> str:
+    rows = [[escape(cell) for cell in cells] for cells in build_cells(report)]
+    return table(BUILD_HEADS, rows) if rows else ""
 
 
 def _stages(report: Report) -> str:

@@ -7,10 +7,14 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from targets.base import Candidate, Record
+from benchmarks.statistics import Interval, Variation
+from targets.base import Candidate, HardwareBuild, Record
 
 SCHEMA_VERSION: Literal["1.0"] = "1.0"
 Status = Literal["measured", "built", "estimated", "unavailable", "failed"]
+# There is an artifact, and its hardware is not here.
+ABSENT_HARDWARE: tuple[Status, ...] = ("built", "estimated")
+WITH_ARTIFACT: tuple[Status, ...] = ("measured", *ABSENT_HARDWARE)
 
 
 class Shape(Record):
@@ -22,12 +26,17 @@ class Shape(Record):
 
 
 class Measurement(Record):
-    """Raw samples of one metric; statistics are derived."""
+    """Raw samples of one metric in the order of the rounds; statistics are derived.
+
+    `stable`: whether the last two windows of the warm-up agreed; None where there was none.
+    """
 
     metric: str
     unit: str
     samples: tuple[float, ...]
     shape: Shape
+    warmup_rounds: int = 0
+    stable: bool | None = None
 
     def percentile(self, share: float) -> float:
         """Linear-interpolated percentile, `share` in 0..100, in `unit`."""
@@ -40,15 +49,53 @@ class LatencyRow(Record):
     batch: int = Field(description="rows in one call")
     sequence: int | None = Field(description="tokens in a row; null for models without a sequence")
     threads: int = Field(description="threads of the session")
-    unit: Literal["ms"] = Field(default="ms", description="unit of p50 and p90")
+    unit: Literal["ms"] = Field(default="ms", description="unit of all percentiles")
     p50: float = Field(description="median wall time of a call, ms")
-    p90: float = Field(description="90th percentile of the wall time of a call, ms")
+    p90: float = Field(description="90th percentile of the wall time of a call, ms; certain from 64 samples on")
     samples: int = Field(description="timed calls, warm-up not counted")
     speedup: float | None = Field(description="the fp32 teacher's p50 / this p50 at this shape; null: not comparable")
+    p50_low: float | None = Field(default=None, description="lower end of the 95 % bootstrap interval of p50, ms")
+    p50_high: float | None = Field(default=None, description="upper end of the 95 % bootstrap interval of p50, ms")
+    p95: float | None = Field(default=None, description="95th percentile, ms; null below 130 samples")
+    p99: float | None = Field(default=None, description="99th percentile, ms; null below 662 samples")
+    p99_9: float | None = Field(default=None, description="99.9th percentile, ms; null below 6636 samples")
+    cv: float | None = Field(default=None, description="coefficient of variation: standard deviation / mean")
+    robust_cv: float | None = Field(
+        default=None, description="interquartile range / 1.349 / median: the variation without outliers"
+    )
+    speedup_low: float | None = Field(
+        default=None, description="lower end of its 95 % bootstrap interval, whole rounds drawn"
+    )
+    speedup_high: float | None = Field(
+        default=None, description="upper end of its 95 % bootstrap interval, whole rounds drawn"
+    )
+    warmup_rounds: int | None = Field(default=None, description="rounds before the first sample, not counted")
+    stable: bool | None = Field(
+        default=None, description="whether two successive windows of the warm-up agreed within 2 %"
+    )
 
     @property
     def shape(self) -> Shape:
         return Shape(batch=self.batch, sequence=self.sequence, threads=self.threads)
+
+    @property
+    def variation(self) -> Variation | None:
+        """How much the samples scatter; None in a report from before it was recorded."""
+        if self.cv is None or self.robust_cv is None:
+            return None
+        return Variation(cv=self.cv, robust_cv=self.robust_cv)
+
+    @property
+    def p50_interval(self) -> Interval | None:
+        return _interval(self.p50_low, self.p50_high)
+
+    @property
+    def speedup_interval(self) -> Interval | None:
+        return _interval(self.speedup_low, self.speedup_high)
+
+
+def _interval(low: float | None, high: float | None) -> Interval | None:
+    return None if low is None or high is None else (low, high)
 
 
 class Row(Record):
@@ -79,12 +126,37 @@ class Row(Record):
     flips_won: int | None = Field(default=None, description="test rows where the teacher is wrong and this one right")
     mcnemar_p: float | None = Field(default=None, description="exact two-sided McNemar p-value of those flips")
     kl: float | None = Field(default=None, description="mean KL(teacher || this) of the class probabilities, nats")
+    accuracy_low: float | None = Field(default=None, description="lower end of accuracy's 95 % Wilson interval")
+    accuracy_high: float | None = Field(default=None, description="upper end of accuracy's 95 % Wilson interval")
+    accuracy_difference: float | None = Field(default=None, description="accuracy - the teacher's on the same rows")
+    accuracy_difference_low: float | None = Field(
+        default=None, description="lower end of its paired 95 % interval, from the flips (Bonett and Price)"
+    )
+    accuracy_difference_high: float | None = Field(
+        default=None, description="upper end of its paired 95 % interval, from the flips (Bonett and Price)"
+    )
+    open_ms: float | None = Field(
+        default=None, description="opening a session, its files' checksums included, packages loaded before, ms"
+    )
+    first_inference_ms: float | None = Field(default=None, description="the first call after opening, ms")
     sqnr_db: float | None = Field(default=None, description="signal to noise of the logits against the teacher's, dB")
+    numbers_from: str = Field(default="", description="what gave accuracy where the hardware is not here; else empty")
+    builds: tuple[HardwareBuild, ...] = Field(
+        default=(), description="what compilers made of it for hardware that is not here: estimates, not measured"
+    )
+
+    @property
+    def accuracy_interval(self) -> Interval | None:
+        return _interval(self.accuracy_low, self.accuracy_high)
+
+    @property
+    def accuracy_difference_interval(self) -> Interval | None:
+        return _interval(self.accuracy_difference_low, self.accuracy_difference_high)
 
 
 class Figures(Record):
     """The same figures before and after a stage, on validation data; latency in ms of the fp32 export (int8 after
-    quantize) on the recipe's first target, one p50 a shape."""
+    quantize) on the recipe's first target that runs here, one p50 a shape."""
 
     accuracy: float = Field(description="on validation data, 0..1")
     agreement: float = Field(description="share of validation rows with the teacher's top class, 0..1")
@@ -112,9 +184,16 @@ class GateVerdict(Record):
     """One gate of the recipe: what it demands, what was measured, whether it holds."""
 
     gate: str = Field(description="name of the gate in the recipe")
+    target: str = Field(default="", description="the target whose chosen artifact it judges")
     limit: float = Field(description="what the recipe demands")
     measured: float | None = Field(description="what the chosen artifact has; null: not measured, so not passed")
     passed: bool = Field(description="whether the gate holds")
+    bound: float | None = Field(
+        default=None, description="the worse end of the measured figure's 95 % interval; null: it has none"
+    )
+    judged: Literal["point", "bound"] = Field(
+        default="point", description="what was held against the limit: the measured figure or its bound"
+    )
 
 
 class Report(Record):
@@ -132,3 +211,9 @@ class Report(Record):
     stages: tuple[StageRow, ...] = Field(description="what each stage brought, in the order they ran")
     gates: tuple[GateVerdict, ...] = Field(description="the recipe's gates, judged on the chosen candidate")
     notes: tuple[str, ...] = Field(default=(), description="anything else a reader must know")
+
+    @property
+    def lost_targets(self) -> tuple[Row, ...]:
+        """Rows of targets that gave no artifact at all."""
+        gave = {row.target for row in self.candidates if row.status in WITH_ARTIFACT}
+        return tuple(row for row in self.candidates if row.target not in gave)

@@ -1,30 +1,34 @@
-"""report.json, report.md and report.html: written whole or not at all, read back the same."""
+"""The files of a report: JSON and its schema, Markdown, CSV, HTML; written whole or not at all, read back the same."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
 
 from benchmarks.markdown import markdown
 from benchmarks.page import page
 from benchmarks.records import Report
+from benchmarks.schema import report_schema, schema_text
+from benchmarks.sheet import sheet
 from benchmarks.tables import stages_table, summary_table
 
 __all__ = ["read_report", "report_schema", "stages_table", "summary_table", "write_report"]
 
 JSON_NAME, MARKDOWN_NAME, HTML_NAME = "report.json", "report.md", "report.html"
+CSV_NAME, SCHEMA_NAME = "report.csv", "report.schema.json"
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write the three files into `folder` (made where missing), each beside its place and then renamed.
+    """Write all files into `folder` (made where missing), each beside its place and then renamed.
 
-    report.json comes last: where it is, the other two are of the same run.
+    report.json comes last: where it is, the others are of the same run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         HTML_NAME: page(report),
         MARKDOWN_NAME: markdown(report),
+        CSV_NAME: sheet(report),
+        SCHEMA_NAME: schema_text(),
         JSON_NAME: report.model_dump_json(indent=1) + "\n",
     }
     for name, text in texts.items():
@@ -40,15 +44,10 @@ def read_report(folder: Path) -> Report:
     return Report.read(folder / JSON_NAME)
 
 
-def report_schema() -> dict[str, Any]:
-    """The JSON schema of report.json, each field with its meaning and unit."""
-    return Report.model_json_schema(mode="serialization")
-
-
 def _write_whole(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", newline="")  # the line ends of a CSV are its own
         part.replace(path)
     finally:
         with contextlib.suppress(FileNotFoundError):  # renamed: nothing to clear away

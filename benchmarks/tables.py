@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from benchmarks.records import Report, Row, Shape, StageRow
+from benchmarks.records import LatencyRow, Report, Row, Shape, StageRow
+from benchmarks.statistics import Interval
 from benchmarks.wording import (
+    FLAG,
     MISSING,
     all_shapes,
     common_shape,
     count,
     duration,
     human_bytes,
+    interval_text,
     ms,
+    p50,
+    percentile,
     shape_names,
     share,
     status_notes,
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+# A longer name of a shape has a line of its own, so that the table fits into 80 columns.
+LONGEST_NAME = 4
 STATUS_STYLE = {"measured": "green", "built": "cyan", "estimated": "yellow", "unavailable": "yellow", "failed": "red"}
 VERDICT_STYLE = {"kept": "green", "kept although it did not pay": "yellow", "dropped": "red"}
 
@@ -31,7 +39,7 @@ def summary_table(report: Report) -> Table:
     """Teacher first, then the candidates, the chosen one with a star; reasons stand below the table."""
     shapes = all_shapes(report)
     table = _table(f"{report.name}: teacher and candidates", common_shape(shapes))
-    for heading in ("accuracy\nagreement", "p50/p90 ms", "speed-up", "bytes\nshrink"):
+    for heading in ("accuracy\n[95 %]\nagreement", "p50 ms [95 %]\np90", "speed-up\n[95 %]", "bytes\nshrink"):
         table.add_column(heading, justify="right", no_wrap=True)
     names = shape_names(shapes)
     rows = (report.teacher, *report.candidates)
@@ -59,16 +67,36 @@ def _add_row(table: Table, row: Row, shapes: list[Shape], names: dict[Shape, str
     label = "teacher " if is_teacher else "★ " if row.chosen else ""
     by_shape = {latency.shape: latency for latency in row.latency}
     taken = [(names[shape], by_shape[shape]) for shape in shapes if shape in by_shape]
-    latency = [f"{name} {ms(one.p50)}/{ms(one.p90)}".strip() for name, one in taken]
+    latency = [line for name, one in taken for line in _latency_lines(name, one)]
+    factors = [line for name, one in taken for line in _speedup_lines(name, one)]
+    answers = "\n".join(_lines(share(row.accuracy), row.accuracy_interval, lambda value: f"{value:.3f}".lstrip("0")))
     status = (row.status, STATUS_STYLE[row.status])
     table.add_row(
         Text.assemble((f"{label}{row.name}", weight), "\n", (f"{row.target} {row.precision} ", "dim"), status),
-        f"{share(row.accuracy)}\n{share(row.agreement)}",
+        f"{answers.rstrip()}\n{share(row.agreement)}",
         "\n".join(latency) or MISSING,
-        "\n".join(times(one.speedup) for _, one in taken) or MISSING,
+        "\n".join(factors) or MISSING,
         f"{human_bytes(row.bytes)}\n{times(row.shrink)}",
         style=weight,
     )
+
+
+def _latency_lines(name: str, row: LatencyRow) -> list[str]:
+    """p50 with its interval, and below it p90, flagged where the samples scatter by more than 2.5 %."""
+    flag = FLAG if row.variation and row.variation.unsteady else ""
+    first = [name, p50(row)] if len(name) > LONGEST_NAME else [f"{name} {p50(row)}".strip()]
+    return [*first, f"p90 {percentile(row, 90)} {flag}".strip()]
+
+
+def _speedup_lines(name: str, row: LatencyRow) -> list[str]:
+    """The lines beside those of the latency."""
+    above = [""] if len(name) > LONGEST_NAME else []
+    return [*above, *_lines(times(row.speedup), row.speedup_interval, times)]
+
+
+def _lines(text: str, interval: Interval | None, write: Callable[[float], str]) -> tuple[str, str]:
+    """A figure, and below it its interval."""
+    return text, interval_text(interval, write) if interval else ""
 
 
 def stages_table(report: Report) -> Table:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from benchmarks.records import GateVerdict, LatencyRow, Report, Row, Shape, StageRow
+from benchmarks.statistics import Interval, least_samples
 
 MISSING = "\N{EN DASH}"
+FLAG = "\N{WARNING SIGN}"
 GATE_NAMES = {
     "max_accuracy_drop": "accuracy drop at most",
     "min_accuracy": "accuracy at least",
@@ -35,6 +37,95 @@ def ms(value: float) -> str:
     """Three figures or more: 0.714, 6.22, 19.1, 142."""
     digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:.{digits}f}"
+
+
+def with_interval(text: str, interval: Interval | None, write: Callable[[float], str]) -> str:
+    """A figure with its 95 % interval: 2.57 [2.55, 2.60]."""
+    return text if interval is None else f"{text} {interval_text(interval, write)}"
+
+
+def interval_text(interval: Interval, write: Callable[[float], str]) -> str:
+    """[2.55, 2.60]; a factor's x stands behind the figure alone."""
+    low, high = (write(value).removesuffix("x") for value in interval)
+    return f"[{low}, {high}]"
+
+
+def p50(row: LatencyRow) -> str:
+    """p50 in ms with its interval: 2.57 [2.55, 2.60]."""
+    return with_interval(percentile(row, 50), row.p50_interval, ms)
+
+
+def percentile(row: LatencyRow, share: float) -> str:
+    """A percentile in ms, or how many samples are missing: 3.26, or 'needs 64, has 30'."""
+    value = {50: row.p50, 90: row.p90, 95: row.p95, 99: row.p99, 99.9: row.p99_9}[share]
+    if row.samples < (needed := least_samples(share)):
+        return f"needs {needed}, has {row.samples}"
+    return MISSING if value is None else ms(value)
+
+
+def speedup(row: LatencyRow) -> str:
+    """10.8x [10.6, 11.0]."""
+    return with_interval(times(row.speedup), row.speedup_interval, times)
+
+
+def accuracy(row: Row) -> str:
+    """0.8761 [0.8526, 0.8964]."""
+    return with_interval(share(row.accuracy), row.accuracy_interval, share)
+
+
+def scatter_text(row: LatencyRow) -> str:
+    """The coefficient of variation, flagged above 2.5 %: 'CV 1.2 %', or '⚠ CV 12 %, 0.8 % without outliers'."""
+    found = row.variation
+    if found is None:
+        return MISSING
+    text = f"CV {_percent(found.cv)}"
+    if found.by_outliers:
+        text += f", {_percent(found.robust_cv)} without outliers"
+    return f"{FLAG} {text}" if found.unsteady else text
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.{0 if value >= 0.0995 else 1}f} %"
+
+
+def unsteady_notes(rows: Iterable[Row]) -> list[str]:
+    """One line for the rows whose samples scatter by more than 2.5 %, and one for those that never warmed up."""
+    scattered: list[str] = []
+    cold: list[str] = []
+    for row in rows:
+        for one in row.latency:
+            place = f"{row.name} at {shape_words(one.shape)}"
+            scattered += [f"{place} ({scatter_text(one).removeprefix(FLAG).strip()})"] * bool(
+                one.variation and one.variation.unsteady
+            )
+            cold += [place] * (one.stable is False)
+    notes = []
+    if scattered:
+        notes.append(f"Unsteady latency, coefficient of variation above 2.5 %: {'; '.join(scattered)}.")
+    if cold:
+        notes.append(f"The warm-up ended at its limit before medians agreed within 2 %: {'; '.join(cold)}.")
+    return notes
+
+
+LATENCY_TITLE = "Latency"
+LATENCY_HEADS = (
+    "artifact", "shape", "p50 ms [95 %]", "p90", "p95", "p99", "p99.9", "variation", "speed-up [95 %]", "samples",
+    "warm-up rounds", "open ms", "first call ms",
+)  # fmt: skip
+
+
+def latency_cells(report: Report) -> list[tuple[str, ...]]:
+    """One line for each artifact and shape: all percentiles, how steady they are, and the cold start, in ms."""
+    lines = []
+    for row in (report.teacher, *report.candidates):
+        cold = tuple(MISSING if value is None else ms(value) for value in (row.open_ms, row.first_inference_ms))
+        for one in row.latency:
+            tails = (percentile(one, share) for share in (90, 95, 99, 99.9))
+            rounds = MISSING if one.warmup_rounds is None else str(one.warmup_rounds)
+            rounds += f" {FLAG} not stable" if one.stable is False else ""
+            place = (f"{row.target} {row.name}", shape_words(one.shape))
+            lines.append((*place, p50(one), *tails, scatter_text(one), speedup(one), str(one.samples), rounds, *cold))
+    return lines
 
 
 def times(value: float | None) -> str:
@@ -125,11 +216,37 @@ def _words(shape: Shape) -> dict[str, str]:
     return {"b": f"batch {shape.batch}", **sequence, "t": threads}
 
 
+BUILDS_TITLE = "Compiler estimate, not measured"
+BUILD_HEADS = (
+    "artifact", "hardware", "size", "int8", "half", "float", "compiled", "memory", "estimated ms",
+    "roofline ms", "from",
+)  # fmt: skip
+
+
+def build_cells(report: Report) -> list[tuple[str, ...]]:
+    """One line for each artifact and hardware that a compiler built for: products by type, bytes, estimates in ms."""
+    lines = []
+    for row in (report.teacher, *report.candidates):
+        for build in row.builds:
+            sizes = ", ".join(f"{name} {size}" for name, size in build.sizes.items()) or "all"
+            products = (build.int8_products, build.half_products, build.float_products)
+            amounts = (human_bytes(build.code_bytes), human_bytes(build.memory_bytes))
+            estimates = (build.estimated_ms, build.roofline_ms)
+            told = (MISSING if estimate is None else f"{estimate:.4g}" for estimate in estimates)
+            place = (f"{row.target} {row.name}", build.hardware, sizes)
+            lines.append((*place, *map(str, products), *amounts, *told, build.source))
+    return lines
+
+
 def gate_text(verdict: GateVerdict) -> tuple[str, str, str]:
     """Demand, limit and measured value of one gate, each as it is read."""
     write = {"max_bytes": human_bytes, "min_speedup": times, "min_shrink": times}.get(verdict.gate, share)
     measured = "not measured" if verdict.measured is None else write(verdict.measured)
-    return GATE_NAMES.get(verdict.gate, verdict.gate), write(verdict.limit), measured
+    if verdict.bound is not None:
+        measured += f"; at 95 % confidence {write(verdict.bound)}"
+        measured += ", which is judged" if verdict.judged == "bound" else ""
+    demand = GATE_NAMES.get(verdict.gate, verdict.gate)
+    return f"{verdict.target}: {demand}" if verdict.target else demand, write(verdict.limit), measured
 
 
 def chosen_row(report: Report) -> Row | None:
@@ -137,12 +254,12 @@ def chosen_row(report: Report) -> Row | None:
 
 
 def status_notes(rows: Iterable[Row]) -> list[tuple[str, str, str]]:
-    """Name, status and reason of every row that has a reason or was not measured."""
-    return [
-        (row.name, row.status, row.reason or "no reason was given")
-        for row in rows
-        if row.reason or row.status != "measured"
-    ]
+    """Names, status and reason of rows that have a reason or were not measured; one entry for those that share it."""
+    names: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        if row.reason or row.status != "measured":
+            names.setdefault((row.target, row.status, row.reason or "no reason was given"), []).append(row.name)
+    return [(", ".join(shared), status, reason) for (_, status, reason), shared in names.items()]
 
 
 def stage_cells(stage: StageRow, names: Mapping[Shape, str]) -> list[tuple[str, str, str]]:

@@ -13,7 +13,9 @@ import numpy as np
 
 from benchmarks.compare import latency_rows
 from benchmarks.latency import Case, Subject, SubjectResult, measure_latency
+from benchmarks.load import load_notes, machine_load
 from benchmarks.records import LatencyRow, Shape
+from benchmarks.wording import p50, percentile, scatter_text, speedup
 from compress.console import follow
 from targets.base import Artifact, Signature
 from targets.errors import ArtifactError, BenchmarkError
@@ -53,6 +55,8 @@ def bench(path: Path, shapes: Shapes, console: Console) -> list[Timed]:
         BenchmarkError: no shape fits.
     """
     folders = find_artifacts(path)
+    for note in load_notes(machine_load()):
+        console.warn(note)
     artifacts = {name: Artifact.read(folder / "artifact.json") for name, folder in folders.items()}
     signature = common_signature(artifacts.values())
     with tempfile.TemporaryDirectory(prefix="edgepress-bench-") as temporary:
@@ -68,6 +72,11 @@ def _timed(name: str, target: str, results: Mapping[str, SubjectResult]) -> Time
     teacher = results.get(teacher_of(name))
     rows = latency_rows(result.measurements, teacher.measurements if teacher else None)
     return Timed(name, target, rows, result.failure or "")
+
+
+def latency_texts(row: LatencyRow) -> tuple[str, str, str, str]:
+    """p50 with its interval, p90 or how many samples it lacks, speed-up with its interval, and how steady it was."""
+    return p50(row), percentile(row, 90), speedup(row), scatter_text(row)
 
 
 def teacher_of(name: str) -> str:

@@ -13,11 +13,14 @@ import numpy as np
 
 from benchmarks.compare import judge_gates, latency_rows
 from benchmarks.environment import environment
-from benchmarks.fidelity import judge
+from benchmarks.fidelity import Fidelity, judge
 from benchmarks.footprint import shrink
 from benchmarks.latency import SubjectResult
-from benchmarks.records import Report, Row, StageRow
+from benchmarks.load import load_notes, machine_load
+from benchmarks.records import ABSENT_HARDWARE, Report, Row, StageRow, Status
 from benchmarks.report import write_report
+from benchmarks.statistics import difference_interval, wilson_interval
+from benchmarks.wording import unsteady_notes
 from compress.exporting import artifact_logits, time_all
 from compress.figures import FigureTaker
 from compress.model import Model
@@ -26,6 +29,7 @@ from compress.quantization import Selection, Trial
 from compress.recipe import Teacher
 from compress.stages import Context
 from compress.tasks.base import Features
+from targets import load
 from targets.base import Artifact
 from targets.errors import EdgepressError, TargetError
 
@@ -55,10 +59,14 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
     candidates: list[Row] = []
     notes: list[str] = []
     places: dict[str, str] = {}
+    load_before = machine_load()
     for target in context.recipe.targets:
         selection = Selection.read(export_folder / f"selection-{target}.json")
+        if selection.failure:
+            candidates.append(_lost(selection))
+            continue
         entrants = _candidates(selection, export_folder / "artifacts" / target, student)
-        entrants += _arms(execution, figures, target) if target == context.recipe.targets[0] else []
+        entrants += _arms(execution, figures, target) if target == context.clock_target else []
         teacher = _teacher(figures, context, target, notes)
         row, rows = measure(teacher, entrants, figures, test)
         several = len(context.recipe.targets) > 1
@@ -69,17 +77,21 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
         # The report's teacher is that of the first target; those of the others stand before their candidates.
         candidates += rows if not teachers else [row, *rows]
         teachers[target] = row
-    first = context.recipe.targets[0]
+    first = next(iter(teachers))
     chosen = [row for row in candidates if row.chosen]
+    limits = context.recipe.gates.model_dump(exclude={"confidence"})
     gates = [
-        gate for row in chosen for gate in judge_gates(context.recipe.gates.model_dump(), teachers[row.target], row)
+        gate
+        for row in chosen
+        for gate in judge_gates(limits, teachers[row.target], row, context.recipe.gates.confidence)
     ]
+    notes += [*_unjudged(context, chosen), *load_notes(load_before), *unsteady_notes([*teachers.values(), *candidates])]
     report = Report(
         name=context.recipe.name,
         task=context.recipe.task,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         recipe_digest=context.recipe.digest,
-        environment=environment(),
+        environment=environment() | {"load_before_measuring": load_before.model_dump()},
         data=_data(context, test),
         teacher=teachers[first],
         candidates=tuple(candidates),
@@ -90,6 +102,23 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
     write_report(report, folder)
     # Where each row's artifact lies, for `edgepress bench`.
     (folder / "entrants.json").write_text(json.dumps(places, indent=1) + "\n", encoding="utf-8")
+
+
+def _lost(selection: Selection) -> Row:
+    """The row of a target that made nothing of the model."""
+    status: Status = "unavailable" if selection.unavailable else "failed"
+    return Row(name="no artifact", target=selection.target, precision="–", status=status, reason=selection.failure)
+
+
+def _unjudged(context: Context, chosen: Sequence[Row]) -> list[str]:
+    """What a reader must know of the targets whose hardware is not here."""
+    limit = context.recipe.gates.min_speedup
+    found = []
+    for row in chosen:
+        if row.status in ABSENT_HARDWARE:
+            found.append(f"{row.target} was built, not run: {context.target(row.target).probe().reason}")
+            found += [] if limit is None else [f"min_speedup ({limit:g}) is not judged on {row.target}"]
+    return found
 
 
 def _teacher(figures: FigureTaker, context: Context, target: str, notes: list[str]) -> Entrant:
@@ -139,7 +168,9 @@ def measure(
     everyone = [teacher, *entrants]
     folders = {entrant.name: entrant.folder for entrant in everyone if entrant.folder is not None}
     cases = figures.cases(teacher.model)
-    timed = time_all(folders, cases, context, f"{context.stage}: timing {len(folders)} artifacts, interleaved")
+    timed: Mapping[str, SubjectResult] = {}
+    if load(teacher.target).probe().state == "available":
+        timed = time_all(folders, cases, context, f"{context.stage}: timing {len(folders)} artifacts, interleaved")
     reference, _ = _logits(teacher, test, context)
     if reference is None:
         raise TargetError("the teacher's artifact gives no usable outputs on the test split")
@@ -190,21 +221,61 @@ def _row(
         base
         | {
             "precision": artifact.precision,
-            "status": "measured",
-            "reason": "; ".join(filter(None, [result.failure, trial.reason if trial else ""])),
-            "accuracy": fidelity.accuracy,
-            "agreement": fidelity.agreement,
+            "status": _status(artifact, result),
+            "reason": "; ".join(filter(None, [result.failure, *_absence(artifact, result), *_doubt(trial)])),
+            **_fidelity(fidelity, against_itself=entrant is teacher),
             "int8_mac_share": artifact.int8_mac_share,
             "bytes": artifact.bytes,
             "shrink": shrink(teacher_bytes, artifact.bytes),
-            "latency": latency_rows(result.measurements, timed["teacher"].measurements),
+            "latency": latency_rows(result.measurements, timed["teacher"].measurements if timed else None),
+            "builds": artifact.builds,
+            "numbers_from": "" if result.measurements else load(artifact.target).stand_in,
             "settings": artifact.settings,
             "candidate": None if entrant is teacher else artifact.candidate,
-            "flips_lost": fidelity.flips_lost,
-            "flips_won": fidelity.flips_won,
-            "mcnemar_p": fidelity.mcnemar_p,
+            "open_ms": result.open_ms,
+            "first_inference_ms": result.first_inference_ms,
         }
     )
+
+
+def _fidelity(fidelity: Fidelity, against_itself: bool) -> dict[str, float | int | None]:
+    """What the test split says of a row; the teacher has no difference to itself."""
+    low, high = wilson_interval(round(fidelity.accuracy * fidelity.samples), fidelity.samples)
+    figures: dict[str, float | int | None] = {
+        "accuracy": fidelity.accuracy,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "agreement": fidelity.agreement,
+        "flips_lost": fidelity.flips_lost,
+        "flips_won": fidelity.flips_won,
+        "mcnemar_p": fidelity.mcnemar_p,
+    }
+    if against_itself:
+        return figures
+    low, high = difference_interval(fidelity.flips_lost, fidelity.flips_won, fidelity.samples)
+    difference = (fidelity.flips_won - fidelity.flips_lost) / fidelity.samples
+    return figures | {
+        "accuracy_difference": difference,
+        "accuracy_difference_low": low,
+        "accuracy_difference_high": high,
+    }
+
+
+def _status(artifact: Artifact, result: SubjectResult) -> Status:
+    if result.measurements:
+        return "measured"
+    return "built" if artifact.estimated_ms() is None else "estimated"
+
+
+def _absence(artifact: Artifact, result: SubjectResult) -> tuple[str, ...]:
+    """Why an artifact was not run on its hardware, and where its accuracy is from."""
+    if result.measurements:
+        return ()
+    return (f"not run here; accuracy from {load(artifact.target).stand_in}",)
+
+
+def _doubt(trial: Trial | None) -> tuple[str, ...]:
+    return (trial.reason,) if trial and trial.reason else ()
 
 
 def _data(context: Context, test: Features) -> dict[str, object]:

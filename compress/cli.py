@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compress import distributed
-from targets.errors import BenchmarkError, EdgepressError, GateError
-from targets.noise import quiet
+from compress.cli_common import JsonOption, errors_told, show_result
+from compress.report_commands import report_app
+from targets.errors import BenchmarkError, EdgepressError
 
 if TYPE_CHECKING:
-    from benchmarks.records import GateVerdict
     from compress.console import Console
-    from compress.pipeline import Result
     from compress.recipe import Recipe
 
 app = typer.Typer(
@@ -28,9 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text and bars.")]
+app.add_typer(report_app, name="report")
+
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
-INTERRUPTED = 130
 
 
 @app.command()
@@ -55,7 +51,7 @@ def run(
         from compress.pipeline import run as run_recipe
 
         result = run_recipe(loaded, until=until, runs=runs, console=console)
-        _show_result(result, console)
+        show_result(result, console)
 
 
 def _show_plan(recipe: Recipe, until: str | None, runs: Path, console: Console) -> None:
@@ -75,32 +71,6 @@ def _show_plan(recipe: Recipe, until: str | None, runs: Path, console: Console) 
         told = ", ".join(f"{key}={value}" for key, value in options.items())
         table.add_row(stage.folder, "done" if number < len(done) else "to do", told)
     console.table(table)
-
-
-def _show_result(result: Result, console: Console) -> None:
-    if result.report is None:
-        console.line(f"Stopped after {result.stages[-1].name}: {result.folder / result.stages[-1].folder}")
-        return
-    from benchmarks.report import stages_table, summary_table
-
-    if not result.fresh:
-        console.line("Nothing has changed: no stage was run.")
-    console.table(stages_table(result.report))
-    console.table(summary_table(result.report))
-    console.line(f"Report:  {result.report_folder / 'report.html'}")
-    console.line(f"Release: {result.release_folder}")
-    if not result.gates_hold:
-        raise GateError(missed_gates(result.report.gates))
-
-
-def missed_gates(gates: Sequence[GateVerdict]) -> str:
-    """The one line of a run that is not good enough: each missed gate, its limit and what was measured."""
-    missed = [gate for gate in gates if not gate.passed]
-    told = [
-        f"{gate.gate} is {gate.limit:g}, measured {'nothing' if gate.measured is None else f'{gate.measured:.4g}'}"
-        for gate in missed
-    ]
-    return f"the chosen artifact misses {len(missed)} of {len(gates)} gates: {'; '.join(told)}"
 
 
 @app.command()
@@ -160,18 +130,6 @@ def bench(
 
 
 @app.command()
-def report(
-    path: Annotated[Path, typer.Argument(help="A run folder: runs/<name>.")],
-    json: JsonOption = False,
-) -> None:
-    """Show a run's report and write its files anew."""
-    with errors_told(json) as console:
-        from compress.pipeline import reopen
-
-        _show_result(reopen(path, console), console)
-
-
-@app.command()
 def targets(json: JsonOption = False) -> None:
     """What can run on this machine, and what to install for the rest."""
     with errors_told(json) as console:
@@ -185,29 +143,6 @@ def targets(json: JsonOption = False) -> None:
         for name, found in probe_all().items():
             table.add_row(name, found.state, found.reason, found.remedy)
         console.table(table)
-
-
-@contextmanager
-def errors_told(json: bool) -> Iterator[Console]:
-    """A user's mistake is one line and an exit code, never a traceback; our own mistakes stay loud.
-
-    Of several processes the first one speaks for all: what the others read, and run into, is the same.
-    """
-    from compress.console import Console
-
-    main = distributed.is_main()
-    console = Console("silent" if not main else "json" if json else None)
-    try:
-        with quiet():
-            yield console
-    except EdgepressError as fault:
-        if main:
-            console.error(str(fault))
-        raise typer.Exit(fault.exit_code) from None
-    except KeyboardInterrupt:
-        if main:
-            console.error("stopped by Ctrl-C. Finished stages are kept; run the same command again to go on.")
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def main() -> None:

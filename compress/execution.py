@@ -19,6 +19,7 @@ from compress.stages import STAGES, Context, Outcome
 from compress.store import RunFolder
 from compress.student import derive_student
 from compress.workspace import Workspace
+from targets.errors import StageError, TargetError
 
 
 @dataclass(frozen=True)
@@ -152,15 +153,19 @@ def _quantize(execution: Execution, stage: Planned, model: Model, context: Conte
     selections = []
     for name in context.recipe.targets:
         folder = target / "artifacts" / name
-        selection = quantize(name, model, options, figures.cases(model), context, folder)
+        selection = _select(name, model, options, figures, context, folder)
         if options is not None and options.auto and not selection.holds:
             selection = replace_choice(selection, "fp32")
         selection.write(target / f"selection-{name}.json")
         selections.append(selection)
     model.save(target)
-    if options is None:
+    if all(selection.failure for selection in selections):
+        raise StageError("; ".join(selection.failure for selection in selections))
+    # What the pass brought is told for the first target that runs here; the framework itself makes no int8.
+    clocked = [selection for selection in selections if selection.target == context.clock_target]
+    if options is None or not clocked or clocked[0].failure:
         return
-    first = selections[0]
+    (first,) = clocked
     folder = target / "artifacts" / first.target
     before, after = figures.of_trials(model, folder, first.trial("fp32"), first.trial(first.chosen))
     dropped = options.auto and not first.holds
@@ -173,9 +178,28 @@ def _quantize(execution: Execution, stage: Planned, model: Model, context: Conte
         before=before,
         after=after,
         seconds=round(time.monotonic() - began, 1),
-        summary=f"{first.chosen} of {len(first.trials) - 1} int8 candidates",
+        summary=f"{first.chosen} of {len(first.trials) - 1} candidates on {first.target}",
         details={"selections": [selection.model_dump() for selection in selections]},
     ).write(target / "row.json")
+
+
+def _select(
+    name: str, model: Model, options: Quantize | None, figures: FigureTaker, context: Context, folder: Path
+) -> Selection:
+    """The choice for one target; one that cannot make anything of the model does not stop the others."""
+    found = context.target(name).probe()
+    if found.state == "missing":
+        reason = f"{name} {found.reason}. Fix: {found.remedy}"
+        context.console.warn(reason)
+        return Selection(target=name, trials=(), chosen="", holds=False, failure=reason, unavailable=True)
+    try:
+        return quantize(name, model, options, figures.cases(model), context, folder)
+    except (TargetError, StageError) as fault:
+        if len(context.recipe.targets) == 1:
+            raise
+        reason = str(fault) if str(fault).startswith(name) else f"{name}: {fault}"
+        context.console.warn(reason)
+        return Selection(target=name, trials=(), chosen="", holds=False, failure=reason)
 
 
 def replace_choice(selection: Selection, name: str) -> Selection:

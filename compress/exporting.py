@@ -18,14 +18,17 @@ from benchmarks.records import Measurement, Shape
 from compress.console import follow
 from compress.model import Model
 from compress.tasks.base import Features, batches
-from targets import load
-from targets.base import Artifact, Candidate, FileEntry, Refusal
+from targets import load, open_numbers
+from targets.base import Artifact, Candidate, Description, Feeds, FileEntry, Refusal, Signature
 from targets.errors import TargetError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from compress.recipe import Benchmark
     from compress.stages import Context
 
+STAND_IN_BATCH = 32
 FP32 = Candidate(name="fp32", precision="fp32")
 
 
@@ -42,6 +45,15 @@ class Exported:
     @property
     def key(self) -> str:
         return f"{self.target}/{self.candidate.name}"
+
+
+@dataclass(frozen=True)
+class Described:
+    """A model as targets see it, with what travels with it."""
+
+    module: nn.Module
+    signature: Signature
+    description: Description
 
 
 def shapes_of(benchmark: Benchmark, sequences: bool, bounds: Mapping[str, tuple[int, int]]) -> tuple[Shape, ...]:
@@ -79,7 +91,8 @@ def export(
     found = []
     calibration = context.calibration_batches(model)
     with context.console.task(f"{context.stage}: exporting to {target}", total=len(candidates)) as advance:
-        for result in load(target).export_all(model, calibration, candidates, folder):
+        described = Described(model.module, model.signature, context.describe(model))
+        for result in context.target(target).export_all(described, calibration, candidates, folder):
             place = folder / result.candidate.name
             if isinstance(result, Refusal):
                 found.append(Exported(target, result.candidate, place, None, result.reason))
@@ -158,18 +171,38 @@ def artifact_logits(folder: Path, features: Features, context: Context, title: s
     from benchmarks.fidelity import predict
 
     artifact = Artifact.read(folder / "artifact.json")
+    here = load(artifact.target).probe().state == "available"
+    size = context.recipe.benchmark.batches[0] if here else STAND_IN_BATCH
     rows: np.ndarray | None = None
-    with (
-        context.console.task(title, total=len(features)) as advance,
-        load(artifact.target).open(artifact, folder) as session,
-    ):
-        for index, feeds in batches(features, context.recipe.benchmark.batches[0]):
-            output = predict(session, [artifact.signature.select(feeds)])
+    with context.console.task(title, total=len(features)) as advance, open_numbers(artifact, folder) as session:
+        for index, feeds in batches(features, size):
+            taken = artifact.signature.select(feeds)
+            taken = taken if here else rounded_up(taken, artifact.signature, size)
+            output = predict(session, [taken])[: len(index)]
             rows = np.empty((len(features), output.shape[-1]), np.float32) if rows is None else rows
             rows[index] = output
             advance(len(index))
     assert rows is not None
     return rows
+
+
+def rounded_up(feeds: Feeds, signature: Signature, batch: int) -> dict[str, np.ndarray]:
+    """`feeds` with the last row repeated up to `batch`, and sequences padded to a multiple of 32 where there is a mask.
+
+    A stand-in compiles a program for each shape; masked positions and other rows change no answer.
+    """
+    arrays = {}
+    for spec in signature.inputs:
+        value = feeds[spec.name]
+        rows = min(batch, signature.bounds.get("batch", (1, batch))[1])
+        value = np.pad(value, [(0, max(0, rows - len(value)))] + [(0, 0)] * (value.ndim - 1), mode="edge")
+        if "attention_mask" in feeds and "sequence" in spec.shape:
+            axis = spec.shape.index("sequence")
+            longer = min(-(-value.shape[axis] // 32) * 32, signature.bounds["sequence"][1])
+            grown = [(0, longer - size if place == axis else 0) for place, size in enumerate(value.shape)]
+            value = np.pad(value, grown)
+        arrays[spec.name] = value
+    return arrays
 
 
 def export_one(model: Model, target: str, context: Context, folder: Path) -> Exported:

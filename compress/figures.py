@@ -35,7 +35,7 @@ class FigureTaker:
         return write_cases(self.context, model, self.context.cache_folder / "cases" / key.hexdigest()[:24])
 
     def take(self, before: Model, after: Model) -> tuple[Figures, Figures]:
-        """Figures of both models on validation data and the recipe's first target, timed interleaved."""
+        """Figures of both models on validation data and the recipe's first target that runs here, timed interleaved."""
         folders = {"before": self.export(before), "after": self.export(after)}
         latency = self._latency(folders, before)
         return self._figures(before, folders["before"], latency["before"]), self._figures(
@@ -52,8 +52,8 @@ class FigureTaker:
 
     def export(self, model: Model, target: str | None = None) -> Path:
         """The folder of the model's fp32 artifact with its session settings settled."""
-        target = target or self.context.recipe.targets[0]
-        folder = self.context.cache_folder / "exports" / f"{self._export_key(model)}-{target}"
+        target = target or self.context.clock_target
+        folder = self.context.cache_folder / "exports" / f"{self._export_key(model, target)}-{target}"
         cases = self.cases(model)
         # Settings are the fastest for these shapes; for others they are chosen again.
         shapes = " ".join(case.shape.model_dump_json() for case in cases)
@@ -61,14 +61,22 @@ class FigureTaker:
         if not settled.is_file() or settled.read_text(encoding="utf-8") != shapes:
             if not (folder / "artifact.json").is_file():
                 export_one(model, target, self.context, folder)
-            settle_settings({"fp32": folder}, cases, self.context)
+            if self.context.target(target).probe().state == "available":
+                settle_settings({"fp32": folder}, cases, self.context)
             settled.write_text(shapes, encoding="utf-8")
         return folder
 
-    def _export_key(self, model: Model) -> str:
-        """Digest of all that an exported folder holds: weights, configuration, bounds and processor."""
+    def _export_key(self, model: Model, target: str) -> str:
+        """Digest of all that an exported folder holds: weights, configuration, bounds, processor, target's options."""
         config = json.dumps(model.network.config.to_dict(), sort_keys=True, default=str)  # type: ignore[operator,union-attr]
-        parts = (fingerprint(model), config, model.signature.model_dump_json(), self.context.calibration.digest)
+        options = json.dumps(self.context.recipe.target_options.get(target, {}), sort_keys=True)
+        parts = (
+            fingerprint(model),
+            config,
+            options,
+            model.signature.model_dump_json(),
+            self.context.calibration.digest,
+        )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
     def macs(self, model: Model) -> int:

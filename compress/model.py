@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from compress.edits import Edit, apply_edits
-from targets.base import Record, Signature
+from targets.base import Description, Record, Signature
 from targets.errors import ModelError
 
 TaskName = Literal["text-classification", "image-classification"]
@@ -67,6 +67,12 @@ class Model:
     def module(self) -> nn.Module:
         """The network in eval mode: inputs in signature order -> logits `[batch, classes]`."""
         return Logits(self.network, tuple(spec.name for spec in self.signature.inputs)).eval()
+
+    @property
+    def description(self) -> Description:
+        """The class names of the network's configuration."""
+        names: dict[int, str] = getattr(self.network.config, "id2label", None) or {}
+        return Description(labels=tuple(str(names[index]) for index in sorted(names)))
 
     @property
     def parameters(self) -> int:

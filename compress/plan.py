@@ -47,7 +47,7 @@ def plan(recipe: Recipe) -> tuple[Planned, ...]:
         ("teacher", None, _teacher(recipe.teacher)),
         ("student", None, {"student": _dump(recipe.student), "source": source_digest(recipe.student.model)}),
         *((options.kind, options, _dump(options)) for options in passes),
-        ("quantize" if quantize else "export", quantize, _dump(quantize) | {"targets": recipe.targets}),
+        ("quantize" if quantize else "export", quantize, _dump(quantize) | _targets(recipe)),
         ("benchmark", None, {"benchmark": _dump(recipe.benchmark), "gates": _dump(recipe.gates), "name": recipe.name}),
     ]
     origin = {"format": FORMAT, "task": recipe.task, "seed": recipe.seed, "data": data_digest(recipe.data)}
@@ -57,6 +57,10 @@ def plan(recipe: Recipe) -> tuple[Planned, ...]:
         digest = stage_digest(digest, name, content)
         planned.append(Planned(index, name, options, digest))
     return tuple(planned)
+
+
+def _targets(recipe: Recipe) -> dict[str, Any]:
+    return {"targets": recipe.targets, "target_options": recipe.target_options}
 
 
 def split_stages(recipe: Recipe) -> tuple[tuple[StageOptions, ...], Quantize | None]:

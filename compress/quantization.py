@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,16 +16,19 @@ from compress.evaluation import TIE
 from compress.exporting import FP32, Exported, artifact_logits, export, geometric_mean, settle_settings, time_all
 from compress.model import Model
 from compress.recipe import Quantize
-from targets import load
-from targets.base import Candidate, Precision, Record
+from targets.base import Candidate, Precision, Record, Target
 from targets.errors import EdgepressError, StageError
 
 if TYPE_CHECKING:
     from compress.stages import Context
 
 
+LOWER: tuple[Precision, ...] = ("int8", "fp16", "bf16")
+
+
 class Trial(Record):
-    """One candidate as measured on validation data. `milliseconds`: geometric mean of the p50s over the shapes."""
+    """One candidate on validation data. `milliseconds`: geometric mean of the p50s over the shapes; `estimated_ms`: the
+    compiler's, over hardware and sizes, where the hardware is not here."""
 
     name: str
     target: str
@@ -35,19 +38,22 @@ class Trial(Record):
     accuracy: float | None = None
     agreement: float | None = None
     milliseconds: float | None = None
+    estimated_ms: float | None = None
     bytes: int | None = None
     int8_mac_share: float | None = None
     chosen: bool = False
 
 
 class Selection(Record):
-    """All trials of one target and the one that was chosen."""
+    """All trials of one target and the one that was chosen; without trials, why the target has none."""
 
     target: str
     trials: tuple[Trial, ...]
     chosen: str
     holds: bool
     reasons: tuple[str, ...] = ()
+    failure: str = ""
+    unavailable: bool = False
 
     def trial(self, name: str) -> Trial:
         """The trial of that name."""
@@ -65,22 +71,23 @@ class Measured:
     failure: str = ""
 
 
-def candidates_of(target: str, model: Model, options: Quantize | None) -> tuple[Candidate, ...]:
-    """fp32 first, then the target's int8 candidates (those that the recipe names, where it names some).
+def candidates_of(target: Target, model: Model, options: Quantize | None) -> tuple[Candidate, ...]:
+    """fp32 first, then the target's candidates of lower precision (those that the recipe names, where it names some).
 
     Raises:
-        StageError: the recipe names a candidate that this target does not make.
+        StageError: the recipe names none that this target makes.
     """
     if options is None:
         return (FP32,)
-    offered = load(target).candidates(model, "int8")
-    if options.candidates is not None:
-        names = [candidate.name for candidate in offered]
-        for name in options.candidates:
-            if name not in names:
-                raise StageError(f"quantize.candidates: {target} makes no {name!r}; it makes {', '.join(names)}")
-        offered = tuple(candidate for candidate in offered if candidate.name in options.candidates)
-    return (FP32, *offered)
+    offered = [candidate for precision in LOWER for candidate in target.candidates(model, precision)]
+    if options.candidates is None:
+        return (FP32, *offered)
+    named = [candidate for candidate in offered if candidate.name in options.candidates]
+    if not named:
+        wanted = " or ".join(map(repr, options.candidates))
+        made = ", ".join(candidate.name for candidate in offered)
+        raise StageError(f"quantize.candidates: {target.name} makes no {wanted}; it makes {made}")
+    return (FP32, *named)
 
 
 def quantize(
@@ -90,11 +97,15 @@ def quantize(
 
     Raises:
         StageError: no candidate could be measured, or none is really int8.
+        TargetError: the target refused the model itself.
     """
-    exported = export(target, model, candidates_of(target, model, options), context, folder)
+    backend = context.target(target)
+    exported = export(target, model, candidates_of(backend, model, options), context, folder)
     places = {item.key: item.folder for item in exported if item.artifact is not None}
-    settle_settings(places, cases, context)
-    timed = time_all(places, cases, context, f"{context.stage}: timing {len(places)} candidates on {target}")
+    timed: Mapping[str, SubjectResult] = {}
+    if backend.probe().state == "available":
+        settle_settings(places, cases, context)
+        timed = time_all(places, cases, context, f"{context.stage}: timing {len(places)} candidates on {target}")
     measured = [_measure(item, timed, context) for item in exported]
     return choose(target, measured, options)
 
@@ -102,7 +113,8 @@ def quantize(
 def _measure(item: Exported, timed: Mapping[str, SubjectResult], context: Context) -> Measured:
     if item.artifact is None:
         return Measured(item, None, None, (), item.failure)
-    result = timed[item.key]
+    # Without the hardware nothing is timed: the stand-in gives the accuracy, the compiler an estimate.
+    result = timed.get(item.key, SubjectResult())
     if result.failure is not None:
         return Measured(item, None, None, (), result.failure)
     try:
@@ -115,9 +127,10 @@ def _measure(item: Exported, timed: Mapping[str, SubjectResult], context: Contex
 
 
 def choose(target: str, measured: Sequence[Measured], options: Quantize | None) -> Selection:
-    """The fastest int8 candidate within `max_drop` of fp32; among ties (2 %) the most accurate.
+    """The fastest candidate below fp32 within `max_drop` of it; among ties (2 %) the most accurate.
 
-    Where none holds, the most accurate int8 candidate stands (`holds` is False), so that the report can show it.
+    Fast is what was measured, else what the compiler estimates, else the bytes. Where none holds, the most accurate
+    int8 candidate stands (`holds` is False), so that the report can show it.
 
     Raises:
         StageError: fp32 could not be measured, or no candidate is int8 where int8 is asked for.
@@ -129,20 +142,54 @@ def choose(target: str, measured: Sequence[Measured], options: Quantize | None) 
     if options is None:
         return _selection(target, trials, trials[0], True, ())
     running = [trial for trial in trials[1:] if trial.status != "failed"]
-    if not running:
-        faults = "; ".join(f"{trial.name}: {trial.reason}" for trial in trials[1:]) or "the target offers none"
-        raise StageError(f"{target}: no int8 candidate stands. {faults}")
+    if not any(trial.precision == "int8" for trial in running):
+        faults = "; ".join(f"{trial.name}: {trial.reason}" for trial in trials[1:] if trial.status == "failed")
+        raise StageError(f"{target}: no int8 candidate stands. {faults or 'the target offers none'}")
     eligible = [trial for trial in running if trial.status == "eligible"]
     pool = eligible or [max(running, key=lambda trial: trial.accuracy or 0.0)]
-    fastest = min(_ms(trial) for trial in pool)
-    tied = [trial for trial in pool if _ms(trial) <= fastest * (1 + TIE)]
-    best = max(tied, key=lambda trial: (trial.accuracy or 0.0, -_ms(trial)))
-    reasons = []
+    cost, unit = _cost([trials[0], *running])
+    fastest = min(cost(trial) for trial in pool)
+    tied = [trial for trial in pool if cost(trial) <= fastest * (1 + TIE)]
+    best = max(tied, key=lambda trial: (trial.accuracy or 0.0, -cost(trial)))
+    doubts = _doubts(trials[0], best, bool(eligible), options, cost, unit)
+    told = _told(best, eligible, cost, unit)
+    return _selection(target, trials, best, not doubts, (*doubts, *told))
+
+
+def _doubts(
+    fp32: Trial, best: Trial, eligible: bool, options: Quantize, cost: Callable[[Trial], float], unit: str
+) -> tuple[str, ...]:
+    """What speaks against the best candidate."""
+    found = []
     if not eligible:
-        reasons.append(f"no int8 candidate is within {options.max_drop:g} of fp32's accuracy; {best.name} is closest")
-    if _ms(best) > _ms(trials[0]) * (1 + TIE):
-        reasons.append(f"{best.name} takes {_ms(best):.3f} ms, fp32 {_ms(trials[0]):.3f} ms: int8 is slower here")
-    return _selection(target, trials, best, not reasons, tuple(reasons))
+        found.append(f"no int8 candidate is within {options.max_drop:g} of fp32's accuracy; {best.name} is closest")
+    if cost(best) > cost(fp32) * (1 + TIE):
+        amounts = f"{best.name} takes {cost(best):.3f} {unit}, fp32 {cost(fp32):.3f} {unit}"
+        found.append(f"{amounts}: {best.precision} is {'slower' if unit.startswith('ms') else 'larger'} here")
+    return tuple(found)
+
+
+def _told(best: Trial, eligible: Sequence[Trial], cost: Callable[[Trial], float], unit: str) -> tuple[str, ...]:
+    """What a reader must know of the choice though nothing is wrong with it."""
+    found = []
+    int8 = min((trial for trial in eligible if trial.precision == "int8"), key=cost, default=None)
+    if best.precision != "int8" and int8 is not None:
+        amounts = f"{cost(best):.3f} {unit} against {cost(int8):.3f} {unit} of {int8.name}"
+        found.append(f"{best.name} is chosen before int8: {amounts}")
+    if unit == "bytes":
+        found.append(f"{best.name} is chosen by size: there is neither this hardware nor an estimate of its speed here")
+    return tuple(found)
+
+
+def _cost(trials: Sequence[Trial]) -> tuple[Callable[[Trial], float], str]:
+    """What candidates are compared by, and its unit: the best kind of figure that all of them have."""
+    if all(trial.milliseconds is not None for trial in trials):
+        return _ms, "ms"
+    if all(trial.estimated_ms is not None for trial in trials):
+        return lambda trial: trial.estimated_ms or 0.0, "ms (compiler estimate)"
+    if all(trial.milliseconds is None for trial in trials):
+        return lambda trial: float(trial.bytes or 0), "bytes"
+    return _ms, "ms"
 
 
 def _trial(target: str, item: Measured, reference: float, options: Quantize | None) -> Trial:
@@ -162,7 +209,8 @@ def _trial(target: str, item: Measured, reference: float, options: Quantize | No
     return Trial(
         name=name, target=target, precision=precision, status=status, reason=reason,
         accuracy=item.accuracy, agreement=item.agreement,
-        milliseconds=geometric_mean(item.measurements), bytes=artifact.bytes, int8_mac_share=artifact.int8_mac_share,
+        milliseconds=geometric_mean(item.measurements) if item.measurements else None,
+        estimated_ms=artifact.estimated_ms(), bytes=artifact.bytes, int8_mac_share=artifact.int8_mac_share,
     )  # fmt: skip
 
 

@@ -179,8 +179,9 @@ class Factorize(StageOptions):
 
 
 class Quantize(StageOptions):
-    """int8 by measurement: every candidate of the target is measured on validation data; the fastest within `max_drop`
-    is kept. A candidate with less than `min_int8_share` of its MACs in int8 is no int8 artifact."""
+    """int8 by measurement: every candidate of the target, those in half precision too, is measured on validation data;
+    the fastest within `max_drop` is kept. Where the hardware is not here the compiler's estimate counts, and without
+    one the bytes. A candidate with less than `min_int8_share` of its MACs in int8 is no int8 artifact."""
 
     kind: ClassVar[str] = "quantize"
     max_drop: Share = 0.01
@@ -203,17 +204,31 @@ class Benchmark(Section):
 
 
 class Gates(Section):
-    """What the chosen artifact must hold on the test split; a miss gives exit code 3."""
+    """What the chosen artifact must hold on the test split; a miss gives exit code 3.
+
+    `confidence: 0.95` holds accuracy, its drop and the speed-up against the worse end of their 95 % intervals; None
+    against the measured figures themselves."""
 
     max_accuracy_drop: Share | None = None
     min_accuracy: Share | None = None
     min_speedup: Annotated[float, Field(gt=0)] | None = None
     min_shrink: Annotated[float, Field(gt=0)] | None = None
     max_bytes: Annotated[int, Field(ge=1)] | None = None
+    confidence: float | None = None
+
+    @pydantic.field_validator("confidence")
+    @classmethod
+    def _of_the_report(cls, value: float | None) -> float | None:
+        if value not in (None, 0.95):
+            raise ValueError(f"the report's intervals hold 0.95: give 0.95 or null, not {value:g}")
+        return value
 
 
 class Recipe(Section):
-    """The whole recipe. `stages` is a list of one-key mappings, e.g. `- prune: {heads: 0.5}`, in the order they run."""
+    """The whole recipe. `stages` is a list of one-key mappings, e.g. `- prune: {heads: 0.5}`, in the order they run.
+
+    `targets` is a list of names; `- tflite-mobile: {sequences: [32, 128]}` gives one of them options, which are kept
+    in `target_options`."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     task: Literal["text-classification", "image-classification"]
@@ -223,6 +238,7 @@ class Recipe(Section):
     student: Student = Student()
     stages: tuple[AnyStage, ...] = ()
     targets: tuple[str, ...] = ("onnxruntime-cpu",)
+    target_options: dict[str, dict[str, Any]] = {}
     benchmark: Benchmark = Benchmark()
     gates: Gates = Gates()
 

@@ -19,8 +19,8 @@ import yaml
 
 from compress.recipe import STAGE_KINDS, Quantize, Recipe, StageOptions
 from compress.recipe_faults import Keys, faults_of, got, nearest, path_text
-from targets import TARGETS
-from targets.errors import RecipeError
+from targets import TARGETS, load
+from targets.errors import RecipeError, TargetError
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -87,7 +87,7 @@ def _parse(mapping: Mapping[str, Any], origin: str, faults: list[str]) -> Recipe
     mapping = _expand(mapping, (), faults)
     stages = _parse_stages(mapping.get("stages"), faults)
     rest = {key: value for key, value in mapping.items() if key != "stages"}
-    _check_targets(rest.get("targets"), faults)
+    rest |= _split_targets(rest.get("targets"), faults)
     recipe = None
     try:
         recipe = Recipe.model_validate_json(json.dumps(rest, default=str), strict=True)
@@ -148,16 +148,37 @@ def _parse_stage(raw: Any, index: int, faults: list[str]) -> StageOptions | None
         return None
 
 
-def _check_targets(targets: Any, faults: list[str]) -> None:
-    if targets == []:
+def _split_targets(targets: Any, faults: list[str]) -> dict[str, Any]:
+    """`[a, {b: {x: 1}}]` as `targets: [a, b]`, `target_options: {b: {x: 1}}`; other kinds are left to validation."""
+    if not isinstance(targets, list):
+        return {} if targets is None else {"targets": targets}
+    if not targets:
         faults.append(f"targets: empty. Allowed: one or more of {', '.join(TARGETS)}.")
-    for index, name in enumerate(targets if isinstance(targets, list) else ()):
+    names: list[Any] = []
+    options: dict[str, Any] = {}
+    for index, entry in enumerate(targets):
+        name, given = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, None)
         if isinstance(name, str) and name not in TARGETS:
-            faults.append(
-                f"targets[{index}]: unknown target {name!r}. Allowed: {', '.join(TARGETS)}.{nearest(name, TARGETS)}"
-            )
-        elif name in targets[:index]:
+            hint = nearest(name, TARGETS)
+            faults.append(f"targets[{index}]: unknown target {name!r}. Allowed: {', '.join(TARGETS)}.{hint}")
+        elif name in names:
             faults.append(f"targets[{index}]: {name!r} is there twice.")
+        elif given is not None:
+            options[name] = _checked_options(index, name, given, faults)
+        names.append(name)
+    return {"targets": names, "target_options": options}
+
+
+def _checked_options(index: int, name: str, given: Any, faults: list[str]) -> Any:
+    """The options of one target, which knows itself what it takes."""
+    if not isinstance(given, dict):
+        faults.append(f"targets[{index}].{name}: got {got(given)}, allowed: a mapping of options.")
+        return {}
+    try:
+        load(name, given)
+    except TargetError as fault:
+        faults.append(f"targets[{index}].{fault}")
+    return given
 
 
 def _contradictions(recipe: Recipe) -> Iterator[str]:

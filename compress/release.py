@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.records import Report
+from benchmarks.records import WITH_ARTIFACT, Report
 from benchmarks.report import read_report, write_report
 from compress.disk import disk_faults
 from targets.base import Artifact, FileEntry, Record, sha256_of
@@ -45,7 +45,7 @@ def publish(run: Path, benchmark: Path, stages: Sequence[Path]) -> None:
 
 def chosen_of(report: Report) -> dict[str, str]:
     """Target -> name of its chosen candidate."""
-    return {row.target: row.name for row in report.candidates if row.chosen and row.status == "measured"}
+    return {row.target: row.name for row in report.candidates if row.chosen and row.status in WITH_ARTIFACT}
 
 
 def _copy_chosen(chosen: dict[str, str], export: Path, release: Path) -> dict[str, str]:

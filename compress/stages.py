@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +16,8 @@ from compress.model import Model
 from compress.pruning import apply_pruning, plan_pruning
 from compress.recipe import Distill, Factorize, Prune, Recipe, StageOptions, Training
 from compress.tasks.base import Features, Task, batches
-from targets.base import Feeds
+from targets import load
+from targets.base import Description, Feeds, Target
 
 if TYPE_CHECKING:
     from compress.console import Console
@@ -68,6 +70,20 @@ class Context:
         """The teacher's layers that the student was made of, where the recipe names them."""
         layers = self.recipe.student.layers
         return layers if isinstance(layers, tuple) else None
+
+    def describe(self, model: Model) -> Description:
+        """Class names and image normalisation, as they travel with an artifact."""
+        return self.task.describe(self.processor).model_copy(update={"labels": model.description.labels})
+
+    def target(self, name: str) -> Target:
+        """A target of the recipe, with its options."""
+        return load(name, self.recipe.target_options.get(name))
+
+    @cached_property
+    def clock_target(self) -> str:
+        """Where stages are timed: the recipe's first target that runs here, else the framework itself."""
+        running = (name for name in self.recipe.targets if self.target(name).probe().state == "available")
+        return next(running, "pytorch")
 
     def title(self, what: str) -> str:
         """How the progress of `what` is called, e.g. `prune: recovery`."""

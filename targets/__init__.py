@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from targets.errors import TargetError
 
 if TYPE_CHECKING:
-    from targets.base import Availability, Target
+    from targets.base import Artifact, Availability, Session, Target
 
 TARGETS: dict[str, str] = {
     "pytorch": "targets.pytorch:PyTorch",
     "onnxruntime-cpu": "targets.onnxruntime_cpu:OnnxRuntimeCpu",
+    "tensorrt-gpu": "targets.tensorrt_gpu:TensorRtGpu",
+    "tflite-mobile": "targets.tflite_mobile:TfliteMobile",
+    "xla-tpu": "targets.xla_tpu:XlaTpu",
 }
 
 
-def load(name: str) -> Target:
-    """The target of that name.
+def load(name: str, options: Mapping[str, Any] | None = None) -> Target:
+    """The target of that name, with the options that a recipe gives it.
 
     Raises:
-        TargetError: no target has that name.
+        TargetError: no target has that name, or it does not know an option.
     """
     if name not in TARGETS:
         raise TargetError(f"unknown target {name!r}; there are {', '.join(TARGETS)}")
     module, attribute = TARGETS[name].split(":")
-    return cast("Target", getattr(import_module(module), attribute)())
+    return cast("Target", getattr(import_module(module), attribute)(options))
+
+
+def open_numbers(artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:
+    """The artifact itself where its hardware is here, its target's stand-in otherwise: right numbers either way."""
+    target = load(artifact.target)
+    opened = target.open if target.probe().state == "available" else target.open_stand_in
+    return opened(artifact, folder, threads)
 
 
 def probe_all() -> dict[str, Availability]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 import numpy as np
 import pydantic
 
-from targets.errors import ArtifactError, SignatureError
+from targets.errors import ArtifactError, SignatureError, TargetError
 
 if TYPE_CHECKING:
     import torch
@@ -101,15 +101,17 @@ class Signature(Record):
 
 
 class FileEntry(Record):
-    """One file of an artifact or release, relative to its folder."""
+    """One file of an artifact or release, relative to its folder. The device does without those that aren't shipped."""
 
     path: str
     bytes: int
     sha256: str
+    shipped: bool = True
 
     @classmethod
-    def of(cls, folder: Path, path: str) -> FileEntry:
-        return cls(path=path, bytes=(folder / path).stat().st_size, sha256=sha256_of(folder / path))
+    def of(cls, folder: Path, path: str, shipped: bool = True) -> FileEntry:
+        size = (folder / path).stat().st_size
+        return cls(path=path, bytes=size, sha256=sha256_of(folder / path), shipped=shipped)
 
 
 def sha256_of(path: Path) -> str:
@@ -131,6 +133,40 @@ class Comparison(Record):
     max_abs_diff: float
     agreement: float
     sqnr_db: float | None
+
+
+class Options(Record):
+    """Options of a target as a recipe gives them; a target with some of its own has a subclass."""
+
+    @classmethod
+    def of(cls, target: str, given: Mapping[str, Any] | None) -> Self:
+        """Raises TargetError, which names the option, for an unknown or wrong one."""
+        try:
+            return cls.model_validate(dict(given or {}))
+        except pydantic.ValidationError as fault:
+            first = fault.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            known = ", ".join(cls.model_fields) or "no options"
+            raise TargetError(f"{target}, option {key!r}: {first['msg']}; {target} takes {known}") from None
+
+
+class HardwareBuild(Record):
+    """What a compiler made of an artifact for hardware that is not here, and what it estimates. Never a measurement.
+
+    The products are GEMMs and convolutions by the type they multiply in, as the compiler kept them.
+    """
+
+    hardware: str
+    sizes: dict[str, int] = {}
+    int8_products: int
+    half_products: int
+    float_products: int
+    code_bytes: int | None = None
+    memory_bytes: int | None = None
+    estimated_ms: float | None = None
+    roofline_ms: float | None = None
+    source: str
+    notes: tuple[str, ...] = ()
 
 
 class Candidate(Record):
@@ -158,13 +194,21 @@ class Artifact(Record):
     recipe_digest: str | None = None
     versions: dict[str, str] = {}
     notes: tuple[str, ...] = ()
+    builds: tuple[HardwareBuild, ...] = ()
+    conversion_peak_bytes: int | None = None
 
     FILE_NAME: ClassVar[str] = "artifact.json"
 
     @property
     def bytes(self) -> int:
         """Shipped bytes: every file that the device needs, the record itself not counted."""
-        return sum(file.bytes for file in self.files)
+        return sum(file.bytes for file in self.files if file.shipped)
+
+    def estimated_ms(self) -> float | None:
+        """Geometric mean of the compiler's estimates over hardware and sizes, in ms; None where one is missing."""
+        estimates = [build.estimated_ms for build in self.builds]
+        known = [estimate for estimate in estimates if estimate is not None]
+        return float(np.exp(np.mean(np.log(known)))) if known and len(known) == len(estimates) else None
 
     def check_files(self, folder: Path) -> None:
         """Raises ArtifactError for a file that is missing, cut short or changed."""
@@ -193,6 +237,14 @@ class Availability(Record):
     remedy: str = ""
 
 
+class Description(Record):
+    """What travels with a model for those who use it: class names, and mean and deviation of each image channel."""
+
+    labels: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
 class Exportable(Protocol):
     """What a target sees of a model: `module(*inputs in signature order) -> logits [batch, classes]`, in eval mode."""
 
@@ -200,6 +252,8 @@ class Exportable(Protocol):
     def module(self) -> torch.nn.Module: ...
     @property
     def signature(self) -> Signature: ...
+    @property
+    def description(self) -> Description: ...
 
 
 class Session(Protocol):
@@ -209,9 +263,13 @@ class Session(Protocol):
 
 
 class Target(Protocol):
-    """A backend. Both verbs are the same for all of them, the framework itself included."""
+    """A backend, made with its options from the recipe. The verbs are the same for all, the framework included.
 
-    name: str
+    `stand_in` says in words what runs an artifact's numbers where its hardware is not here; "" where it always is.
+    """
+
+    name: ClassVar[str]
+    stand_in: ClassVar[str]
 
     def probe(self) -> Availability:
         """Whether this backend can run here. Never raises for a missing package; a broken one stays loud."""
@@ -250,7 +308,15 @@ class Target(Protocol):
 
         Raises:
             ArtifactError: a file is missing, damaged or of another version.
-            TargetUnavailable: the backend is not installed.
+            TargetUnavailable: the backend is not installed, or its hardware is not here.
+        """
+        ...
+
+    def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:
+        """The very same graph on this CPU, for its numbers and never for its speed; `open` where that runs here.
+
+        Raises:
+            ArtifactError: as `open`.
         """
         ...
 

@@ -14,7 +14,10 @@ from targets.errors import TargetError
 from targets.noise import quiet
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch.export import ExportedProgram
+    from torch.fx import Node
 
 
 def export_program(model: Exportable, example: Feeds) -> ExportedProgram:
@@ -40,6 +43,60 @@ def export_program(model: Exportable, example: Feeds) -> ExportedProgram:
             raise TargetError(_explain(fault, signature)) from fault
     program.example_inputs = None  # an artifact must not carry the user's data
     return program
+
+
+def save_program(program: ExportedProgram, path: Path) -> None:
+    """Write a torch.export archive that does not tell the folders of this machine."""
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    with quiet():
+        torch.export.save(program, path)
+
+
+def refuse_custom(program: ExportedProgram, target: str) -> None:
+    """Raises TargetError for operations that a library of the user's own brought: no converter knows what they do."""
+    for node in program.graph.nodes:
+        namespace = getattr(node.target, "namespace", "aten")
+        if node.op == "call_function" and namespace not in ("aten", "prims", "higher_order"):
+            raise TargetError(
+                f"{target} has no form of {node.target}{module_of(node)}. "
+                f"Replace that operation in the model, or use the 'pytorch' target."
+            )
+
+
+def module_of(node: Node) -> str:
+    """` (in module 'path', Kind)`, or nothing where torch.export did not note it."""
+    stack = node.meta.get("nn_module_stack")
+    if not stack:
+        return ""
+    path, kind = list(stack.values())[-1]
+    return f" (in module {path!r}, {str(kind).rpartition('.')[2]})"
+
+
+def module_using(program: ExportedProgram, operation: str) -> str:
+    """`module_of` the first node that calls `operation`; "" where none does. Exporters have names of their own: "eigh"
+    and "_linalg_eigh" are found as "linalg_eigh" too."""
+    end = f"_{operation.lstrip('_')}"
+    for node in program.graph.nodes:
+        if node.op == "call_function" and any(f"_{part}".endswith(end) for part in str(node.target).split(".")):
+            return module_of(node)
+    return ""
+
+
+def is_transformer(module: torch.nn.Module) -> bool:
+    """Whether it embeds tokens, or at least half of its layers with weights are linear.
+
+    Raises:
+        TargetError: there is no layer that int8 could change.
+    """
+    layers = list(module.modules())
+    if any(isinstance(layer, torch.nn.Embedding) for layer in layers):
+        return True
+    linear = sum(isinstance(layer, torch.nn.Linear) for layer in layers)
+    convolutions = sum(isinstance(layer, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d) for layer in layers)
+    if linear + convolutions == 0:
+        raise TargetError(f"{type(module).__name__} has no linear or convolution layer to quantize. Export it in fp32.")
+    return linear >= convolutions
 
 
 def dynamic_shapes(signature: Signature) -> tuple[dict[int, torch.export.Dim], ...]:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from targets.base import Exportable, Feeds
+from targets.graph_export import export_program
 from targets.graph_rules import LAYOUT_OPS, arguments_to_narrow, narrowed_arguments, shape_of
 
 if TYPE_CHECKING:
@@ -44,6 +46,13 @@ class Narrowing:
     def computing(self) -> int:
         """Number of narrowed nodes that compute; transposes and views save nothing by themselves."""
         return sum(node.target not in LAYOUT_OPS for node in self.nodes)
+
+
+def inference_program(model: Exportable, example: Feeds) -> ExportedProgram:
+    """`export_program`, then `push_selects_down`. Raises the former's errors."""
+    program = export_program(model, example)
+    push_selects_down(program)
+    return program
 
 
 def push_selects_down(program: ExportedProgram) -> int:

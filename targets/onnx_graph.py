@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from targets.base import Exportable, Feeds, Signature
 from targets.errors import TargetError
-from targets.graph_export import export_program
-from targets.graph_passes import push_selects_down
+from targets.graph_export import module_using
+from targets.graph_passes import inference_program
 from targets.noise import quiet
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ def export_onnx(model: Exportable, example: Feeds, path: Path, limit: int = PROT
         SignatureError: `example` does not fit the signature.
         TargetError: NaN weights, bounds the model cannot hold, or an operation that ONNX lacks.
     """
-    program = export_program(model, example)
-    push_selects_down(program)
+    program = inference_program(model, example)
     weights = sum(value.numel() * value.element_size() for value in program.state_dict.values())
     with quiet():
         exported = _to_onnx(program, model.signature)
@@ -118,18 +117,9 @@ def _explain(fault: Exception, program: ExportedProgram) -> str:
         text, cause = f"{text}\n{cause}", cause.__cause__  # type: ignore[assignment]
     operation = re.search(r"OpOverload\(op='([^']+)'", text)
     if operation:
-        where = _module_of(program, operation[1].rpartition(".")[2])
+        where = module_using(program, operation[1].rpartition(".")[2])
         return (
             f"ONNX opset {OPSET} has no form of {operation[1]}{where}. "
             f"Replace that operation in the model, or use the 'pytorch' target."
         )
     return f"the ONNX exporter refused the model: {text.strip().splitlines()[0]}"
-
-
-def _module_of(program: ExportedProgram, operation: str) -> str:
-    """The first module that uses it; the exporter's own names differ in the prefix (prims.x for aten.special_x)."""
-    for node in program.graph.nodes:
-        if operation in str(node.target) and (stack := node.meta.get("nn_module_stack")):
-            path, kind = list(stack.values())[-1]
-            return f" (in module {path!r}, {str(kind).rpartition('.')[2]})"
-    return ""

@@ -64,29 +64,13 @@ CONVOLUTIONAL: dict[str, Int8Options] = {
 
 def int8_candidates(module: torch.nn.Module) -> tuple[Candidate, ...]:
     """The ways to make `module` int8, best guess first."""
+    from targets.graph_export import is_transformer
+
     methods = TRANSFORMER if is_transformer(module) else CONVOLUTIONAL
     return tuple(
         Candidate(name=name, precision="int8", options=options.model_dump(mode="json"))
         for name, options in methods.items()
     )
-
-
-def is_transformer(module: torch.nn.Module) -> bool:
-    """Whether it embeds tokens, or at least half of its layers with weights are linear.
-
-    Raises:
-        TargetError: there is no layer that int8 could change.
-    """
-    from torch import nn
-
-    layers = list(module.modules())
-    if any(isinstance(layer, nn.Embedding) for layer in layers):
-        return True
-    linear = sum(isinstance(layer, nn.Linear) for layer in layers)
-    convolutions = sum(isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) for layer in layers)
-    if linear + convolutions == 0:
-        raise TargetError(f"{type(module).__name__} has no linear or convolution layer to quantize. Export it in fp32.")
-    return linear >= convolutions
 
 
 def quantize(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], out: Path) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from targets.base import Feeds
 from targets.calibration import Histogram, Method, Range, choose_range, observe
 from targets.errors import TargetError
-from targets.onnx_view import View, reader
+from targets.onnx_view import WEIGHTED, View, reader
 
 if TYPE_CHECKING:
     import onnx
@@ -23,6 +23,15 @@ BETWEEN = (
     "LeakyRelu", "MatMul", "MaxPool", "Mul", "Pad", "Relu", "Reshape", "Resize", "Sigmoid", "Split", "Squeeze",
     "Transpose", "Unsqueeze",
 )  # fmt: skip
+
+# What TensorRT's parser takes: no zero points, no int32 biases, float outputs of products.
+SYMMETRIC = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "QuantizeBias": False,
+    "DedicatedQDQPair": True,
+    "OpTypesToExcludeOutputQuantization": list(WEIGHTED),
+}
 
 
 def write_dynamic(model: onnx.ModelProto, nodes: Sequence[str], out: Path) -> None:
@@ -45,16 +54,21 @@ def write_static(
     method: Method,
     calibration: Sequence[Feeds],
     out: Path,
+    symmetric: bool = False,
 ) -> None:
     """QuantizeLinear and DequantizeLinear with fixed ranges around `nodes`; with int8 `between`, around the operators
-    between them too. Outputs of products stay float: logits, or a residual stream."""
+    between them too. Outputs of products stay float: logits, or a residual stream.
+
+    `symmetric`: s8 activations with zero point 0, float biases and a pair of its own for each reader, which is the
+    form that TensorRT takes and fuses; otherwise u8, for which x86 has kernels.
+    """
     from onnx import shape_inference
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     typed = shape_inference.infer_shapes(model, data_prop=True)
-    kinds = list(BETWEEN) if between == "int8" else ["MatMul"]
+    kinds = list(BETWEEN if between == "int8" else WEIGHTED)
     excluded = [node.name for node in _products(typed) if node.name not in nodes]
     ranges = _ranges(typed, _tensors(typed, nodes, kinds, excluded, between), method, calibration)
     bounds: dict[str, Any] = {
@@ -65,12 +79,12 @@ def write_static(
         per_channel=True,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QUInt8,
+        activation_qType=QuantType.QInt8 if symmetric else QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, bounds),
         nodes_to_quantize=[] if between == "int8" else list(nodes),
         nodes_to_exclude=excluded,
         op_types_to_quantize=kinds,
-        extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},
+        extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"], **(SYMMETRIC if symmetric else {})},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,29 +12,26 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pydantic
 
+from targets.backend import Backend, Job, absent
 from targets.base import (
     Artifact,
     Availability,
     Candidate,
     Exportable,
     Feeds,
+    Options,
     Precision,
     Record,
-    Refusal,
     Session,
     Signature,
 )
-from targets.errors import ArtifactError, TargetError, TargetUnavailable
+from targets.errors import ArtifactError, TargetError
 
 if TYPE_CHECKING:
     import onnxruntime
 
-    from targets.verification import Reference
-
 MODEL_FILE = "model.onnx"
 RUNS_WITH = ("onnxruntime",)
-EXPORTS_WITH = ("onnx", "onnxruntime", "onnxscript", "onnxslim")
-REMEDY = "pip install 'edgepress[onnxruntime]'"
 
 
 class Settings(Record):
@@ -45,14 +41,20 @@ class Settings(Record):
     spinning: bool = True
 
 
-class OnnxRuntimeCpu:
+class OnnxRuntimeCpu(Backend[Path]):
     """Target "onnxruntime-cpu"."""
 
     name: ClassVar[str] = "onnxruntime-cpu"
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "int8")
+    exports_with = ("onnx", "onnxruntime", "onnxscript", "onnxslim")
+    remedy = "pip install 'edgepress[onnxruntime]'"
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        Options.of(self.name, options)
 
     def probe(self) -> Availability:
-        if absent := _absent(EXPORTS_WITH):
-            return Availability(state="missing", reason=f"needs {absent}", remedy=REMEDY)
+        if lacking := absent(self.exports_with):
+            return Availability(state="missing", reason=f"needs {lacking}", remedy=self.remedy)
         import onnxruntime
 
         return Availability(state="available", reason=f"onnxruntime {onnxruntime.__version__}")
@@ -70,70 +72,41 @@ class OnnxRuntimeCpu:
         """The fused SkipLayerNormalization kernel is slower than its parts on some machines and versions."""
         return ({"disabled_optimizers": []}, {"disabled_optimizers": ["SkipLayerNormFusion"]})
 
-    def export(self, model: Exportable, calibration: Sequence[Feeds], candidate: Candidate, folder: Path) -> Artifact:
-        """One candidate into `folder`; see `export_all` for several of one model."""
-        with self._prepared(model, calibration) as (fp32, reference):
-            return self._export(model, reference, candidate, fp32, folder)
-
-    def export_all(
-        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], folder: Path
-    ) -> Iterator[Artifact | Refusal]:
-        """Each candidate into `folder`/its name; the costly trace of the model and the reference are made once.
-
-        Raises:
-            TargetError: the model itself cannot be exported, whatever the candidate.
-        """
-        with self._prepared(model, calibration) as (fp32, reference):
-            for candidate in candidates:
-                try:
-                    yield self._export(model, reference, candidate, fp32, folder / candidate.name)
-                except TargetError as fault:
-                    yield Refusal(candidate=candidate, reason=str(fault))
-
     @contextmanager
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
-        _require(RUNS_WITH)
+        self._require(RUNS_WITH)
         artifact.check_files(folder)
         yield OrtSession(folder / MODEL_FILE, artifact.signature, _settings(artifact), threads)
 
     @contextmanager
-    def _prepared(self, model: Exportable, calibration: Sequence[Feeds]) -> Iterator[tuple[Path, Reference]]:
-        """The fp32 file that every candidate starts from, compared with torch, and torch's own logits."""
-        _require(EXPORTS_WITH)
+    def _prepared(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
+    ) -> Iterator[Path]:
+        """The fp32 file that every candidate starts from."""
         from targets.onnx_graph import export_onnx
-        from targets.verification import Reference
 
-        reference = Reference.of(model, calibration)
         with TemporaryDirectory(prefix="edgepress-") as temporary:
             path = Path(temporary) / MODEL_FILE
             export_onnx(model, calibration[0], path)
-            yield path, reference
+            yield path
 
-    def _export(
-        self, model: Exportable, reference: Reference, candidate: Candidate, fp32: Path, folder: Path
-    ) -> Artifact:
-        from targets.verification import accept, new_folder, seal, versions_of
+    def _export(self, job: Job[Path], candidate: Candidate, folder: Path) -> Artifact:
+        from targets.verification import accept, seal, versions_of
 
-        if candidate.precision not in ("fp32", "int8"):
-            raise TargetError(f"{self.name} exports fp32 and int8, got {candidate.precision!r}")
-        new_folder(folder)
         if candidate.precision == "int8":
-            notes, share = _quantize(fp32, candidate, reference.batches, folder / MODEL_FILE)
+            notes, share = _quantize(job.prepared, candidate, job.reference.batches, folder / MODEL_FILE)
         else:
             notes, share = (), 0.0
-            shutil.copytree(fp32.parent, folder, dirs_exist_ok=True)
-        session = OrtSession(folder / MODEL_FILE, model.signature, Settings(), threads=1)
-        comparison = accept(session, reference, model.signature, exact=candidate.precision == "fp32")
-        sealed = seal(self.name, model, candidate, folder, comparison, reference)
-        own = {
+            shutil.copytree(job.prepared.parent, folder, dirs_exist_ok=True)
+        session = OrtSession(folder / MODEL_FILE, job.model.signature, Settings(), threads=1)
+        comparison = accept(session, job.reference, job.model.signature, candidate.precision)
+        own: dict[str, Any] = {
             "int8_mac_share": share,
             "settings": Settings().model_dump(mode="json"),
-            "versions": versions_of(*EXPORTS_WITH, "torch"),
+            "versions": versions_of(*self.exports_with, "torch"),
             "notes": notes,
         }
-        artifact = sealed.model_copy(update=own)
-        artifact.write(folder / Artifact.FILE_NAME)
-        return artifact
+        return seal(self.name, job.model, candidate, folder, comparison, job.reference, **own)
 
 
 class OrtSession:
@@ -148,15 +121,6 @@ class OrtSession:
         """{"logits": `[batch, classes]`}. Raises SignatureError for feeds that do not fit."""
         self._signature.check(feeds)
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
-
-
-def _absent(packages: Sequence[str]) -> str:
-    return " and ".join(package for package in packages if find_spec(package) is None)
-
-
-def _require(packages: Sequence[str]) -> None:
-    if absent := _absent(packages):
-        raise TargetUnavailable(f"onnxruntime-cpu needs {absent}. Fix: {REMEDY}")
 
 
 def _open(path: Path, settings: Settings, threads: int) -> onnxruntime.InferenceSession:

@@ -8,44 +8,48 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from targets.backend import Backend, Job, absent
 from targets.base import (
     Artifact,
     Availability,
     Candidate,
     Exportable,
     Feeds,
+    Options,
     Precision,
-    Refusal,
     Session,
     Signature,
 )
-from targets.errors import ArtifactError, TargetError, TargetUnavailable
+from targets.errors import ArtifactError
 
 if TYPE_CHECKING:
     import torch
-
-    from targets.verification import Reference
+    from torch.export import ExportedProgram
 
 MODEL_FILE = "model.pt2"
 
 
-class PyTorch:
+class PyTorch(Backend["ExportedProgram"]):
     """Target "pytorch"."""
 
     name: ClassVar[str] = "pytorch"
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32",)
+    exports_with = ("torch",)
+    remedy = "pip install torch"
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        Options.of(self.name, options)
 
     def probe(self) -> Availability:
-        from importlib.util import find_spec
-
-        if find_spec("torch") is None:
-            return Availability(state="missing", reason="needs torch", remedy="pip install torch")
+        if lacking := absent(self.exports_with):
+            return Availability(state="missing", reason=f"needs {lacking}", remedy=self.remedy)
         import torch
 
         return Availability(state="available", reason=f"torch {torch.__version__}")
@@ -53,69 +57,38 @@ class PyTorch:
     def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
         return (Candidate(name="fp32", precision="fp32"),) if precision == "fp32" else ()
 
-    def session_settings(self) -> tuple[dict[str, Any], ...]:
-        return ({},)
-
-    def export(self, model: Exportable, calibration: Sequence[Feeds], candidate: Candidate, folder: Path) -> Artifact:
-        self._require()
-        from targets.verification import Reference
-
-        return self._export(model, Reference.of(model, calibration), candidate, folder)
-
-    def export_all(
-        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], folder: Path
-    ) -> Iterator[Artifact | Refusal]:
-        self._require()
-        from targets.verification import Reference
-
-        reference = Reference.of(model, calibration)
-        for candidate in candidates:
-            try:
-                yield self._export(model, reference, candidate, folder / candidate.name)
-            except TargetError as fault:
-                yield Refusal(candidate=candidate, reason=str(fault))
-
     @contextmanager
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
-        self._require()
+        self._require(self.exports_with)
         import torch
 
         artifact.check_files(folder)
-        if artifact.settings:
-            raise ArtifactError(
-                f"artifact {artifact.name!r}: pytorch takes no settings, got {sorted(artifact.settings)}"
-            )
+        self._refuse_settings(artifact)
         before = torch.get_num_threads()
         try:
             yield TorchSession(load_program(folder / MODEL_FILE), artifact.signature, threads)
         finally:
             torch.set_num_threads(before)
 
-    def _export(self, model: Exportable, reference: Reference, candidate: Candidate, folder: Path) -> Artifact:
+    @contextmanager
+    def _prepared(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
+    ) -> Iterator[ExportedProgram]:
+        from targets.graph_export import export_program
+
+        yield export_program(model, calibration[0])
+
+    def _export(self, job: Job[ExportedProgram], candidate: Candidate, folder: Path) -> Artifact:
         import torch
 
-        from targets.graph_export import export_program
-        from targets.noise import quiet
-        from targets.verification import accept, new_folder, seal, versions_of
+        from targets.graph_export import save_program
+        from targets.verification import accept, seal, versions_of
 
-        if candidate.precision != "fp32":
-            raise TargetError(f"{self.name} exports fp32, got {candidate.precision!r}")
-        new_folder(folder)
-        program = export_program(model, reference.batches[0])
-        for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)  # names the folders of this machine
-        with quiet():
-            torch.export.save(program, folder / MODEL_FILE)
-        session = TorchSession(load_program(folder / MODEL_FILE), model.signature, torch.get_num_threads())
-        comparison = accept(session, reference, model.signature, exact=True)
-        sealed = seal(self.name, model, candidate, folder, comparison, reference)
-        artifact = sealed.model_copy(update={"versions": versions_of("torch")})
-        artifact.write(folder / Artifact.FILE_NAME)
-        return artifact
-
-    def _require(self) -> None:
-        if (availability := self.probe()).state == "missing":
-            raise TargetUnavailable(f"{self.name} {availability.reason}. Fix: {availability.remedy}")
+        save_program(job.prepared, folder / MODEL_FILE)
+        session = TorchSession(load_program(folder / MODEL_FILE), job.model.signature, torch.get_num_threads())
+        comparison = accept(session, job.reference, job.model.signature, "fp32")
+        versions = versions_of("torch")
+        return seal(self.name, job.model, candidate, folder, comparison, job.reference, versions=versions)
 
 
 class TorchSession:

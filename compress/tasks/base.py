@@ -13,7 +13,7 @@ from torch import nn
 
 from compress.data import Rows
 from compress.recipe import Data
-from targets.base import Feeds, Signature, TensorSpec
+from targets.base import Description, Feeds, Signature, TensorSpec
 from targets.errors import ModelError
 
 MAX_BATCH = 64
@@ -72,6 +72,10 @@ class Task(Protocol):
 
     def sample_feeds(self, features: Features, batch: int, sequence: int | None) -> Feeds:
         """Real rows in exactly this shape, for latency; the same ones at every call."""
+        ...
+
+    def describe(self, processor: Any) -> Description:
+        """What the processor does to its input, as far as it travels with a model."""
         ...
 
     def save_processor(self, processor: Any, folder: Path) -> None:

@@ -18,7 +18,7 @@ from compress.recipe import Data
 from compress.tasks.base import MAX_BATCH, Features, tried
 from compress.tasks.image_preprocessing import FILE_NAME, Preprocessing, fit, read_config, read_timm, write_config
 from compress.tasks.loading import find_file
-from targets.base import Feeds, Signature, TensorSpec
+from targets.base import Description, Feeds, Signature, TensorSpec
 from targets.errors import DataError, ModelError
 
 
@@ -85,6 +85,11 @@ class ImageClassification:
 
     def sample_feeds(self, features: Features, batch: int, sequence: int | None) -> Feeds:
         return features.batch(np.resize(np.arange(len(features)), batch))
+
+    def describe(self, processor: Any) -> Description:
+        """Mean and deviation in units of raw pixels, 0..255, which is what a device has in its hands."""
+        scale, mean, std = processor.rescale, processor.mean, processor.std
+        return Description(mean=tuple(value / scale for value in mean), std=tuple(value / scale for value in std))
 
     def save_processor(self, processor: Any, folder: Path) -> None:
         write_config(processor, folder)

@@ -15,7 +15,7 @@ from compress.data import Rows
 from compress.recipe import Data
 from compress.tasks.base import MAX_BATCH, Features, forward_names, tried
 from compress.tasks.loading import find_file, quiet
-from targets.base import Feeds, Signature, TensorSpec
+from targets.base import Description, Feeds, Signature, TensorSpec
 from targets.errors import DataError, ModelError
 
 CHUNK = 1024
@@ -154,6 +154,9 @@ class TextClassification:
         long_enough = np.minimum(features.lengths, sequence)
         rows = np.argsort(-long_enough, kind="stable")
         return features.batch(np.resize(rows, batch), sequence)
+
+    def describe(self, processor: Any) -> Description:
+        return Description()
 
     def save_processor(self, processor: Any, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

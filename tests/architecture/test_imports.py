@@ -28,6 +28,8 @@ BACKENDS = {
     "tensorrt_rtx": "targets/tensorrt*.py",
     "jax": "targets/xla*.py",
     "litert_torch": "targets/tflite*.py",
+    "ai_edge_quantizer": "targets/tflite*.py",
+    "onnxconverter_common": "targets/onnx*.py",
     "ai_edge_litert": "targets/tflite*.py",
     "torch_pruning": "compress/*.py",
     "datasets": "compress/data*.py",

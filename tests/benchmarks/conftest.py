@@ -10,9 +10,13 @@ from targets.base import Candidate
 
 def latency(*p50: float) -> tuple[LatencyRow, ...]:
     return tuple(
-        LatencyRow(batch=1, sequence=sequence, threads=1, p50=value, p90=value * 1.1, samples=20, speedup=first / value)
+        LatencyRow(
+            batch=1, sequence=sequence, threads=1, p50=value, p90=value * 1.1, samples=20, speedup=first / value,
+            p50_low=value * 0.99, p50_high=value * 1.02, speedup_low=first / value * 0.97, cv=0.04, robust_cv=0.01,
+            speedup_high=first / value * 1.03, warmup_rounds=30, stable=True,
+        )
         for sequence, value, first in zip((32, 128), p50, (8.0, 16.0), strict=True)
-    )
+    )  # fmt: skip
 
 
 def figures(accuracy: float, shipped: int, *p50: float) -> Figures:
@@ -41,6 +45,13 @@ def report() -> Report:
         status="measured",
         chosen=True,
         accuracy=0.88,
+        accuracy_low=0.86,
+        accuracy_high=0.9,
+        accuracy_difference=-0.02,
+        accuracy_difference_low=-0.035,
+        accuracy_difference_high=-0.005,
+        open_ms=41.0,
+        first_inference_ms=2.5,
         bytes=8_000_000,
         shrink=10.0,
         latency=latency(1, 1.6),

@@ -50,11 +50,17 @@ def test_speed_up_must_hold_at_every_shape_and_bytes_must_fit(report: Report) ->
 
 
 def test_a_gate_whose_figure_is_missing_fails(report: Report) -> None:
-    unmeasured = Row(name="x", target="t", precision="int8", status="built", reason="not run here")
+    unmeasured = Row(name="x", target="t", precision="int8", status="failed", reason="it crashed")
     limits = {"max_accuracy_drop": 1.0, "min_accuracy": 0.0, "min_speedup": 0.1, "min_shrink": 0.1, "max_bytes": 10**12}
     assert [(one.measured, one.passed) for one in judge_gates(limits, report.teacher, unmeasured)] == [
         (None, False)
     ] * 5
+
+
+def test_an_artifact_whose_hardware_is_not_here_is_not_judged_by_its_speed(report: Report) -> None:
+    built = Row(name="x", target="tensorrt-gpu", precision="int8", status="built", accuracy=0.5, reason="no GPU")
+    (verdict,) = judge_gates({"min_accuracy": 0.4, "min_speedup": 2.0}, report.teacher, built)
+    assert (verdict.gate, verdict.target, verdict.passed) == ("min_accuracy", "tensorrt-gpu", True)
 
 
 def test_a_shape_that_only_the_teacher_was_measured_at_fails_the_speed_gate(report: Report) -> None:
@@ -73,3 +79,34 @@ def test_shrink_is_how_many_times_smaller() -> None:
     assert shrink(90, 9) == 10.0
     with pytest.raises(BenchmarkError, match="got 90 and 0"):
         shrink(90, 0)
+
+
+def test_rows_carry_intervals_tails_and_warm_up() -> None:
+    rounds = [float(value) for value in range(1, 131)]
+    warm = measured(S32, *rounds).model_copy(update={"warmup_rounds": 20, "stable": True})
+    (row,) = latency_rows([warm], [measured(S32, *(2 * value for value in rounds))])
+    assert row.speedup_interval == (2.0, 2.0)
+    assert row.p50_interval is not None and row.p50_interval[0] < row.p50 < row.p50_interval[1]
+    assert (row.p95, row.p99, row.p99_9) == (pytest.approx(123.55), None, None)
+    assert (row.warmup_rounds, row.stable) == (20, True)
+    assert row.variation is not None and row.variation.unsteady
+
+
+def test_with_confidence_the_worse_end_of_the_interval_is_judged(report: Report) -> None:
+    """Accuracy 0.88 [0.86, ...], drop 0.02 up to 0.035, speed-up 8 from 7.76 on: points hold, bounds do not."""
+    gates = {"max_accuracy_drop": 0.03, "min_accuracy": 0.87, "min_speedup": 8.0, "max_bytes": 8_000_000}
+    chosen = report.candidates[0]
+    points, bounds = (judge_gates(gates, report.teacher, chosen, confidence) for confidence in (None, 0.95))
+    assert [(one.passed, one.judged) for one in points] == [(True, "point")] * 4
+    assert [(one.passed, one.judged) for one in bounds] == [(False, "bound")] * 3 + [(True, "point")]
+    assert [one.bound for one in points] == [one.bound for one in bounds] == [0.035, 0.86, pytest.approx(7.76), None]
+
+
+def test_a_gate_that_holds_at_its_bound_passes(report: Report) -> None:
+    gates = {"max_accuracy_drop": 0.035, "min_accuracy": 0.86, "min_speedup": 7.7}
+    assert all(one.passed for one in judge_gates(gates, report.teacher, report.candidates[0], 0.95))
+
+
+def test_another_confidence_than_that_of_the_intervals_is_refused(report: Report) -> None:
+    with pytest.raises(BenchmarkError, match=r"the intervals of a report hold 0.95, got a confidence of 0.9"):
+        judge_gates({}, report.teacher, report.teacher, 0.9)

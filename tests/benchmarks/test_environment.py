@@ -58,7 +58,7 @@ def test_versions_come_from_metadata_and_missing_packages_are_left_out() -> None
 def test_reading_the_environment_imports_no_backend() -> None:
     code = (
         "import sys; from benchmarks.environment import environment; environment(); "
-        "import benchmarks.report, benchmarks.latency, benchmarks.compare, benchmarks.isolation; "
+        "import benchmarks.report, benchmarks.latency, benchmarks.compare, targets.isolation; "
         "sys.exit(str(sorted({'torch', 'onnx', 'onnxruntime', 'transformers', 'jinja2', 'rich'} & set(sys.modules))) "
         "if {'torch', 'onnx', 'onnxruntime', 'transformers', 'jinja2', 'rich'} & set(sys.modules) else 0)"
     )

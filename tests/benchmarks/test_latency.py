@@ -10,8 +10,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from benchmarks import latency
-from benchmarks.latency import Case, Job, Subject, interleave, measure_here, measure_latency
+from benchmarks.latency import Case, Job, Subject, measure_here, measure_latency
 from benchmarks.records import Shape
+from benchmarks.turns import WarmUp, interleave, warm_up
 from targets.base import Artifact, Candidate, Comparison, Feeds, Signature, TensorSpec
 from targets.errors import BenchmarkError
 
@@ -32,6 +33,8 @@ class Session:
 
 class Fake:
     name = "fake"
+    def __init__(self, options=None):
+        pass
     @contextmanager
     def open(self, artifact, folder, threads=1):
         if artifact.settings.get("crash"):
@@ -91,7 +94,7 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_each_call_gets_its_own_time_and_warm_up_is_not_counted() -> None:
+def test_each_call_gets_its_own_time() -> None:
     clock = Ticks()
     done: list[str] = []
 
@@ -99,16 +102,50 @@ def test_each_call_gets_its_own_time_and_warm_up_is_not_counted() -> None:
         done.append("slow")
         clock.now += 4_000_000
 
-    times = interleave({"fast": lambda: done.append("fast"), "slow": slow}, samples=3, warmup=2, clock=clock)
+    times = interleave({"fast": lambda: done.append("fast"), "slow": slow}, samples=3, clock=clock)
     assert times == {"fast": (1.0, 1.0, 1.0), "slow": (5.0, 5.0, 5.0)}
-    assert (done.count("fast"), done.count("slow")) == (5, 5)
+    assert (done.count("fast"), done.count("slow")) == (3, 3)
+
+
+def test_warm_up_goes_on_until_the_medians_of_two_windows_agree() -> None:
+    """The call takes 1 + 8, then 4, 2, 1, 0 ms more: windows of 9, 5, 3, 2, 1, 1 ms."""
+    clock = Ticks()
+    extra = iter([8, 8, 4, 4, 2, 2, 1, 1, *[0] * 99])
+
+    def warming() -> None:
+        clock.now += next(extra) * 1_000_000
+
+    assert warm_up({"a": warming}, window=2, clock=clock) == WarmUp(rounds=12, stable={"a": True})
+
+
+def test_warm_up_ends_at_ten_windows_and_says_which_call_never_settled() -> None:
+    clock = Ticks()
+    slower = iter(range(1000))
+
+    def never() -> None:
+        clock.now += 2 ** next(slower) * 1_000_000
+
+    assert warm_up({"even": lambda: None, "never": never}, window=1, clock=clock) == WarmUp(
+        rounds=10, stable={"even": True, "never": False}
+    )
+    assert warm_up({"even": lambda: None}, window=0, clock=clock) == WarmUp(rounds=0, stable={"even": False})
+
+
+def test_the_record_has_warm_up_and_cold_start(backend: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = Subject(key="a", folder=make_artifact(backend / "a", {}))
+    job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=3, seed=0)
+    with in_this_process(monkeypatch):
+        answer = measure_here(job.model_dump(mode="json"))["a"]
+    assert 6 <= answer["measurements"][0]["warmup_rounds"] <= 30
+    assert answer["measurements"][0]["stable"] in (True, False)
+    assert answer["open_ms"] > 0 and answer["first_inference_ms"] > 0
 
 
 def test_every_round_runs_each_call_once_in_an_order_that_changes_and_is_seeded() -> None:
     def rounds(seed: int) -> list[tuple[str, ...]]:
         done: list[str] = []
         calls = {name: (lambda name=name: done.append(name)) for name in "abc"}
-        interleave(calls, samples=20, warmup=0, clock=Ticks(), seed=seed)
+        interleave(calls, samples=20, clock=Ticks(), seed=seed)
         return [tuple(done[start : start + 3]) for start in range(0, 60, 3)]
 
     assert all(sorted(order) == ["a", "b", "c"] for order in rounds(0))
@@ -125,7 +162,7 @@ def test_drift_of_the_machine_hits_all_alike() -> None:
         clock.now += next(speed) * 1000
         return clock()
 
-    times = interleave(calls, samples=100, warmup=0, clock=drifting)
+    times = interleave(calls, samples=100, clock=drifting)
     assert np.median(times["a"]) == pytest.approx(np.median(times["b"]), rel=0.03)
 
 
@@ -137,7 +174,7 @@ def test_preparation_comes_before_each_call_and_outside_of_its_time() -> None:
         done.append(f"prepare {key}")
         clock.now += 50_000_000
 
-    times = interleave({"a": lambda: done.append("a")}, samples=2, warmup=0, clock=clock, prepare=prepare)
+    times = interleave({"a": lambda: done.append("a")}, samples=2, clock=clock, prepare=prepare)
     assert times == {"a": (1.0, 1.0)}
     assert done == ["prepare a", "a"] * 2
 
@@ -145,14 +182,14 @@ def test_preparation_comes_before_each_call_and_outside_of_its_time() -> None:
 def test_an_uncounted_call_of_the_same_model_comes_before_each_counted_one(
     backend: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five samples are ten calls: a backend that fails at its sixth call fails here."""
+    """Five samples are ten calls and the first one: a backend that fails at its eleventh call fails here."""
     failures = {}
-    for calls in (5, 10):
+    for calls in (10, 11):
         subject = Subject(key="a", folder=make_artifact(backend / f"a{calls}", {"calls": calls}))
         job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=5, warmup=0, seed=0)
         with in_this_process(monkeypatch):
             failures[calls] = measure_here(job.model_dump(mode="json"))["a"]["failure"]
-    assert failures == {5: "batch 1, sequence 16, 1 thread: RuntimeError: out of luck", 10: None}
+    assert failures == {10: "batch 1, sequence 16, 1 thread: RuntimeError: out of luck", 11: None}
 
 
 def test_measurements_come_in_the_order_of_the_cases_whatever_the_threads(backend: Path) -> None:
@@ -218,10 +255,8 @@ def test_a_subject_that_fails_in_the_middle_is_left_out_and_the_rest_measured_an
     job = Job(subjects=subjects, cases=(make_case(backend, 16),), samples=5, warmup=0, seed=0)
     with in_this_process(monkeypatch):
         answer = measure_here(job.model_dump(mode="json"))
-    assert answer["weak"] == {
-        "measurements": [],
-        "failure": "batch 1, sequence 16, 1 thread: RuntimeError: out of luck",
-    }
+    assert answer["weak"]["measurements"] == []
+    assert answer["weak"]["failure"] == "batch 1, sequence 16, 1 thread: RuntimeError: out of luck"
     assert len(answer["strong"]["measurements"][0]["samples"]) == 5
 
 
@@ -264,6 +299,15 @@ def test_a_session_gets_only_the_inputs_it_takes(backend: Path, monkeypatch: pyt
 
     monkeypatch.setattr(latency.targets, "load", lambda name: Target())
     subject = Subject(key="a", folder=make_artifact(backend / "a", {}))
-    job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=1, seed=0)
+    job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=0, seed=0)
     measure_here(job.model_dump(mode="json"))
-    assert seen == [{"ids"}] * 6
+    assert seen == [{"ids"}] * 5
+
+
+def test_many_samples_are_taken_in_several_processes_and_joined(backend: Path) -> None:
+    subjects = [Subject(key=key, folder=make_artifact(backend / key, {})) for key in "ab"]
+    results = measure_latency(subjects, [make_case(backend, 16)], samples=45, warmup=2)
+    for key in "ab":
+        (measurement,) = results[key].measurements
+        assert len(measurement.samples) == 45 and results[key].failure is None
+        assert 2 * 4 <= measurement.warmup_rounds <= 2 * 20

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -7,12 +8,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.markdown import markdown
 from benchmarks.page import page
-from benchmarks.records import Report, Row
+from benchmarks.records import SCHEMA_VERSION, LatencyRow, Report, Row
 from benchmarks.report import read_report, report_schema, stages_table, summary_table, write_report
+from benchmarks.schema import SHIPPED, schema_text
+from targets.base import HardwareBuild
 from targets.errors import ArtifactError
 
 HOSTILE = '<script>alert("x")</script> [bold red]|`*_'
@@ -22,6 +27,18 @@ def printed(table: Table, width: int = 100) -> str:
     text = io.StringIO()
     Console(width=width, color_system=None, file=text).print(table)
     return text.getvalue()
+
+
+def faults(data: object) -> list[str]:
+    """What is wrong with a report by its schema, which is itself checked."""
+    schema = report_schema()
+    Draft202012Validator.check_schema(schema)
+    return [f"{fault.json_path}: {fault.message}" for fault in Draft202012Validator(schema).iter_errors(data)]
+
+
+def lines_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "report.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
 
 
 def renamed(report: Report, name: str) -> Report:
@@ -63,9 +80,11 @@ def test_a_written_report_reads_back_the_same(report: Report, tmp_path: Path) ->
     write_report(report, tmp_path / "new" / "folder")
     assert read_report(tmp_path / "new" / "folder") == report
     assert sorted(path.name for path in (tmp_path / "new/folder").iterdir()) == [
+        "report.csv",
         "report.html",
         "report.json",
         "report.md",
+        "report.schema.json",
     ]
 
 
@@ -97,8 +116,87 @@ def test_the_json_has_the_promised_fields(report: Report, tmp_path: Path) -> Non
     wanted = {"name", "target", "precision", "status", "reason", "chosen", "accuracy", "agreement", "parameters"}
     wanted |= {"macs", "int8_mac_share", "bytes", "shrink", "latency"}
     assert all(wanted <= set(row) for row in (data["teacher"], *data["candidates"]))
-    latency = {"batch", "sequence", "threads", "unit", "p50", "p90", "samples", "speedup"}
-    assert set(data["teacher"]["latency"][0]) == latency
+    latency = {"batch", "sequence", "threads", "unit", "p50", "p90", "samples", "speedup", "p50_low", "p50_high"}
+    assert latency <= set(data["teacher"]["latency"][0])
+
+
+def test_the_shipped_schema_is_what_the_records_say() -> None:
+    assert SHIPPED.name == f"report-{SCHEMA_VERSION}.json"
+    remedy = "the records have changed: run `python -m benchmarks.schema` and commit the file it writes"
+    assert SHIPPED.read_text(encoding="utf-8") == schema_text(), remedy
+
+
+def test_a_written_report_fits_the_schema_beside_it(report: Report, tmp_path: Path) -> None:
+    bare = report.model_copy(update={"candidates": (), "stages": (), "gates": (), "notes": ()})
+    for number, one in enumerate((report, bare, renamed(report, HOSTILE))):
+        write_report(one, tmp_path / str(number))
+        assert json.loads((tmp_path / str(number) / "report.schema.json").read_text()) == report_schema()
+        assert faults(json.loads((tmp_path / str(number) / "report.json").read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("update", "fault"),
+    [
+        ({"schema_version": "9.0"}, "$.schema_version: '1.0' was expected"),
+        ({"extra": 1}, "$: Additional properties are not allowed ('extra' was unexpected)"),
+        ({"gates": None}, "$.gates: None is not of type 'array'"),
+    ],
+)
+def test_the_schema_refuses_what_is_no_report(report: Report, update: dict[str, object], fault: str) -> None:
+    assert faults({**json.loads(report.model_dump_json()), **update}) == [fault]
+
+
+def test_the_schema_carries_its_version() -> None:
+    assert report_schema()["$id"] == f"urn:edgepress:report:{SCHEMA_VERSION}"
+
+
+def test_the_csv_has_a_line_for_each_row_and_shape_with_every_figure(report: Report, tmp_path: Path) -> None:
+    write_report(report, tmp_path)
+    lines = lines_of(tmp_path)
+    places = [(line["role"], line["name"], line["sequence"], line["p50"]) for line in lines]
+    assert places == [
+        ("teacher", "big", "32", "8.0"),
+        ("teacher", "big", "128", "16.0"),
+        ("candidate", "dynamic", "32", "1.0"),
+        ("candidate", "dynamic", "128", "1.6"),
+        ("candidate", "static", "", ""),
+        ("candidate", "rt", "", ""),
+    ]
+    chosen = {"run": "demo", "chosen": "true", "accuracy": "0.88", "bytes": "8000000", "batch": "1", "samples": "20"}
+    assert chosen.items() <= lines[2].items()
+    assert lines[0]["chosen"] == "false" and lines[4]["accuracy"] == "" and lines[4]["reason"] == "SQNR is 6 dB"
+
+
+def test_the_csv_leaves_out_no_field_that_is_a_number_or_a_text(report: Report, tmp_path: Path) -> None:
+    write_report(report, tmp_path)
+    header = list(lines_of(tmp_path)[0])
+    assert len(header) == len(set(header))
+    data = json.loads((tmp_path / "report.json").read_text())
+    for record in (data["teacher"], data["candidates"][0], data["teacher"]["latency"][0]):
+        assert {name for name, value in record.items() if isinstance(value, str | int | float)} <= set(header)
+    assert {*Row.model_fields, *LatencyRow.model_fields} - set(header) == {"latency", "settings", "candidate", "builds"}
+
+
+def test_the_csv_is_rfc_4180_whatever_the_names(report: Report, tmp_path: Path) -> None:
+    name = 'a "b", c\nd'
+    write_report(renamed(report, name), tmp_path)
+    raw = (tmp_path / "report.csv").read_bytes()
+    assert raw.endswith(b"\r\n") and b"\r\r" not in raw and b'"a ""b"", c\nd"' in raw
+    assert lines_of(tmp_path)[2]["name"] == name
+    write_report(renamed(report, HOSTILE), tmp_path)
+    assert lines_of(tmp_path)[2]["name"] == HOSTILE
+
+
+def test_the_csv_has_the_geometric_mean_of_the_estimates_or_none(report: Report, tmp_path: Path) -> None:
+    def estimated(*times: float | None) -> str:
+        common = {"hardware": "v5e", "int8_products": 1, "half_products": 0, "float_products": 0, "source": "compiler"}
+        builds = tuple(HardwareBuild(**common, estimated_ms=time) for time in times)
+        row = report.candidates[2].model_copy(update={"builds": builds})
+        write_report(report.model_copy(update={"candidates": (row,)}), tmp_path)
+        return lines_of(tmp_path)[-1]["estimated_ms"]
+
+    assert float(estimated(2.0, 8.0)) == pytest.approx(4.0)
+    assert estimated(2.0, None) == estimated() == ""
 
 
 def test_every_field_of_the_schema_is_described() -> None:
@@ -138,10 +236,20 @@ def test_hostile_names_stay_text_in_every_format(report: Report, tmp_path: Path)
 def test_the_summary_shows_all_rows_with_status_and_reason_within_the_terminal(report: Report, width: int) -> None:
     text = printed(summary_table(report), width)
     assert max(len(line) for line in text.splitlines()) <= width
-    for part in ("teacher big", "★ dynamic", "0.8800", "s32 1.00/1.10", "s128 1.60/1.76", "8.0x", "8.00 MB", "10.0x"):
+    for part in (
+        "teacher big", "★ dynamic", "0.8800", "s32 1.00 [0.990, 1.02]", "s128 1.60 [1.58, 1.63]",
+                 "p90 needs 64, has 20 ⚠", "8.0x", "[7.8, 8.2]", "[.860, .900]", "8.00 MB", "10.0x"):  # fmt: skip
         assert part in text
     assert "· static: failed, SQNR is 6 dB" in text
     assert "· rt: unavailable, needs a GPU" in text
+
+
+def test_shapes_of_long_names_fit_the_terminal_too(report: Report) -> None:
+    latency = report.candidates[0].latency
+    wide = tuple(one.model_copy(update={"batch": 16, "threads": 2, "p50": 12.3}) for one in latency)
+    row = report.candidates[0].model_copy(update={"latency": (*latency, *wide)})
+    text = printed(summary_table(report.model_copy(update={"candidates": (row,)})), width=80)
+    assert "b16 s128 t2" in text and "12.3 [" in text and "8.00 MB" in text
 
 
 def test_rows_stand_with_the_teacher_first_and_in_the_reports_order(report: Report) -> None:
@@ -175,7 +283,7 @@ def test_page_and_markdown_show_failed_rows_with_their_reason(report: Report, tm
 
 def test_the_verdict_says_what_was_gained_and_lost(report: Report) -> None:
     text = Page(page(report)).text
-    for part in ("0.8800", "teacher 0.9000, −2.0 points", "8.0x to 10.0x", "8.00 MB, teacher 80.0 MB"):
+    for part in ("0.8800", "teacher 0.9000, −2.0 points [−3.5, −0.5]", "8.0x to 10.0x", "8.00 MB, teacher 80.0 MB"):
         assert part in text
 
 
@@ -195,3 +303,29 @@ def test_the_drawing_is_an_image_with_title_description_and_a_marker_for_each_me
         assert drawing.count('<circle class="chosen"') == 1 and drawing.count('<rect class="teacher"') == 1
         assert "1. dynamic: accuracy 0.8800" in drawing
     assert html.count("2 rows have no figure to draw here.") == 2
+
+
+def test_the_latency_table_says_how_sure_each_figure_is_and_how_cold_the_start(report: Report) -> None:
+    seen = Page(page(report)).text
+    for part in (
+        "1.60 [1.58, 1.63]", "needs 130, has 20", "needs 662, has 20", "10.0x [9.7, 10.3]", "30", "41.0", "2.50",
+        "⚠ CV 4.0 %, 1.0 % without outliers", "[0.8600, 0.9000]", "−2.0 points [−3.5, −0.5]",
+    ):  # fmt: skip
+        assert part in seen
+    text = markdown(report)
+    assert "## Latency" in text and "needs 6636, has 20" in text and "| 0.8800 [0.8600, 0.9000] |" in text
+
+
+def test_a_report_from_before_the_intervals_still_reads_and_shows(report: Report, tmp_path: Path) -> None:
+    write_report(report, tmp_path)
+    data = json.loads((tmp_path / "report.json").read_text())
+    new = {name for name, field in LatencyRow.model_fields.items() if not field.is_required() and name != "unit"}
+    for row in (data["teacher"], *data["candidates"]):
+        for name in [name for name in row if name.endswith(("_low", "_high", "_ms", "_difference"))]:
+            del row[name]
+        row["latency"] = [{name: value for name, value in one.items() if name not in new} for one in row["latency"]]
+    (tmp_path / "report.json").write_text(json.dumps(data))
+    old = read_report(tmp_path)
+    assert old.candidates[0].latency[0].p50_interval is None
+    assert "s32 1.00" in printed(summary_table(old)) and "[0." not in printed(summary_table(old))
+    assert "| 1.00 | 8.0x |" in markdown(old)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.records import Shape
+from benchmarks import wording
+from benchmarks.records import GateVerdict, LatencyRow, Row, Shape
 from benchmarks.scatter import linear_range, log_range, log_ticks
 from benchmarks.wording import common_shape, count, duration, human_bytes, ms, points, shape_names, spread, times
 
@@ -62,3 +63,43 @@ def test_an_accuracy_axis_holds_all_values_in_a_few_even_steps(values: list[floa
     assert low <= min(values) + 1e-9 and max(values) <= high + 1e-9
     steps = (high - low) / step
     assert math.isclose(steps, round(steps), abs_tol=1e-6) and 1 <= round(steps) <= 7
+
+
+def latency(samples: int = 100, cv: float = 0.01, stable: bool = True) -> LatencyRow:
+    return LatencyRow(
+        batch=1, sequence=None, threads=1, p50=2.567, p90=3.26, samples=samples, speedup=10.8, p50_low=2.55,
+        p50_high=2.6, speedup_low=10.6, speedup_high=11.0, cv=cv, robust_cv=0.008, stable=stable,
+    )  # fmt: skip
+
+
+def test_figures_stand_with_their_intervals() -> None:
+    assert wording.p50(latency()) == "2.57 [2.55, 2.60]"
+    assert wording.speedup(latency()) == "10.8x [10.6, 11.0]"
+
+
+def test_a_percentile_without_enough_samples_says_how_many_are_missing() -> None:
+    assert [wording.percentile(latency(30), share) for share in (50, 90, 99)] == [
+        "2.57",
+        "needs 64, has 30",
+        "needs 662, has 30",
+    ]
+    assert wording.percentile(latency(64), 90) == "3.26"
+    assert wording.p50(latency(10)).startswith("needs 11, has 10")
+
+
+def test_variation_above_two_and_a_half_per_cent_is_flagged() -> None:
+    assert [wording.scatter_text(latency(cv=cv)) for cv in (0.025, 0.12)] == [
+        "CV 2.5 %",
+        "⚠ CV 12 %, 0.8 % without outliers",
+    ]
+    row = Row(name="a", target="t", precision="int8", status="measured", latency=(latency(cv=0.12, stable=False),))
+    scattered, cold = wording.unsteady_notes([row])
+    assert scattered.endswith("a at batch 1, 1 thread (CV 12 %, 0.8 % without outliers).")
+    assert cold.endswith("before medians agreed within 2 %: a at batch 1, 1 thread.")
+    assert wording.unsteady_notes([row.model_copy(update={"latency": (latency(),)})]) == []
+
+
+def test_a_verdict_shows_the_bound_and_which_was_judged() -> None:
+    verdict = GateVerdict(gate="min_accuracy", limit=0.86, measured=0.876, passed=False, bound=0.8525, judged="bound")
+    assert wording.gate_text(verdict)[2] == "0.8760; at 95 % confidence 0.8525, which is judged"
+    assert wording.gate_text(verdict.model_copy(update={"judged": "point"}))[2] == "0.8760; at 95 % confidence 0.8525"

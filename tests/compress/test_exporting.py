@@ -13,7 +13,8 @@ from compress import exporting
 from compress.console import Console
 from compress.exporting import export_one, furnish, geometric_mean, settle_settings, shapes_of, write_cases
 from compress.recipe import Benchmark
-from targets.base import Artifact, Candidate, Comparison, FileEntry, Refusal
+from targets import load
+from targets.base import Artifact, Candidate, Comparison, Description, FileEntry, Refusal
 from targets.errors import TargetError
 from tests.compress.fakes import TokenFeatures, tiny_bert
 
@@ -39,9 +40,11 @@ class FakeTask:
 @pytest.fixture
 def context() -> Any:
     recipe = SimpleNamespace(benchmark=Benchmark(batches=(1, 2), sequences=(8, 64)), digest="d" * 64)
+    described = lambda model: Description(labels=("bad", "good"))  # noqa: E731
     return SimpleNamespace(
         recipe=recipe, task=FakeTask(), calibration=TokenFeatures(4), console=Console("silent"), stage="test",
         processor=None, seed=0, calibration_batches=lambda model: [],
+        target=load, describe=described,
     )  # fmt: skip
 
 
@@ -125,7 +128,7 @@ def test_one_choice_of_settings_is_not_measured(context: Any, tmp_path: Path, mo
 
 def test_a_refused_export_leaves_nothing_behind(context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = [Refusal(candidate=Candidate(name="fp32", precision="fp32"), reason="no such operator")]
-    monkeypatch.setattr(exporting, "load", lambda target: SimpleNamespace(export_all=lambda *_: refusal))
+    monkeypatch.setattr(context, "target", lambda name: SimpleNamespace(export_all=lambda *_: refusal))
     with pytest.raises(TargetError, match="no such operator"):
         export_one(MODEL, "onnxruntime-cpu", context, tmp_path / "cache/exports/x")
     assert list((tmp_path / "cache/exports").iterdir()) == []

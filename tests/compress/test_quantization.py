@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from benchmarks.records import Measurement, Shape
 from compress.exporting import Exported
 from compress.quantization import Measured, Selection, choose
 from compress.recipe import Quantize
-from targets.base import Artifact, Candidate, Comparison, Signature
+from targets.base import Artifact, Candidate, Comparison, FileEntry, HardwareBuild, Precision, Signature
 from targets.errors import StageError
 
 SHAPE = Shape(batch=1, sequence=32, threads=1)
@@ -14,7 +15,8 @@ OPTIONS = Quantize(max_drop=0.01, min_int8_share=0.5)
 
 
 def measured(name: str, accuracy: float, ms: float, share: float = 0.9, failure: str = "") -> Measured:
-    candidate = Candidate(name=name, precision="fp32" if name == "fp32" else "int8")
+    precision: Precision = "fp32" if name == "fp32" else "bf16" if name == "bf16" else "int8"
+    candidate = Candidate(name=name, precision=precision)
     artifact = Artifact(
         name=name, target="t", candidate=candidate, precision=candidate.precision, files=(),
         signature=Signature(inputs=(), outputs=(), bounds={}), parameters=1, int8_mac_share=share,
@@ -63,3 +65,30 @@ def test_int8_that_is_slower_than_fp32_is_called_so() -> None:
     selection = pick(measured("a", 0.90, 3.0))
     assert selection.chosen == "a" and not selection.holds
     assert selection.reasons == ("a takes 3.000 ms, fp32 2.000 ms: int8 is slower here",)
+
+
+def built(name: str, accuracy: float, size: int, estimated_ms: float | None = None) -> Measured:
+    """A candidate whose hardware is not here: its size, and the compiler's estimate if there is one."""
+    plain = measured(name, accuracy, 1.0)
+    products = {"int8_products": 1, "half_products": 0, "float_products": 0}
+    build = HardwareBuild(hardware="TPU v5e", source="libtpu", estimated_ms=estimated_ms, **products)
+    assert plain.exported.artifact is not None
+    changes = {"builds": (build,), "files": (FileEntry(path="m", bytes=size, sha256=""),)}
+    artifact = plain.exported.artifact.model_copy(update=changes)
+    return replace(plain, exported=replace(plain.exported, artifact=artifact), measurements=())
+
+
+def test_without_the_hardware_the_compilers_estimate_decides_and_bf16_may_beat_int8() -> None:
+    selection = choose(
+        "t", [built("fp32", 0.9, 400, 2.0), built("int8", 0.9, 100, 1.3), built("bf16", 0.9, 200, 1.0)], OPTIONS
+    )
+    assert (selection.chosen, selection.holds) == ("bf16", True)
+    told = "bf16 is chosen before int8: 1.000 ms (compiler estimate) against 1.300 ms (compiler estimate) of int8"
+    assert selection.reasons == (told,)
+
+
+def test_without_hardware_and_estimate_the_smallest_candidate_is_chosen_and_that_is_told() -> None:
+    selection = choose("t", [built("fp32", 0.9, 400), built("int8", 0.9, 100), built("bf16", 0.9, 200)], OPTIONS)
+    assert (selection.chosen, selection.holds) == ("int8", True)
+    told = "int8 is chosen by size: there is neither this hardware nor an estimate of its speed here"
+    assert selection.reasons == (told,)

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.recipe import Distill, Prune, Quantize, Recipe
+from compress.recipe import Distill, Gates, Prune, Quantize, Recipe
 from compress.recipe_reader import parse_recipe, read_recipe
 from targets.errors import RecipeError
 
@@ -80,7 +81,8 @@ def test_all_faults_come_in_one_message() -> None:
         ({"stages": ["quantize", {"prune": {"ffn": 0.5}}]}, "stages[0].quantize: must be the last stage"),
         (
             {"targets": ["onnxruntime"]},
-            "targets[0]: unknown target 'onnxruntime'. Allowed: pytorch, onnxruntime-cpu. Did",
+            "targets[0]: unknown target 'onnxruntime'. Allowed: pytorch, onnxruntime-cpu, tensorrt-gpu, "
+            "tflite-mobile, xla-tpu. Did",
         ),
         ({"targets": []}, "targets: empty. Allowed: one or more of pytorch"),
         ({"targets": ["pytorch", "pytorch"]}, "targets[1]: 'pytorch' is there twice."),
@@ -189,3 +191,20 @@ def test_no_value_breaks_the_reader(value: Any) -> None:
             parse_recipe(mapping(**changes), "r")
         except RecipeError as fault:
             assert "fault" in str(fault)
+
+
+def test_a_target_may_carry_options_of_its_own() -> None:
+    recipe = parse_recipe(mapping(targets=["onnxruntime-cpu", {"tflite-mobile": {"sequences": [32]}}]), "r")
+    assert recipe.targets == ("onnxruntime-cpu", "tflite-mobile")
+    assert recipe.target_options == {"tflite-mobile": {"sequences": [32]}}
+
+
+def test_an_option_that_a_target_does_not_know_is_a_fault_of_the_recipe() -> None:
+    words = faults(targets=[{"tensorrt-gpu": {"speed": 9}}])
+    assert "targets[0].tensorrt-gpu, option 'speed': Extra inputs are not permitted; tensorrt-gpu takes" in words
+
+
+def test_the_confidence_of_gates_is_that_of_the_reports_intervals() -> None:
+    assert Gates().confidence is None and Gates(confidence=0.95).confidence == 0.95
+    with pytest.raises(pydantic.ValidationError, match=r"the report's intervals hold 0.95: give 0.95 or null, not 0.9"):
+        Gates(confidence=0.9)

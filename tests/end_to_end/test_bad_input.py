@@ -181,7 +181,7 @@ def test_a_stage_that_changes_nothing_is_dropped_where_it_is_auto(plain_copy: Pa
 def test_a_missed_gate_is_named_and_report_and_release_are_there(plain_copy: Path) -> None:
     write_recipe(plain_copy, changed(PLAIN, gates={"min_shrink": 1000.0, "max_accuracy_drop": 1.0}))
     told = edgepress("run", "recipe.yaml")
-    refused(told, 3, "the chosen artifact misses 1 of 2 gates: min_shrink is 1000, measured")
+    refused(told, 3, "the chosen artifacts miss 1 of 2 gates: min_shrink of onnxruntime-cpu is 1000, measured")
     run = plain_copy / "runs/plain"
     gates = json.loads((run / "report/report.json").read_text())["gates"]
     assert [(gate["gate"], gate["passed"]) for gate in gates] == [("max_accuracy_drop", True), ("min_shrink", False)]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from compress.bench import Shapes, bench, common_signature, find_artifacts, synthetic_cases, teacher_of
+from benchmarks.records import LatencyRow
+from compress.bench import Shapes, bench, common_signature, find_artifacts, latency_texts, synthetic_cases, teacher_of
 from compress.console import Console
 from targets.base import Artifact, Candidate, Comparison, Signature, TensorSpec
 from targets.errors import BenchmarkError
@@ -118,3 +119,11 @@ def test_no_shape_within_the_bounds_is_an_error_that_tells_them(tmp_path: Path) 
         BenchmarkError, match=r"no shape to time fits; these artifacts take batch 1 to 1, sequence 2 to 9"
     ):
         synthetic_cases(signature, Shapes(batches=(4,)), tmp_path, Console("silent"))
+
+
+def test_a_timed_row_is_told_with_its_intervals_and_what_it_lacks() -> None:
+    row = LatencyRow(
+        batch=1, sequence=None, threads=1, p50=2.567, p90=3.26, samples=30, speedup=10.8, p50_low=2.55, p50_high=2.6,
+        speedup_low=10.6, speedup_high=11.0, cv=0.012, robust_cv=0.01,
+    )  # fmt: skip
+    assert latency_texts(row) == ("2.57 [2.55, 2.60]", "needs 64, has 30", "10.8x [10.6, 11.0]", "CV 1.2 %")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from typer.testing import CliRunner, Result
 
 from compress.cli import app
@@ -35,7 +36,8 @@ def test_targets_tells_what_is_here_and_what_to_install() -> None:
     found = table(edgepress("targets", "--json").stdout, "Targets")
     states = {row[0]: row[1] for row in found["rows"]}
     assert states["pytorch"] == states["onnxruntime-cpu"] == "available"
-    assert all(row[1] == "available" or "pip install" in row[3] for row in found["rows"])
+    assert all("pip install" in row[3] for row in found["rows"] if row[1] == "missing")
+    assert all(row[2] and row[3] for row in found["rows"] if row[1] == "built-only")
     assert "onnxruntime-cpu" in edgepress("targets").stdout
 
 
@@ -99,6 +101,15 @@ def test_report_shows_a_finished_run_from_anywhere(text_copy: Path, monkeypatch:
     assert sum("★" in cell for row in rows for cell in row) == 1
     monkeypatch.chdir(text_copy / "runs/text")
     assert "Release: " in edgepress("report", ".").stdout
+
+
+@pytest.mark.slow
+def test_a_real_report_fits_its_schema_and_does_not_differ_from_its_release(text_copy: Path) -> None:
+    folder = text_copy / "runs/text/report"
+    schema = json.loads((folder / "report.schema.json").read_text())
+    Draft202012Validator(schema).validate(json.loads((folder / "report.json").read_text()))
+    told = edgepress("report", "compare", "runs/text", "runs/text/release", "--fail-on-regression", "--json")
+    assert {row[-1] for row in table(told.stdout, "runs/text")["rows"]} == {"unchanged"}
 
 
 @pytest.mark.slow

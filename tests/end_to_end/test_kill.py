@@ -39,7 +39,9 @@ def dies_at(function: str, call: int) -> str:
     module, path = function.split(":")
     return f"""
 import importlib, os, signal
-owner, name = importlib.import_module({module!r}), {path.split(".")[-1]!r}
+from targets.noise import quiet
+with quiet():  # as the command does before it imports anything that talks
+    owner, name = importlib.import_module({module!r}), {path.split(".")[-1]!r}
 for part in {path.split(".")[:-1]!r}:
     owner = getattr(owner, part)
 original, calls = getattr(owner, name), []

@@ -20,7 +20,7 @@ FP32 = Candidate(name="fp32", precision="fp32")
 
 
 def test_a_missing_package_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(targets.onnxruntime_cpu, "find_spec", lambda name: None if name == "onnxruntime" else object())
+    monkeypatch.setattr(targets.backend, "find_spec", lambda name: None if name == "onnxruntime" else object())
     availability = TARGET.probe()
     assert (availability.state, availability.reason) == ("missing", "needs onnxruntime")
     with pytest.raises(TargetUnavailable, match=r"needs onnxruntime. Fix: pip install 'edgepress\[onnxruntime\]'"):
@@ -29,7 +29,7 @@ def test_a_missing_package_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPat
 
 def test_a_broken_package_is_loud(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setattr(targets.onnxruntime_cpu, "find_spec", lambda name: object())
+    monkeypatch.setattr(targets.backend, "find_spec", lambda name: object())
     with pytest.raises(ImportError):
         TARGET.probe()
 

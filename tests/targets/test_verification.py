@@ -44,24 +44,24 @@ def test_corners_are_the_smallest_input_and_each_dimension_at_its_largest() -> N
 
 
 def test_the_same_outputs_are_accepted() -> None:
-    comparison = accept(Fake(), reference(), SIGNATURE, exact=True)
+    comparison = accept(Fake(), reference(), SIGNATURE, "fp32")
     assert (comparison.samples, comparison.max_abs_diff, comparison.sqnr_db) == (2, 0.0, None)
 
 
 def test_an_error_of_a_hundredth_is_40_db_fine_for_int8_and_wrong_for_fp32() -> None:
-    assert accept(Fake(0.02), reference(), SIGNATURE, exact=False).sqnr_db == pytest.approx(40, abs=0.01)
+    assert accept(Fake(0.02), reference(), SIGNATURE, "int8").sqnr_db == pytest.approx(40, abs=0.01)
     with pytest.raises(TargetError, match=r"calibration data: SQNR 40\.0 dB, wanted at least 60 dB; largest .* 0\.02"):
-        accept(Fake(0.02), reference(), SIGNATURE, exact=True)
+        accept(Fake(0.02), reference(), SIGNATURE, "fp32")
 
 
 def test_outputs_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(TargetError, match="the exported model gives NaN or infinity for inputs of batch 2, length 3"):
-        accept(Fake(float("nan")), reference(), SIGNATURE, exact=False)
+        accept(Fake(float("nan")), reference(), SIGNATURE, "int8")
 
 
 def test_a_size_within_the_bounds_that_fails_is_named() -> None:
     with pytest.raises(TargetError, match="the exported model fails at batch 1, length 5: buffer too small"):
-        accept(Fake(longest=4), reference(), SIGNATURE, exact=False)
+        accept(Fake(longest=4), reference(), SIGNATURE, "int8")
 
 
 @pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (float("inf"), "infinity")])

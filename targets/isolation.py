@@ -1,6 +1,6 @@
-"""One call in a fresh process, so that no measurement sees another's threads, caches or memory.
+"""One call in a fresh process, so that nothing sees another's threads, caches, memory or environment variables.
 
-`python -m benchmarks.isolation module:function FOLDER` reads FOLDER/request.json and writes FOLDER/answer.json.
+`python -m targets.isolation module:function FOLDER` reads FOLDER/request.json and writes FOLDER/answer.json.
 JSON and not pickle: the answer of a crashed or hostile backend is data, never code.
 """
 
@@ -21,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from targets.errors import BenchmarkError, EdgepressError
+from targets.errors import BenchmarkError, EdgepressError, TargetError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 LOG_TAIL = 20
@@ -42,20 +42,57 @@ def run_isolated(
     timeout_s: float,
     threads: int | None = None,
     progress: Progress | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """`module:function(request) -> dict` in a process of its own; both dicts must be JSON.
 
-    `threads` caps the thread pools of OpenMP, MKL and OpenBLAS in the child; `progress` hears what the child tells by
-    `tell_progress`. The child dies with this process.
+    `threads` caps the thread pools of OpenMP, MKL and OpenBLAS in the child; `environment` is added to its variables;
+    `progress` hears what the child tells by `tell_progress`. The child dies with this process.
 
     Raises:
         BenchmarkError: the function raised (its traceback is a note of the error), or `timeout_s` seconds went by.
         ChildCrash: the child was killed by a signal or left without an answer.
     """
+    reply = _ask(function, request, timeout_s, child_environment(threads) | dict(environment or {}), progress)
+    if "fault" in reply:
+        fault = BenchmarkError(f"{function} failed: {reply['fault']}")
+        fault.add_note(reply["traceback"])
+        raise fault
+    answer: dict[str, Any] = reply["answer"]
+    return answer
+
+
+def convert_apart(
+    function: str, request: Mapping[str, Any], timeout_s: float, environment: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], int]:
+    """A conversion `module:function(request) -> dict` in a process of its own: (its answer, its peak memory in bytes).
+
+    Raises:
+        TargetError: what the child refused, in its own words; another failure of it; its end without an answer; or
+            `timeout_s` seconds went by.
+    """
+    try:
+        reply = _ask(function, request, timeout_s, child_environment(None) | dict(environment or {}), None)
+    except BenchmarkError as fault:
+        raise TargetError(f"the conversion failed: {fault}") from fault
+    if "fault" in reply:
+        error = TargetError(reply["fault"] if reply["refused"] else f"the conversion failed: {reply['fault']}")
+        error.add_note(reply["traceback"])
+        raise error
+    return reply["answer"], reply["peak_bytes"]
+
+
+def _ask(
+    function: str,
+    request: Mapping[str, Any],
+    timeout_s: float,
+    environment: dict[str, str],
+    progress: Progress | None,
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="edgepress-") as name:
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        environment = child_environment(threads) | {PROGRESS_VARIABLE: str(folder / "progress")}
+        environment = environment | {PROGRESS_VARIABLE: str(folder / "progress")}
         code = _run_child(function, folder, timeout_s, environment, progress)
         return _answer(function, folder, code)
 
@@ -101,7 +138,7 @@ def _wait(child: subprocess.Popen[bytes], timeout_s: float, folder: Path, progre
 def _run_child(
     function: str, folder: Path, timeout_s: float, environment: dict[str, str], progress: Progress | None
 ) -> int:
-    command = [sys.executable, "-P", "-X", "faulthandler", "-m", "benchmarks.isolation", function, str(folder)]
+    command = [sys.executable, "-P", "-X", "faulthandler", "-m", "targets.isolation", function, str(folder)]
     with (folder / "log").open("wb") as log:
         child = subprocess.Popen(
             command,
@@ -144,12 +181,7 @@ def _answer(function: str, folder: Path, code: int) -> dict[str, Any]:
         raise crash
     # An answer is written whole, so it counts even where a backend crashes afterwards, in its own clean-up.
     reply: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-    if "fault" in reply:
-        fault = BenchmarkError(f"{function} failed: {reply['fault']}")
-        fault.add_note(reply["traceback"])
-        raise fault
-    result: dict[str, Any] = reply["answer"]
-    return result
+    return reply
 
 
 def _ending(code: int) -> str:
@@ -172,16 +204,27 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
+def _peak_bytes() -> int:
+    """Largest resident memory of this process so far; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
+
+
 def _serve(function: str, folder: Path) -> int:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     reply: dict[str, Any]
     try:
         module, _, attribute = function.partition(":")
         request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
-        reply = {"answer": getattr(import_module(module), attribute)(request)}
+        reply = {"answer": getattr(import_module(module), attribute)(request), "peak_bytes": _peak_bytes()}
         text = json.dumps(reply)
     except Exception as fault:  # whatever it is, the parent raises it again
-        text = json.dumps({"fault": one_line(fault), "traceback": traceback.format_exc()})
+        refused = isinstance(fault, EdgepressError)
+        text = json.dumps({"fault": one_line(fault), "refused": refused, "traceback": traceback.format_exc()})
     part = folder / "answer.json.part"
     part.write_text(text, encoding="utf-8")
     part.replace(folder / "answer.json")

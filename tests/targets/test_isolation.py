@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.isolation import ChildCrash, child_environment, run_isolated
 from targets.errors import BenchmarkError
+from targets.isolation import ChildCrash, child_environment, run_isolated
 
 CHILD = """
 import os, signal, sys, time
@@ -113,7 +113,7 @@ def test_a_child_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
 def test_the_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     code = (
-        "from benchmarks.isolation import run_isolated; "
+        "from targets.isolation import run_isolated; "
         f"run_isolated('child_functions:sleep', {{'pid_file': {str(pid_file)!r}}}, 60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], env=child_environment(None))
@@ -139,7 +139,7 @@ def test_the_childs_path_is_this_processs_path_made_absolute(monkeypatch: pytest
 
 def test_the_parent_hears_how_far_the_child_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "counting.py").write_text(
-        "import time\nfrom benchmarks.isolation import tell_progress\n"
+        "import time\nfrom targets.isolation import tell_progress\n"
         "def count(request):\n"
         "    for done in (1, 2):\n        tell_progress(done, 2)\n        time.sleep(0.5)\n"
         "    return {}\n"

@@ -1,0 +1,62 @@
+"""A report as CSV (RFC 4180): one line for each row and shape, an empty cell for what was not taken."""
+
+from __future__ import annotations
+
+import csv
+import io
+import types
+from typing import Any, Literal, Union, get_args, get_origin
+
+import numpy as np
+
+from benchmarks.records import LatencyRow, Report, Row
+from targets.base import Record
+
+PLAIN = (str, int, float, bool, type(None))
+
+
+def sheet(report: Report) -> str:
+    """Header and lines; a row without latency has one line. Names of the columns are those of report.json.
+
+    `run` and `role` (teacher or candidate) come first. `estimated_ms` is the geometric mean of what the compilers
+    estimate; settings and other nested values are in report.json alone.
+    """
+    own, shape = _columns(Row), _columns(LatencyRow)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["run", "role", *own, "estimated_ms", *shape])
+    for row in (report.teacher, *report.candidates):
+        role = "teacher" if row is report.teacher else "candidate"
+        head = [report.name, role, *_cells(row, own), _cell(_estimate(row))]
+        lines = [_cells(one, shape) for one in row.latency] or [[""] * len(shape)]
+        writer.writerows([*head, *line] for line in lines)
+    return text.getvalue()
+
+
+def _columns(record: type[Record]) -> list[str]:
+    """Fields that hold one number or text: a new one in the records is a new column here."""
+    return [name for name, field in record.model_fields.items() if _is_plain(field.annotation)]
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether values of this type fit into one cell."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return all(_is_plain(part) for part in get_args(kind))
+    return get_origin(kind) is Literal or kind in PLAIN
+
+
+def _cells(record: Record, names: list[str]) -> list[str]:
+    return [_cell(getattr(record, name)) for name in names]
+
+
+def _cell(value: object) -> str:
+    """true and false as in JSON; numbers with every digit."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _estimate(row: Row) -> float | None:
+    """Geometric mean over hardware and sizes, ms, as `Artifact.estimated_ms` has it; None where one is missing."""
+    known = [build.estimated_ms for build in row.builds if build.estimated_ms is not None]
+    return float(np.exp(np.mean(np.log(known)))) if known and len(known) == len(row.builds) else None

@@ -1,0 +1,109 @@
+"""Calls that take turns: warm-up until their times are stable, then rounds in which each call is timed once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.clock import Clock, monotonic, timed_ms
+
+# Medians of two windows that differ by less are of a call that has warmed up.
+AGREEMENT = 0.02
+WINDOWS = 10
+# Two sessions of one artifact differ by about 1 %, by where their memory lies, for as long as their process lives: no
+# number of samples shows it. So the samples are shared out among up to five processes, twenty rounds at least in each.
+SITTINGS, LEAST_ROUNDS = 5, 20
+
+Calls = Mapping[str, Callable[[], object]]
+
+
+class CallFailed(Exception):
+    """A call raised; its `key` says whose, its cause what."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _nothing(key: str) -> None:
+    pass
+
+
+class WarmUp(NamedTuple):
+    """Uncounted rounds before the samples. `stable`: whether two successive windows of a call agreed, by its key."""
+
+    rounds: int
+    stable: dict[str, bool]
+
+
+def warm_up(
+    calls: Calls, window: int, clock: Clock = monotonic, seed: int = 0, prepare: Callable[[str], object] = _nothing
+) -> WarmUp:
+    """Rounds in windows of `window`, until for every call the medians of two successive windows agreed within 2 %.
+
+    Ten windows are the limit: on a noisy machine the wait for agreement would not end. No windows where it is 0.
+    """
+    stable = dict.fromkeys(calls, False)
+    shuffle = random.Random(f"warm-up {seed}").shuffle
+    before: dict[str, float] = {}
+    rounds = 0
+    while window and rounds < window * WINDOWS and not all(stable.values()):
+        times = _rounds(calls, window, shuffle, clock, prepare, lambda: None)
+        rounds += window
+        medians = {key: float(np.median(values)) for key, values in times.items()}
+        for key, median in medians.items():
+            stable[key] |= key in before and abs(median - before[key]) <= AGREEMENT * before[key]
+        before = medians
+    return WarmUp(rounds, stable)
+
+
+def interleave(
+    calls: Calls,
+    samples: int,
+    clock: Clock = monotonic,
+    seed: int = 0,
+    prepare: Callable[[str], object] = _nothing,
+    tick: Callable[[], object] = lambda: None,
+) -> dict[str, tuple[float, ...]]:
+    """`samples` wall times of each call, in ms; sample i of every call is of round i.
+
+    Each round runs every call once, in an order drawn anew from `seed`, so that neither drift nor a neighbour favours
+    one. `prepare(key)` runs before each call and `tick()` after each round, outside of the timed span.
+    """
+    times = _rounds(calls, samples, random.Random(seed).shuffle, clock, prepare, tick)
+    return {key: tuple(values) for key, values in times.items()}
+
+
+def _rounds(
+    calls: Calls,
+    count: int,
+    shuffle: Callable[[list[str]], object],
+    clock: Clock,
+    prepare: Callable[[str], object],
+    tick: Callable[[], object],
+) -> dict[str, list[float]]:
+    order = list(calls)
+    times: dict[str, list[float]] = {key: [] for key in calls}
+    for _ in range(count):
+        shuffle(order)
+        for key in order:
+            try:
+                prepare(key)
+                times[key].append(timed_ms(calls[key], clock))
+            except Exception as fault:
+                raise CallFailed(key) from fault
+        tick()
+    return times
+
+
+def shared_out(samples: int) -> tuple[int, ...]:
+    """Rounds in each process, as even as can be.
+
+    >>> shared_out(33), shared_out(100), shared_out(130)
+    ((33,), (20, 20, 20, 20, 20), (26, 26, 26, 26, 26))
+    """
+    sittings = max(1, min(SITTINGS, samples // LEAST_ROUNDS))
+    return tuple(samples // sittings + (number < samples % sittings) for number in range(sittings))

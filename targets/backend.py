@@ -1,0 +1,114 @@
+"""What all targets do alike: a model is prepared once, each candidate is made of that, and refusals are kept apart."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from targets.base import Artifact, Candidate, Exportable, Feeds, Precision, Refusal, Session
+from targets.errors import ArtifactError, TargetError, TargetUnavailable
+
+if TYPE_CHECKING:
+    from targets.verification import Reference
+
+Prepared = TypeVar("Prepared")
+
+
+@dataclass(frozen=True)
+class Job(Generic[Prepared]):
+    """One model on its way to one target: torch's answers to compare with, and what its candidates share."""
+
+    model: Exportable
+    reference: Reference
+    prepared: Prepared
+
+
+class Backend(ABC, Generic[Prepared]):
+    """The half of `Target` that is the same for all. A backend says what it needs and how it makes one candidate."""
+
+    name: ClassVar[str]
+    stand_in: ClassVar[str] = ""
+    precisions: ClassVar[tuple[Precision, ...]]
+    exports_with: tuple[str, ...]
+    remedy: str
+
+    def session_settings(self) -> tuple[dict[str, Any], ...]:
+        return ({},)
+
+    def export(self, model: Exportable, calibration: Sequence[Feeds], candidate: Candidate, folder: Path) -> Artifact:
+        """One candidate into `folder`; see `export_all` for several of one model."""
+        with self._begun(model, calibration, [candidate]) as job:
+            return self._checked(job, candidate, folder)
+
+    def export_all(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], folder: Path
+    ) -> Iterator[Artifact | Refusal]:
+        """Each candidate into `folder`/its name; what they share is made once.
+
+        Raises:
+            TargetError: the model itself cannot be exported, whatever the candidate.
+        """
+        with self._begun(model, calibration, candidates) as job:
+            for candidate in candidates:
+                try:
+                    result: Artifact | Refusal = self._checked(job, candidate, folder / candidate.name)
+                except TargetError as fault:
+                    result = Refusal(candidate=candidate, reason=str(fault))
+                yield result
+
+    @abstractmethod
+    def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]: ...
+
+    def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:
+        return self.open(artifact, folder, threads)
+
+    @abstractmethod
+    def _prepared(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
+    ) -> AbstractContextManager[Prepared]:
+        """What the candidates of the model start from."""
+
+    @abstractmethod
+    def _export(self, job: Job[Prepared], candidate: Candidate, folder: Path) -> Artifact:
+        """Write one candidate, of a precision that this target has, into the empty `folder`."""
+
+    def _require(self, packages: Sequence[str]) -> None:
+        """Raises TargetUnavailable, with the remedy, unless all of the packages can be imported."""
+        if lacking := absent(packages):
+            raise TargetUnavailable(f"{self.name} needs {lacking}. Fix: {self.remedy}")
+
+    def _refuse_settings(self, artifact: Artifact) -> None:
+        if artifact.settings:
+            raise ArtifactError(
+                f"artifact {artifact.name!r}: {self.name} takes no settings, got {sorted(artifact.settings)}"
+            )
+
+    @contextmanager
+    def _begun(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
+    ) -> Iterator[Job[Prepared]]:
+        self._require(self.exports_with)
+        from targets.verification import Reference
+
+        reference = Reference.of(model, calibration)
+        with self._prepared(model, calibration, candidates) as prepared:
+            yield Job(model, reference, prepared)
+
+    def _checked(self, job: Job[Prepared], candidate: Candidate, folder: Path) -> Artifact:
+        from targets.verification import new_folder
+
+        if candidate.precision not in self.precisions:
+            known = " and ".join(filter(None, (", ".join(self.precisions[:-1]), self.precisions[-1])))
+            raise TargetError(f"{self.name} exports {known}, got {candidate.precision!r}")
+        new_folder(folder)
+        return self._export(job, candidate, folder)
+
+
+def absent(packages: Sequence[str]) -> str:
+    """Those of the packages that cannot be imported here, in words; "" where all can."""
+    return " and ".join(package for package in packages if find_spec(package) is None)

@@ -1,0 +1,172 @@
+"""TensorFlow Lite (LiteRT) for phones and small boards: fp32, fp16 and int8, one signature for each sequence length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from targets.backend import Backend, Job, absent
+from targets.base import (
+    Artifact,
+    Availability,
+    Candidate,
+    Exportable,
+    Feeds,
+    Options,
+    Precision,
+    Session,
+    Signature,
+)
+from targets.errors import TargetError
+from targets.feeds import save_feeds
+from targets.tflite_buckets import has_mask, names_of, sequence_lengths, shapes_of, single_rows
+from targets.tflite_session import RUNTIMES, TfliteSession
+
+MODEL_FILE = "model.tflite"
+DISTRIBUTIONS = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "torch")
+TIMEOUT_S = 900.0
+
+
+class TfliteOptions(Options):
+    """`sequences`: the lengths that get a signature of their own; shorter rows are padded to the next one.
+    `compatibility`: legacy files run on tflite-runtime 2.14 too (old phones, Raspberry Pi, armv7l)."""
+
+    sequences: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    compatibility: Literal["current", "legacy"] = "current"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The fp32 file that every candidate starts from, its signatures, and the converter's peak memory in bytes."""
+
+    path: Path
+    lengths: tuple[int, ...]
+    peak: int
+
+
+class TfliteMobile(Backend[Converted]):
+    """Target "tflite-mobile"."""
+
+    name: ClassVar[str] = "tflite-mobile"
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
+    exports_with = ("ai_edge_litert", "ai_edge_quantizer", "litert_torch")
+    remedy = "pip install 'edgepress[tflite]'"
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        self.options = TfliteOptions.of(self.name, options)
+
+    def probe(self) -> Availability:
+        if lacking := absent(self.exports_with):
+            return Availability(state="missing", reason=f"needs {lacking}", remedy=self.remedy)
+        from importlib.metadata import version
+
+        return Availability(state="available", reason=f"ai-edge-litert {version('ai-edge-litert')} on this CPU")
+
+    def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
+        from targets.graph_export import is_transformer
+
+        if precision == "fp32":
+            return (Candidate(name="fp32", precision="fp32"),)
+        if precision == "fp16":
+            return (Candidate(name="fp16", precision="fp16", options={"scales": "half"}),)
+        if precision == "bf16":
+            return ()
+        one = {"granularity": "tensor"} if self.options.compatibility == "legacy" else {}
+        dynamic = Candidate(name="int8-dynamic", precision="int8", options={"scales": "run-time", **one})
+        if is_transformer(model.module):
+            fixed = {"scales": "fixed", "layers": "linear", **one}
+            return (Candidate(name="int8-static", precision="int8", options=fixed), dynamic)
+        # Taking scales at run time is slower than float for convolutions, and with one scale a tensor it is wrong.
+        slow = () if one else (dynamic,)
+        full = Candidate(name="int8-full", precision="int8", options={"scales": "fixed", "ends": "int8"})
+        static = Candidate(name="int8-static", precision="int8", options={"scales": "fixed"})
+        return (full, static, *slow)
+
+    @contextmanager
+    def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
+        if all(absent([name]) for name in RUNTIMES):
+            self._require(RUNTIMES[:1])
+        artifact.check_files(folder)
+        self._refuse_settings(artifact)
+        lengths = artifact.candidate.options["sequences"]
+        yield TfliteSession(folder / MODEL_FILE, artifact.signature, names_of(lengths), threads)
+
+    @contextmanager
+    def _prepared(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
+    ) -> Iterator[Converted]:
+        from targets.graph_export import refuse_custom, save_program
+        from targets.graph_passes import inference_program
+        from targets.isolation import convert_apart
+
+        lengths = sequence_lengths(model.signature, self.options.sequences)
+        with TemporaryDirectory(prefix="edgepress-") as temporary:
+            program, path = Path(temporary) / "program.pt2", Path(temporary) / MODEL_FILE
+            traced = inference_program(self._seen(model), calibration[0])
+            refuse_custom(traced, self.name)
+            save_program(traced, program)
+            request = {
+                "program": str(program),
+                "inputs": [spec.name for spec in model.signature.inputs],
+                "signatures": {name: shapes_of(model.signature, length) for name, length in names_of(lengths).items()},
+                "out": str(path),
+            }
+            _, peak = convert_apart("targets.tflite_convert:convert", request, TIMEOUT_S)
+            yield Converted(path, lengths, peak)
+
+    def _seen(self, model: Exportable) -> Exportable:
+        """The model as the runtime can take it."""
+        from targets.tflite_legacy import WithAdditiveMask
+
+        legacy = self.options.compatibility == "legacy"
+        return WithAdditiveMask(model) if legacy and has_mask(model.signature) else model
+
+    def _export(self, job: Job[Converted], candidate: Candidate, folder: Path) -> Artifact:
+        from targets.tflite_legacy import refuse_newer
+        from targets.tflite_macs import int8_share
+        from targets.tflite_metadata import attach
+        from targets.verification import accept, seal, versions_of
+
+        path, signature, peak = folder / MODEL_FILE, job.model.signature, job.prepared.peak
+        buckets = names_of(job.prepared.lengths)
+        if candidate.precision == "fp32":
+            path.write_bytes(job.prepared.path.read_bytes())
+        else:
+            request = {"model": str(job.prepared.path), "out": str(path), "method": candidate.options}
+            peak = max(peak, _quantize(request, signature, job.reference.batches, buckets))
+        if self.options.compatibility == "legacy":
+            refuse_newer(path)
+        attach(path, job.model.description, signature, buckets)
+        session = TfliteSession(path, signature, buckets, threads=1)
+        comparison = accept(session, job.reference, signature, candidate.precision)
+        share = int8_share(path, list(buckets)[-1]) if candidate.precision == "int8" else 0.0
+        if candidate.precision == "int8" and share == 0:
+            raise TargetError(f"candidate {candidate.name!r} is called int8, yet no product in it is. It was refused.")
+        kept = candidate.model_copy(update={"options": candidate.options | {"sequences": list(job.prepared.lengths)}})
+        own: dict[str, Any] = {
+            "int8_mac_share": share,
+            "versions": versions_of(*DISTRIBUTIONS),
+            "conversion_peak_bytes": peak,
+        }
+        return seal(self.name, job.model, kept, folder, comparison, job.reference, **own)
+
+
+def _quantize(
+    request: dict[str, Any], signature: Signature, batches: Sequence[Feeds], buckets: Mapping[str, int]
+) -> int:
+    """Write the candidate's file as `request` says; returns the quantizer's peak memory in bytes."""
+    from targets.isolation import convert_apart
+
+    with TemporaryDirectory(prefix="edgepress-") as temporary:
+        places = {
+            name: save_feeds(single_rows(signature, batches, length), Path(temporary) / name)
+            for name, length in buckets.items()
+        }
+        _, peak = convert_apart("targets.tflite_quantize:quantize", {**request, "calibration": places}, TIMEOUT_S)
+    return peak

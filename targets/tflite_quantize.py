@@ -1,0 +1,94 @@
+"""Lower precisions of a .tflite by AI Edge Quantizer, with ranges that are the true minimum and maximum.
+
+Its own calibration is a moving average that clips: on a small network the largest difference of the logits was five
+times that of true ranges.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from targets.base import Record
+from targets.errors import TargetError
+from targets.feeds import load_feeds
+from targets.noise import quiet
+
+
+class Method(Record):
+    """`scales` of activations: fixed or taken at run time; `layers` that change; `ends`: type of input and output;
+    `granularity` of the weights that are multiplied with float inputs: a scale for each channel, or one a tensor."""
+
+    scales: Literal["half", "run-time", "fixed"]
+    layers: Literal["all", "linear"] = "all"
+    ends: Literal["float", "int8"] = "float"
+    granularity: Literal["channel", "tensor"] = "channel"
+
+
+def quantize(request: dict[str, Any]) -> dict[str, Any]:
+    """Runs in the child. `request`: `model`, `out`, `method` and `calibration` ({signature: [.npz, ...]}).
+
+    Raises:
+        TargetError: the quantizer refuses the model.
+    """
+    method = Method.model_validate(request["method"])
+    with quiet():
+        from ai_edge_quantizer import quantizer
+
+        worker = quantizer.Quantizer(request["model"])
+        try:
+            _describe(worker, method)
+            ranges = _calibrate(request, worker) if worker.need_calibration else None
+            result = worker.quantize(ranges, enable_progress_report=False)
+        except Exception as fault:  # the quantizer's errors share no base class
+            raise TargetError(f"the quantizer refused the model: {type(fault).__name__}: {str(fault)[:300]}") from fault
+        Path(request["out"]).write_bytes(bytes(result.quantized_model))
+    return {"bytes": Path(request["out"]).stat().st_size}
+
+
+def _describe(worker: Any, method: Method) -> None:
+    from ai_edge_quantizer import algorithm_manager, qtyping
+
+    names = qtyping.TFLOperationName
+    kind = names.FULLY_CONNECTED if method.layers == "linear" else names.ALL_SUPPORTED
+    whole = method.granularity == "tensor"
+    granularity = qtyping.QuantGranularity.TENSORWISE if whole else qtyping.QuantGranularity.CHANNELWISE
+    if method.scales == "half":
+        half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+        config = qtyping.OpQuantizationConfig(weight_tensor_config=half, explicit_dequantize=True)
+        casting = algorithm_manager.AlgorithmName.FLOAT_CASTING
+        for operation in (names.FULLY_CONNECTED, names.CONV_2D, names.DEPTHWISE_CONV_2D, names.EMBEDDING_LOOKUP):
+            worker.update_quantization_recipe(".*", operation, config, casting)
+    elif method.scales == "run-time":
+        worker.add_dynamic_config(".*", kind, num_bits=8, granularity=granularity)
+    else:
+        worker.add_static_config(".*", kind, activation_num_bits=8, weight_num_bits=8)
+        if method.layers == "linear":
+            worker.add_dynamic_config(".*", names.EMBEDDING_LOOKUP, num_bits=8, granularity=granularity)
+        elif method.ends == "float":
+            worker.update_quantization_recipe(".*", names.INPUT, None, algorithm_manager.AlgorithmName.NO_QUANTIZE)
+            worker.update_quantization_recipe(".*", names.OUTPUT, None, algorithm_manager.AlgorithmName.NO_QUANTIZE)
+
+
+def _calibrate(request: dict[str, Any], worker: Any) -> Any:
+    """Smallest and largest value of each tensor over all samples."""
+    from ai_edge_quantizer import calibrator
+
+    observer = calibrator.Calibrator(request["model"], num_threads=1, qsv_update_func=widest)
+    samples = {name: [load_feeds(path) for path in paths] for name, paths in request["calibration"].items()}
+    observer.calibrate(samples, worker._recipe_manager)
+    return observer.get_model_qsvs()
+
+
+def widest(old: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The range that holds both.
+
+    >>> one, other = {"min": np.array(-1.0), "max": np.array(1.0)}, {"min": np.array(0.0), "max": np.array(2.0)}
+    >>> {name: float(value) for name, value in widest(one, other).items()}
+    {'min': -1.0, 'max': 2.0}
+    """
+    if not old:
+        return new
+    return {"min": np.minimum(old["min"], new["min"]), "max": np.maximum(old["max"], new["max"])}

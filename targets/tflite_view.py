@@ -1,0 +1,50 @@
+"""A .tflite file as Python sees it: operators by name, with the tensors they read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class View:
+    """The flatbuffer's own objects (`model`) and module (`schema`)."""
+
+    model: Any
+    schema: Any
+
+    @classmethod
+    def of(cls, path: Path) -> View:
+        from ai_edge_litert import schema_py_generated as schema
+
+        return cls(schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0), schema)
+
+    def versions(self) -> list[tuple[str, int]]:
+        """(name, version) of each kind of operator in the file."""
+        names = self._names()
+        return [(names[code.builtinCode], code.version) for code in self.model.operatorCodes]
+
+    def operators(self, signature: str | None = None) -> Iterator[tuple[str, list[Any]]]:
+        """(name, the tensors it reads and then those it writes) of each operator of one signature, or of all."""
+        names = self._names()
+        for index, graph in enumerate(self.model.subgraphs):
+            if signature is None or index == self._graph_of(signature):
+                for operator in graph.operators:
+                    places = [place for place in (*operator.inputs, *operator.outputs) if place >= 0]
+                    code = self.model.operatorCodes[operator.opcodeIndex].builtinCode
+                    yield names[code], [graph.tensors[place] for place in places]
+
+    def is_int8(self, tensor: Any) -> bool:
+        return bool(tensor.type == self.schema.TensorType.INT8)
+
+    def is_float(self, tensor: Any) -> bool:
+        return bool(tensor.type == self.schema.TensorType.FLOAT32)
+
+    def _graph_of(self, signature: str) -> int:
+        found = (one.subgraphIndex for one in self.model.signatureDefs if one.signatureKey.decode() == signature)
+        return int(next(found))
+
+    def _names(self) -> dict[int, str]:
+        return {value: name for name, value in vars(self.schema.BuiltinOperator).items() if isinstance(value, int)}

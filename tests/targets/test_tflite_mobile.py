@@ -1,0 +1,124 @@
+"""What only the TFLite target does: buckets, contiguous weights, true ranges, honest refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import targets
+from targets.base import Candidate, Description, Signature, TensorSpec
+from targets.errors import TargetError
+from targets.tflite_buckets import sequence_lengths, single_rows
+from targets.tflite_metadata import attach
+from tests.targets.tiny import image_signature, make_calibration, make_model, text_signature
+
+FP32 = Candidate(name="fp32", precision="fp32")
+
+
+class Rows:
+    """A module of `[batch, 8]` rows as targets see a model."""
+
+    description = Description()
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module.eval()
+        inputs = (TensorSpec(name="x", dtype="float32", shape=("batch", 8)),)
+        outputs = (TensorSpec(name="logits", dtype="float32", shape=("batch", 3)),)
+        self.signature = Signature(inputs=inputs, outputs=outputs, bounds={"batch": (1, 4)})
+
+
+def rows(count: int = 4) -> list[dict[str, np.ndarray]]:
+    return [{"x": np.random.default_rng(0).standard_normal((count, 8)).astype(np.float32)}]
+
+
+def test_lengths_double_from_32_up_to_the_bound_which_is_always_there() -> None:
+    signature = text_signature({"batch": (1, 4), "sequence": (2, 128)})
+    assert sequence_lengths(signature, ()) == (32, 64, 128)
+    assert sequence_lengths(signature, (48,)) == (48, 128)
+    with pytest.raises(TargetError, match="a sequence of 256 is outside the model's bounds, 2 to 128"):
+        sequence_lengths(signature, (256,))
+
+
+def test_a_model_without_a_mask_cannot_be_padded() -> None:
+    signature = text_signature({"batch": (1, 4), "sequence": (2, 128)})
+    bare = signature.model_copy(update={"inputs": signature.inputs[:1]})
+    with pytest.raises(TargetError, match="no attention_mask to hide padding"):
+        sequence_lengths(bare, ())
+
+
+def test_calibration_rows_are_padded_or_cut_to_the_length() -> None:
+    model = make_model("bert")
+    (first, *_) = list(single_rows(model.signature, make_calibration(model.signature), 8))
+    assert first["input_ids"].shape == (1, 8) and first["input_ids"].dtype == np.int32
+    assert (first["input_ids"][0, 5:] == 0).all()
+
+
+def write_empty_model(path: Path) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = schema.ModelT()
+    model.version, model.subgraphs, model.buffers = 3, [schema.SubGraphT()], [schema.BufferT()]
+    flatbuffer_utils.write_model(model, path)
+
+
+def test_labels_normalisation_and_signatures_travel_behind_the_graph(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    write_empty_model(path)
+    attach(path, Description(labels=("cat", "dog"), mean=(0.5,), std=(0.25,)), image_signature({}), {"image": 0})
+    with ZipFile(path) as archive:
+        assert archive.read("labels.txt") == b"cat\ndog\n"
+        facts = json.loads(archive.read("edgepress.json"))
+    assert facts == {"mean": [0.5], "std": [0.25], "signatures": {"image": 0}}
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(
+        TargetError, match=r"tflite-mobile, option 'speed': Extra inputs .* tflite-mobile takes sequences"
+    ):
+        targets.load("tflite-mobile", {"speed": 3})
+
+
+@pytest.mark.slow
+def test_weights_that_are_not_contiguous_convert_right(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    left, _, right = torch.linalg.svd(torch.randn(3, 8), full_matrices=False)
+    layers = nn.Sequential(nn.Linear(8, 3, bias=False), nn.Linear(3, 3, bias=False))
+    layers[0].weight = nn.Parameter(right)
+    layers[1].weight = nn.Parameter(left.T.contiguous().T)
+    assert not layers[1].weight.is_contiguous()
+    artifact = targets.load("tflite-mobile").export(Rows(layers), rows(), FP32, tmp_path / "new")
+    assert artifact.comparison.sqnr_db is None or artifact.comparison.sqnr_db > 100
+
+
+@pytest.mark.slow
+def test_an_operation_that_it_lacks_is_refused_in_one_line(tmp_path: Path) -> None:
+    class Eigen(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            square = x[:, :, None] * x[:, None, :]
+            values: torch.Tensor = torch.linalg.eigh(square)[0][:, :3]
+            return values
+
+    with pytest.raises(TargetError, match=r"litert-torch refused the model \(in module .*Eigen\): .*eigh") as caught:
+        targets.load("tflite-mobile").export(Rows(Eigen()), rows(), FP32, tmp_path / "new")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_full_integer_has_int8_at_its_ends_and_others_have_float(tmp_path: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    target, model = targets.load("tflite-mobile"), make_model("resnet")
+    candidates = target.candidates(model, "int8")
+    kinds = {}
+    for artifact in target.export_all(model, make_calibration(model.signature), candidates, tmp_path):
+        interpreter = Interpreter(str(tmp_path / artifact.candidate.name / "model.tflite"))
+        details = interpreter.get_signature_runner("image").get_input_details()
+        kinds[artifact.candidate.name] = details["pixel_values"]["dtype"]
+    assert kinds == {"int8-full": np.int8, "int8-static": np.float32, "int8-dynamic": np.float32}

@@ -16,6 +16,7 @@ __all__ = ["read_report", "report_schema", "stages_table", "summary_table", "wri
 
 JSON_NAME, MARKDOWN_NAME, HTML_NAME = "report.json", "report.md", "report.html"
 CSV_NAME, SCHEMA_NAME = "report.csv", "report.schema.json"
+FILE_NAMES = (HTML_NAME, MARKDOWN_NAME, CSV_NAME, SCHEMA_NAME, JSON_NAME)
 
 
 def write_report(report: Report, folder: Path) -> None:

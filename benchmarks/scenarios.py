@@ -1,5 +1,6 @@
-"""How an artifact is loaded by an application, as MLPerf's LoadGen names it (arXiv 1911.02549): one query after the other,
-queries of several samples, everything at once, or arrivals by chance; and a long run that shows throttling.
+"""How applications load an artifact, by the names of MLPerf's LoadGen (arXiv 1911.02549).
+
+Queries of several samples, everything at once, or arrivals by chance; and a long run that shows throttling.
 
 Every function takes the call, the clock and, where it waits, the waiting as arguments; tests pass simulated ones.
 """
@@ -126,7 +127,9 @@ def highest_rate(
 def sustained(call: Call, seconds: float, clock: Clock = monotonic) -> tuple[Point, ...]:
     """Medians over a hundredth of the time each, one call after the other without a break."""
     start, window = clock(), seconds / 100
-    points, times, opened = [], [], 0.0
+    points: list[Point] = []
+    times: list[float] = []
+    opened = 0.0
     while (now := (clock() - start) / 1e9) < seconds:
         if times and now - opened >= window:
             points.append(Point(seconds=(opened + now) / 2, p50_ms=float(np.median(times)), calls=len(times)))
@@ -192,7 +195,12 @@ def _measure(load: Load, session: Session, feeds: Feeds) -> ScenarioResult:
         return _result(load, rate, "samples/s", calls, f"throughput at batch {load.shape.batch}")
     if load.scenario == "multi-stream":
         calls = -(-QUERY // load.shape.batch)
-        times = multi_stream(lambda: [call() for _ in range(calls)], TAIL_SAMPLES)
+
+        def query() -> None:
+            for _ in range(calls):
+                call()
+
+        times = multi_stream(query, TAIL_SAMPLES)
         return _result(load, float(np.percentile(times, TAIL)), "ms", len(times), f"p99 of queries of {QUERY} samples")
     if load.scenario == "server":
         assert load.latency_bound_ms is not None  # `run_scenario` asked for it

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compress.cli_common import JsonOption, errors_told, show_result
+from compress.package_command import package
 from compress.report_commands import report_app
 from targets.errors import BenchmarkError, EdgepressError
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 
 app.add_typer(report_app, name="report")
+app.command()(package)
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 
@@ -103,30 +105,56 @@ def bench(
     sequence: Annotated[list[int] | None, typer.Option(help="Sequence length; may be given again.")] = None,
     threads: Annotated[list[int] | None, typer.Option(help="Threads of the session; may be given again.")] = None,
     samples: Annotated[int, typer.Option(min=11, help="Timed calls of each artifact and shape.")] = 100,
+    scenario: Annotated[
+        str | None, typer.Option(help="A load instead: multi-stream, offline, server or sustained.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long offline and sustained run; 600 shows heat.")] = 10.0,
+    latency_bound: Annotated[float | None, typer.Option(min=0, help="Of server: its p99 in ms at most.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Time artifacts again, interleaved with their teacher."""
+    """Time artifacts again, interleaved with their teacher, or under a load as applications make it."""
+    shapes_asked = (tuple(batch or (1,)), tuple(sequence or (32, 128)), tuple(threads or (1,)))
     with errors_told(json) as console:
+        if scenario is not None:
+            _bear(path, scenario, shapes_asked, seconds, latency_bound, console)
+            return
         from rich.table import Table
 
-        from compress.bench import Shapes
+        from compress.bench import Shapes, latency_texts
         from compress.bench import bench as time_artifacts
 
-        shapes = Shapes(tuple(batch or (1,)), tuple(sequence or (32, 128)), tuple(threads or (1,)), samples)
+        shapes = Shapes(*shapes_asked, samples)
         table = Table(title=f"Latency, ms, {samples} samples, interleaved")
-        for column in ("artifact", "batch", "sequence", "threads", "p50", "p90", "speed-up", "remark"):
+        for column in ("artifact", "batch", "sequence", "threads", "p50 [95 %]", "p90", "speed-up [95 %]", "remark"):
             table.add_column(column, justify="left" if column in ("artifact", "remark") else "right")
         timed = time_artifacts(path, shapes, console)
         for item in timed:
             for row in item.rows:
-                speedup = "" if row.speedup is None else f"{row.speedup:.2f}x"
-                cells = (str(row.batch), str(row.sequence or "–"), str(row.threads), f"{row.p50:.3f}", f"{row.p90:.3f}")
-                table.add_row(item.name, *cells, speedup, "")
+                table.add_row(
+                    item.name, str(row.batch), str(row.sequence or "–"), str(row.threads), *latency_texts(row)
+                )
             if item.failure:
                 table.add_row(item.name, *[""] * 6, f"failed: {item.failure}")
         console.table(table)
         if all(item.failure for item in timed):
             raise BenchmarkError(f"no artifact could be timed. {timed[0].name}: {timed[0].failure}")
+
+
+def _bear(
+    path: Path,
+    scenario: str,
+    shapes: tuple[tuple[int, ...], ...],
+    seconds: float,
+    latency_bound: float | None,
+    console: Console,
+) -> None:
+    from compress.bench import Shapes
+    from compress.bench_scenarios import bench_scenario, scenario_table
+
+    rows = bench_scenario(path, scenario, Shapes(*shapes), seconds, latency_bound, console)
+    console.table(scenario_table(scenario, rows))
+    if all(row.result is None for row in rows):
+        raise BenchmarkError(f"no artifact bore the scenario. {rows[0].name}: {rows[0].failure}")
 
 
 @app.command()

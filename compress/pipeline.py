@@ -133,11 +133,11 @@ def _ends_in_report(stages: Sequence[Planned]) -> bool:
 
 def _published(root: Path, benchmark: Path) -> bool:
     """Whether report and release are whole and of this benchmark: both are written from it and can be made again."""
+    from benchmarks.report import FILE_NAMES
     from compress.release import is_whole
 
     report = root / "report"
-    names = ("report.json", "report.md", "report.html")
-    return all((report / name).is_file() for name in names) and is_whole(root / "release", benchmark)
+    return all((report / name).is_file() for name in FILE_NAMES) and is_whole(root / "release", benchmark)
 
 
 def clear_leftovers(root: Path) -> None:

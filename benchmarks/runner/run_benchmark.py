@@ -1,9 +1,9 @@
 """Measures a released model on this device: accuracy on the shipped sample, then latency, written as one JSON record.
 
-`edgepress package` puts this file into a release folder, where it stays: it reads what lies beside it. It needs
-Python 3.9 or newer, NumPy and the target's runtime, nothing else:
+`edgepress package` puts this file and its helpers into a release folder, where they stay: they read what lies
+beside them. They need Python 3.9 or newer, NumPy and the target's runtime, nothing else:
 
-    python run_benchmark.py [--target NAME] [--samples 100] [--threads 1] [--batch 1] [--sequence N ...] [--out FILE]
+    python run_benchmark.py [--target NAME] [--samples 100] [--threads 1 ...] [--batch 1 ...] [--sequence N ...]
 
 `edgepress report add RUN record.json ...` merges the records of many devices into one hardware report. Whatever is
 wrong is told in one line, with exit code 2.
@@ -12,312 +12,331 @@ wrong is told in one line, with exit code 2.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import hashlib
 import json
-import os
-import platform
-import statistics
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if sys.version_info < (3, 9):  # noqa: UP036 (this file travels to devices)
+    print(f"error: this runner needs Python 3.9 or newer, this is {sys.version.split()[0]}.", file=sys.stderr)
+    sys.exit(2)
+try:
+    import numpy as np
+except ImportError:
+    print("error: this runner needs NumPy. Run: pip install numpy", file=sys.stderr)
+    sys.exit(2)
 
-SCHEMA_VERSION = "1.0"
-MANIFEST, SAMPLE, ARTIFACT = "manifest.json", "sample.npz", "artifact.json"
-RELEASE = Path(__file__).resolve().parent
-# Warm-up ends when the medians of two windows of calls, one after the other, differ by at most this share.
-WINDOW, STEADY, LONGEST_S, MOST_CALLS = 10, 0.02, 10.0, 2000
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+if TYPE_CHECKING:
+    from benchmarks.runner.run_environment import environment, peak_memory_bytes, temperature
+    from benchmarks.runner.run_release import RELEASE, SAMPLE, SCRIPT, checked, choose, read_manifest
+    from benchmarks.runner.run_runtimes import RUNTIMES, Artifact, Feeds, Infer, Refused, Runtime, quiet
+else:
+    from run_environment import environment, peak_memory_bytes, temperature
+    from run_release import RELEASE, SAMPLE, SCRIPT, checked, choose, read_manifest
+    from run_runtimes import RUNTIMES, Artifact, Feeds, Infer, Refused, Runtime, quiet
+
+SCHEMA_VERSION, KIND = "1.0", "edgepress-device-record"
+# The rules of `edgepress run`: warm-up goes on in windows of calls until the medians of two, one after the other,
+# differ by at most this share; ten windows are the limit.
+WINDOW, STEADY, WINDOWS = 10, 0.02, 10
+# The fewest samples that tell a percentile with 99 % confidence, by LoadGen's binomial rule.
+LEAST = {"p50": (50, 11), "p90": (90, 64), "p95": (95, 130), "p99": (99, 662), "p99_9": (99.9, 6636)}
 LENGTHS = (32, 128)
-# As Linux spells them: what decides how fast int8, bf16 and fp32 kernels run.
-ISA_FLAGS = (
-    *("sse4_1", "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni"),
-    *("avx512_bf16", "avx512_fp16", "avx10_2", "amx_tile", "amx_int8", "amx_bf16"),
-    *("neon", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2", "sme"),
-)
-TFLITE_RUNTIMES = ("ai_edge_litert", "tflite_runtime")
-
-Feeds = dict[str, np.ndarray]
-Infer = Callable[[Feeds], np.ndarray]
-"""Inputs by name -> logits `[batch, classes]`, returned when they are there."""
-Artifact = dict[str, Any]
+# Where each new length costs a compilation, rows are padded to a multiple of this; the mask hides the padding.
+PADDED_TO = 32
+NO_SAMPLE = "accuracy not measured: no sample in this release"
 
 
-class Refused(Exception):
-    """What the user is told in one line."""
+# --- the session ---------------------------------------------------------------------------------------------------
 
 
-class Runtime(NamedTuple):
-    """An imported runtime. `runs_on` is "CPU", "GPU" or "TPU"; `threaded`: whether it obeys --threads."""
-
-    name: str
-    version: str
-    runs_on: str
-    threaded: bool
-    open: Callable[[Path, Artifact, int], Infer]
-
-
-# --- the release ---------------------------------------------------------------------------------------------------
-
-
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def read_json(path: Path) -> Any:
+def open_session(runtime: Runtime, target: str, artifact: Artifact, threads: int) -> tuple[Infer, float]:
+    """The session, and how long it took to open, in ms; the runtime's packages were loaded before."""
+    start = time.perf_counter_ns()
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Refused(f"{path} is missing. Keep run_benchmark.py in its release folder, with all files.") from None
-    except ValueError as fault:
-        raise Refused(f"{path} is damaged ({fault}). Copy the release again.") from None
+        with quiet():
+            infer = runtime.open(RELEASE / target, artifact, threads)
+    except Refused:
+        raise
+    except Exception as fault:  # the runtimes' errors share no base class
+        raise Refused(f"{target} cannot be opened by {runtime.name} {runtime.version}: {first_line(fault)}") from None
+    return infer, (time.perf_counter_ns() - start) / 1e6
 
 
-def choose(manifest: dict[str, Any], wanted: str | None) -> str:
-    """The target to measure: the one that was asked for, or the only one there is."""
-    there = sorted(manifest["artifacts"])
-    if wanted is None and len(there) == 1:
-        return str(there[0])
-    if wanted is None:
-        raise Refused(f"this release has {len(there)} targets: {', '.join(there)}. Choose one with --target.")
-    if wanted not in there:
-        raise Refused(f"unknown target {wanted!r}; this release has {', '.join(there)}.")
-    if wanted not in RUNTIMES:
-        raise Refused(f"target {wanted!r} is not made for devices; this runner opens {', '.join(RUNTIMES)}.")
-    return wanted
-
-
-def checked(manifest: dict[str, Any], target: str) -> tuple[Artifact, dict[str, str]]:
-    """The artifact's record, and the sha256 of each file that takes part, all compared with the manifest's."""
-    known = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
-    if SAMPLE not in known:
-        raise Refused(f"this release has no {SAMPLE}. Make it with `edgepress package`, and copy the folder again.")
-    found = {path: verified(path, known) for path in (Path(__file__).name, SAMPLE, f"{target}/{ARTIFACT}")}
-    artifact = read_json(RELEASE / target / ARTIFACT)
-    shipped = [f"{target}/{entry['path']}" for entry in artifact["files"] if entry["shipped"]]
-    found.update({path: verified(path, known) for path in shipped})
-    return artifact, found
-
-
-def verified(path: str, known: dict[str, str]) -> str:
-    if not (RELEASE / path).is_file():
-        raise Refused(f"{RELEASE / path} is missing. Copy the release again.")
-    got, want = sha256_of(RELEASE / path), known.get(path)
-    if got != want:
-        raise Refused(f"{RELEASE / path} is not the released file: its sha256 is {got[:16]}…, not {str(want)[:16]}….")
-    return got
-
-
-# --- runtimes ------------------------------------------------------------------------------------------------------
-
-
-def needed(package: str, install: str) -> Any:
-    """A package of the target's runtime."""
+def answers(infer: Infer, feeds: Feeds) -> np.ndarray:
+    """Logits `[batch, classes]` that are numbers."""
     try:
-        return import_module(package)
-    except ImportError as fault:
-        raise Refused(f"this target needs the package {package} ({fault}). Run: pip install {install}") from None
+        logits = np.asarray(infer(feeds))
+    except Refused:
+        raise
+    except Exception as fault:
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in feeds.items())
+        raise Refused(f"the model fails on {shapes}: {first_line(fault)}") from None
+    if not np.isfinite(logits).all():
+        raise Refused("the model gives NaN or infinite outputs on this device. Use another target or precision.")
+    return logits
 
 
-def refuse_settings(artifact: Artifact, known: tuple[str, ...] = ()) -> None:
-    """Settings that would not be obeyed must not be passed over."""
-    if unknown := sorted(set(artifact["settings"]) - set(known)):
-        raise Refused(f"the artifact asks for the setting {unknown[0]!r}, which this runner does not know.")
+def first_line(fault: Exception) -> str:
+    lines = str(fault).strip().splitlines()
+    return f"{type(fault).__name__}: {lines[0][:300]}" if lines else type(fault).__name__
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Native libraries write to the standard error by themselves."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+# --- accuracy ------------------------------------------------------------------------------------------------------
+
+
+def read_sample() -> dict[str, np.ndarray]:
+    """`labels` and `teacher` (logits); of each input its rows, one behind the other where they have `widths`."""
     try:
-        os.dup2(nowhere, 2)
-        yield
+        with np.load(RELEASE / SAMPLE, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError) as fault:
+        raise Refused(f"{RELEASE / SAMPLE} cannot be read: {first_line(fault)}") from None
+
+
+def sample_rows(sample: dict[str, np.ndarray], artifact: Artifact, compiles: bool) -> Iterator[Feeds]:
+    """Each row of the sample as a batch of one, as long as it is."""
+    signature = artifact["signature"]
+    masked = any(spec["name"] == "attention_mask" for spec in signature["inputs"])
+    ends = np.cumsum(sample["widths"])
+    for row, end in enumerate(ends):
+        feeds = {}
+        for spec in signature["inputs"]:
+            values = sample["input:" + spec["name"]]
+            if "sequence" not in spec["shape"]:
+                feeds[spec["name"]] = values[row : row + 1]
+                continue
+            width = int(sample["widths"][row])
+            longest = min(-(-width // PADDED_TO) * PADDED_TO, signature["bounds"]["sequence"][1])
+            more = max(0, longest - width) if compiles and masked else 0
+            feeds[spec["name"]] = np.pad(values[end - width : end], (0, more))[None]
+        yield feeds
+
+
+def accuracy_of(infer: Infer, artifact: Artifact, compiles: bool) -> dict[str, Any]:
+    """Right answers on the sample and agreement with the teacher's; the classes themselves are the raw values."""
+    sample = read_sample()
+    predicted = [int(answers(infer, feeds)[0].argmax()) for feeds in sample_rows(sample, artifact, compiles)]
+    labels, teacher = sample["labels"].tolist(), sample["teacher"].argmax(-1).tolist()
+    right = sum(one == other for one, other in zip(predicted, labels))  # noqa: B905 (Python 3.9 has no strict)
+    agreed = sum(one == other for one, other in zip(predicted, teacher))  # noqa: B905
+    return {
+        "rows": len(predicted),
+        "right": right,
+        "value": right / len(predicted),
+        "agreement": agreed / len(predicted),
+        "predicted": predicted,
+        "labels": labels,
+        "teacher": teacher,
+    }
+
+
+# --- latency -------------------------------------------------------------------------------------------------------
+
+
+def shapes_of(artifact: Artifact, options: argparse.Namespace) -> list[dict[str, int]]:
+    """The sizes to time: those asked for, which must be within the artifact's bounds."""
+    bounds = artifact["signature"]["bounds"]
+    lengths: list[int | None] = [None]
+    if any("sequence" in spec["shape"] for spec in artifact["signature"]["inputs"]):
+        lengths = options.sequence or sorted({min(length, bounds["sequence"][1]) for length in LENGTHS})
+    found = []
+    for batch in options.batch:
+        for length in lengths:
+            sizes = {"batch": batch, **({} if length is None else {"sequence": length})}
+            for name, size in sizes.items():
+                low, high = bounds.get(name, (size, size))
+                if not low <= size <= high:
+                    raise Refused(f"--{name} {size} does not fit: this artifact takes {low} to {high}.")
+            found.append(sizes)
+    return found
+
+
+def synthetic(artifact: Artifact, sizes: dict[str, int]) -> Feeds:
+    """Full sequences without padding, pixels from a fixed seed: values don't change the work that is done."""
+    random = np.random.default_rng(0)
+    feeds = {}
+    for spec in artifact["signature"]["inputs"]:
+        shape = tuple(sizes[size] if isinstance(size, str) else size for size in spec["shape"])
+        if np.issubdtype(np.dtype(spec["dtype"]), np.integer):
+            feeds[spec["name"]] = np.full(shape, 0 if spec["name"] == "token_type_ids" else 1, spec["dtype"])
+        else:
+            feeds[spec["name"]] = random.standard_normal(shape).astype(spec["dtype"])
+    return feeds
+
+
+def timed_ms(call: Callable[[], object]) -> float:
+    start = time.perf_counter_ns()
+    call()
+    return (time.perf_counter_ns() - start) / 1e6
+
+
+def warm_up(call: Callable[[], object]) -> tuple[int, bool]:
+    """Uncounted calls, and whether the medians of two windows of them, one after the other, agreed."""
+    before = None
+    for window in range(1, WINDOWS + 1):
+        median = float(np.median([timed_ms(call) for _ in range(WINDOW)]))
+        if before is not None and abs(median - before) <= STEADY * before:
+            return window * WINDOW, True
+        before = median
+    return WINDOWS * WINDOW, False
+
+
+def latency_of(infer: Infer, feeds: Feeds, samples: int) -> dict[str, Any]:
+    """Wall times of calls in ms, warm-up not counted; a percentile for which they are too few is null."""
+    answers(infer, feeds)
+    gc.collect()
+    gc.disable()  # a collection inside a timed call would be charged to the model
+    try:
+        rounds, stable = warm_up(lambda: infer(feeds))
+        times = [timed_ms(lambda: infer(feeds)) for _ in range(samples)]
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        gc.enable()
+    told = {
+        name: float(np.percentile(times, share)) if samples >= least else None for name, (share, least) in LEAST.items()
+    }
+    return {"unit": "ms", "samples": times, **told, "warmup_rounds": rounds, "stable": stable}
 
 
-def onnxruntime_cpu() -> Runtime:
-    ort = needed("onnxruntime", "onnxruntime")
+# --- the record ----------------------------------------------------------------------------------------------------
 
-    def opened(folder: Path, artifact: Artifact, threads: int) -> Infer:
-        refuse_settings(artifact, ("disabled_optimizers", "spinning"))
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
-        spinning = artifact["settings"].get("spinning", True)
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-        session = ort.InferenceSession(
-            str(folder / "model.onnx"),
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=list(artifact["settings"].get("disabled_optimizers", ())),
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole record."""
+    manifest = read_manifest()
+    target = choose(sorted(manifest["artifacts"]), options.target, tuple(RUNTIMES))
+    artifact, files = checked(manifest["known"], target)
+    shapes = shapes_of(artifact, options)
+    runtime = RUNTIMES[target](artifact)
+    here = environment()
+    here["temperature_before_c"] = temperature()
+    figures = take_figures(runtime, target, artifact, shapes, options, SAMPLE in manifest["known"])
+    here["temperature_after_c"] = temperature()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
+        "name": manifest["name"],
+        "recipe_digest": manifest["recipe_digest"],
+        "target": target,
+        "artifact": artifact["name"],
+        "precision": artifact["precision"],
+        "files": files,
+        "sample_sha256": manifest["known"].get(SAMPLE),
+        "runner_sha256": manifest["known"][SCRIPT],
+        "device": options.device or f"{here['cpu']}, {here['usable_cores']} of {here['logical_cores']} cores",
+        "runtime": {"name": runtime.name, "version": runtime.version, "runs_on": runtime.runs_on},
+        "environment": here,
+        **figures,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017 (UTC is of Python 3.11)
+    }
+
+
+def take_figures(
+    runtime: Runtime,
+    target: str,
+    artifact: Artifact,
+    shapes: list[dict[str, int]],
+    options: argparse.Namespace,
+    sampled: bool,
+) -> dict[str, Any]:
+    """Cold start, accuracy and latency; with `threads` null where the runtime decides on them itself."""
+    cold: dict[str, float] = {}
+    accuracy: dict[str, Any] | None = None
+    latency = []
+    for threads in options.threads if runtime.threaded else options.threads[:1]:
+        infer, open_ms = open_session(runtime, target, artifact, threads)
+        if not cold:
+            feeds = synthetic(artifact, shapes[0])
+            cold = {"open_ms": open_ms, "first_inference_ms": timed_ms(partial(answers, infer, feeds))}
+            accuracy = accuracy_of(infer, artifact, runtime.compiles) if sampled else None
+        for sizes in shapes:
+            taken = latency_of(infer, synthetic(artifact, sizes), options.samples)
+            shape = {"batch": sizes["batch"], "sequence": sizes.get("sequence")}
+            latency.append({**shape, "threads": threads if runtime.threaded else None, **taken})
+    remarks = [] if sampled else [NO_SAMPLE]
+    return {"accuracy": accuracy, "remarks": remarks, **cold, "latency": latency}
+
+
+def record_sha256(record: dict[str, Any]) -> str:
+    """Of the canonical JSON of everything but itself: keys sorted, no white space.
+
+    It finds damage and careless edits. It is no signature: who edits a record can compute it anew. That is why
+    `edgepress report add` derives every figure from the raw values again, too.
+    """
+    rest = {key: value for key, value in record.items() if key != "record_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write(record: dict[str, Any], path: Path) -> None:
+    sealed = {**record, "record_sha256": record_sha256(record)}
+    try:
+        path.write_text(json.dumps(sealed, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as fault:
+        raise Refused(f"{path} cannot be written ({fault.strerror}). Name another place with --out.") from None
+
+
+def summary(record: dict[str, Any]) -> str:
+    """What was found, for the terminal."""
+    runtime, accuracy = record["runtime"], record["accuracy"]
+    lines = [f"{record['target']} {record['artifact']} on {record['device']}, {runtime['name']} {runtime['version']}"]
+    lines += record["remarks"]
+    if accuracy:
+        of = f"{accuracy['right']} of {accuracy['rows']}"
+        lines.append(
+            f"accuracy {accuracy['value']:.4f} ({of} rows), agreement with the teacher {accuracy['agreement']:.4f}"
         )
-        output = [artifact["signature"]["outputs"][0]["name"]]
-        return lambda feeds: session.run(output, feeds)[0]  # type: ignore[no-any-return]
-
-    return Runtime("onnxruntime", ort.__version__, "CPU", True, opened)
-
-
-def tflite_mobile() -> Runtime:
-    package = next((name for name in TFLITE_RUNTIMES if find_spec_safely(name)), TFLITE_RUNTIMES[0])
-    runtime = needed(f"{package}.interpreter", "ai-edge-litert (or tflite-runtime, where that has no wheel)")
-
-    def opened(folder: Path, artifact: Artifact, threads: int) -> Infer:
-        refuse_settings(artifact)
-        lengths = sorted(artifact["candidate"]["options"]["sequences"])
-        interpreter = runtime.Interpreter(str(folder / "model.tflite"), num_threads=threads)
-        interpreter.allocate_tensors()
-        # A model without a sequence has one signature, of length 0.
-        runners = {n: interpreter.get_signature_runner(f"seq{n}" if n else "image") for n in lengths}
-        specs = artifact["signature"]["inputs"]
-        details = {n: (runner.get_input_details(), runner.get_output_details()) for n, runner in runners.items()}
-
-        def infer(feeds: Feeds) -> np.ndarray:
-            longest = max((feeds[s["name"]].shape[s["shape"].index("sequence")] for s in specs if "sequence" in s["shape"]), default=0)  # noqa: E501
-            length = next(n for n in lengths if n >= longest)
-            takes, (gives,) = details[length][0], details[length][1].values()
-            ready = {spec["name"]: fitted(feeds[spec["name"]], spec, length, takes[spec["name"]]) for spec in specs}
-            rows = len(next(iter(ready.values())))
-            each = [runners[length](**{k: v[row : row + 1] for k, v in ready.items()})["logits"] for row in range(rows)]
-            return real(np.concatenate(each), gives)
-
-        return infer
-
-    return Runtime(package, version(package.replace("_", "-")), "CPU", True, opened)
+    for row in record["latency"]:
+        shape = ", ".join(f"{key} {row[key]}" for key in ("batch", "sequence", "threads") if row[key] is not None)
+        told = [f"{name} {row[name]:.3f}" for name in LEAST if row[name] is not None]
+        few = "too few samples for a percentile"
+        lines.append(f"{shape}: {', '.join(told) + ' ms' if told else few}, {len(row['samples'])} samples")
+    return "\n".join(lines)
 
 
-def find_spec_safely(name: str) -> bool:
+def whole(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
+    parser.add_argument("--target", help="which artifact of the release; may be left out where there is one")
+    parser.add_argument("--samples", type=whole, default=100, help="timed calls of each shape (default 100)")
+    parser.add_argument("--threads", type=whole, nargs="+", default=[1], help="threads of the session (default 1)")
+    parser.add_argument("--batch", type=whole, nargs="+", default=[1], help="rows in one call (default 1)")
+    parser.add_argument("--sequence", type=whole, nargs="+", help="tokens in a row (default 32 128)")
+    parser.add_argument("--device", help="how the report calls this device (default: its CPU and cores)")
+    parser.add_argument("--out", type=Path, default=Path("record.json"), help="the record (default record.json)")
+    options = parser.parse_args(arguments)
+    for name in ("threads", "batch", "sequence"):  # a shape is timed once
+        setattr(options, name, list(dict.fromkeys(getattr(options, name) or [])))
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parsed(arguments)
     try:
-        return find_spec(name) is not None
-    except ValueError:  # the name is blocked in sys.modules
-        return False
+        record = measured(options)
+        write(record, options.out)
+    except Refused as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("error: stopped by Ctrl-C; no record was written.", file=sys.stderr)
+        return 130
+    print(f"{summary(record)}\nRecord: {options.out}")
+    return 0
 
 
-def fitted(value: np.ndarray, spec: dict[str, Any], length: int, details: dict[str, Any]) -> np.ndarray:
-    """An input as a .tflite of `length` takes it: int32 for int64, padded with zeros that the mask hides, quantized."""
-    value = value.astype(np.int32) if value.dtype == np.int64 else value
-    if "sequence" in spec["shape"]:
-        axis = spec["shape"].index("sequence")
-        value = np.pad(value, [(0, (length - size) * (at == axis)) for at, size in enumerate(value.shape)])
-    if details["dtype"] != np.int8:
-        return value
-    scale, zero = details["quantization"]
-    return np.clip(np.round(value / scale) + zero, -128, 127).astype(np.int8)
-
-
-def real(value: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    if details["dtype"] != np.int8:
-        return value
-    scale, zero = details["quantization"]
-    return ((value.astype(np.float32) - zero) * scale).astype(np.float32)
-
-
-def xla_tpu() -> Runtime:
-    jax = needed("jax", "jax safetensors")
-    if not has_tpu():
-        # Before the first backend: with libtpu installed jax would look for a TPU, and hang where there is none.
-        jax.config.update("jax_platforms", "cpu")
-    export, weights_of = needed("jax.export", "jax"), needed("safetensors.flax", "safetensors")
-
-    def opened(folder: Path, artifact: Artifact, threads: int) -> Infer:
-        refuse_settings(artifact)
-        call = jax.jit(export.deserialize(bytearray((folder / "program.jax").read_bytes())).call)
-        weights, names = weights_of.load_file(folder / "weights.safetensors"), input_names(artifact)
-
-        def infer(feeds: Feeds) -> np.ndarray:
-            values = [feeds[name] for name in names]
-            return np.asarray(call(weights, *(v.astype(np.int32) if v.dtype == np.int64 else v for v in values)))
-
-        return infer
-
-    return Runtime("jax", jax.__version__, "TPU" if has_tpu() else "CPU", False, opened)
-
-
-def has_tpu() -> bool:
-    """A device node, libtpu, and a card with Google's own vendor id."""
-    vendors = [line(path) for path in Path("/sys/bus/pci/devices").glob("*/vendor")]
-    nodes = [*Path("/dev").glob("accel*"), *Path("/dev").glob("vfio/[0-9]*")]
-    return bool(nodes) and find_spec_safely("libtpu") and "0x1ae0" in vendors
-
-
-def tensorrt_gpu() -> Runtime:
-    count = ctypes.c_int(0)
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        lost = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
-    except OSError:
-        lost = True
-    if lost or not count.value:
-        raise Refused("tensorrt-gpu: there is no NVIDIA GPU with a driver here. Run it on a machine that has one.")
-    versions = read_json(RELEASE / "tensorrt-gpu" / ARTIFACT)["versions"]
-    rtx = any(name.startswith("tensorrt-rtx") for name in versions)
-    trt = needed("tensorrt_rtx", "tensorrt-rtx-cu13") if rtx else needed("tensorrt", "tensorrt")
-    torch = needed("torch", "torch")
-
-    def opened(folder: Path, artifact: Artifact, threads: int) -> Infer:
-        refuse_settings(artifact)
-        runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
-        engine = runtime.deserialize_cuda_engine((folder / "model.engine").read_bytes())
-        if engine is None:
-            raise Refused(f"the engine was built for another GPU or version than {trt.__name__} {trt.__version__}.")
-        return gpu_infer(torch, runtime, engine, gpu_context(trt, engine), artifact)
-
-    return Runtime(trt.__name__, trt.__version__, "GPU", False, opened)
-
-
-def gpu_context(trt: Any, engine: Any) -> Any:
-    """TensorRT for RTX captures and replays CUDA graphs by itself where it is told to."""
-    if not hasattr(trt, "CudaGraphStrategy"):
-        return engine.create_execution_context()
-    config = engine.create_runtime_config()
-    config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-    return engine.create_execution_context(config)
-
-
-def gpu_infer(torch: Any, runtime: Any, engine: Any, context: Any, artifact: Artifact) -> Infer:
-    """Buffers are made once for each combination of shapes, so that captured graphs find their addresses again."""
-    stream, output = torch.cuda.Stream(), artifact["signature"]["outputs"][0]["name"]
-    buffers: dict[Any, Any] = {}
-
-    def infer(feeds: Feeds) -> np.ndarray:
-        with torch.cuda.stream(stream):
-            key = tuple((name, value.shape) for name, value in feeds.items())
-            if not all(context.set_input_shape(name, shape) for name, shape in key):
-                raise RuntimeError(f"TensorRT refused the shapes {key}")
-            if key not in buffers:
-                made = {n: torch.empty(v.shape, dtype=getattr(torch, str(v.dtype)), device="cuda") for n, v in feeds.items()}  # noqa: E501
-                made[output] = torch.empty(tuple(context.get_tensor_shape(output)), dtype=torch.float32, device="cuda")
-                buffers[key] = made
-            for name, buffer in buffers[key].items():
-                context.set_tensor_address(name, buffer.data_ptr())
-                if name != output:
-                    buffer.copy_(torch.from_numpy(np.ascontiguousarray(feeds[name])), non_blocking=True)
-            if not context.execute_async_v3(stream.cuda_stream):
-                raise RuntimeError("TensorRT could not run the engine on these inputs")
-            return buffers[key][output].cpu().numpy()  # type: ignore[no-any-return]
-
-    # A context lives no longer than its engine, an engine no longer than its runtime.
-    infer.__dict__["kept"] = (runtime, engine)
-    return infer
-
-
-RUNTIMES: dict[str, Callable[[], Runtime]] = {
-    "onnxruntime-cpu": onnxruntime_cpu,
-    "tflite-mobile": tflite_mobile,
-    "xla-tpu": xla_tpu,
-    "tensorrt-gpu": tensorrt_gpu,
-}
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,7 +14,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 PACKAGES = ("compress", "benchmarks", "targets")
-DATA = (".j2", ".yaml", ".html", ".css", ".js", ".typed")
+DATA = (".j2", ".json", ".yaml", ".html", ".css", ".js", ".typed")
 SOURCES = ("pyproject.toml", "LICENSE", "README.md", *PACKAGES, "tests", "examples")
 
 

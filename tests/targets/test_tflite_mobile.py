@@ -63,8 +63,9 @@ def write_empty_model(path: Path) -> None:
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
-    model = schema.ModelT()
-    model.version, model.subgraphs, model.buffers = 3, [schema.SubGraphT()], [schema.BufferT()]
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    graph.operators, graph.tensors = [], []
+    model.version, model.subgraphs, model.buffers, model.operatorCodes = 3, [graph], [schema.BufferT()], []
     flatbuffer_utils.write_model(model, path)
 
 

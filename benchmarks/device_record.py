@@ -1,0 +1,289 @@
+"""Records that `run_benchmark.py` wrote on devices: checked against a run's release, merged into one hardware report.
+
+A record's own sha256 finds damage and careless edits; it is no signature. So every figure is derived again from the
+raw values, too: one that was edited and sealed anew is found where it contradicts them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from benchmarks.statistics import told_percentile
+from targets.base import Artifact, Record, sha256_of
+from targets.errors import ArtifactError, BenchmarkError, StoreError
+
+SCHEMA_VERSION, KIND = "1.0", "edgepress-device-record"
+PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99_9": 99.9}
+SAME = 1e-9
+AGAIN = "Copy it again from the device, or measure again there."
+
+Whole = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class DeviceRuntime(Record):
+    """What ran the artifact, and on which kind of processor."""
+
+    name: str
+    version: str
+    runs_on: Literal["CPU", "GPU", "TPU"]
+
+
+class DeviceAccuracy(Record):
+    """Figures on the shipped sample, and the classes they come from, one for each row."""
+
+    rows: Whole
+    right: Annotated[int, Field(ge=0)]
+    value: Share
+    agreement: Share
+    predicted: tuple[int, ...]
+    labels: tuple[int, ...]
+    teacher: tuple[int, ...]
+
+
+class DeviceLatency(Record):
+    """Raw wall times of one shape in ms, and their percentiles; null where the samples are too few to tell one.
+
+    `threads` is null where the runtime decides on them itself.
+    """
+
+    batch: Whole
+    sequence: Whole | None
+    threads: Whole | None
+    unit: Literal["ms"]
+    samples: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    p50: Positive | None
+    p90: Positive | None
+    p95: Positive | None
+    p99: Positive | None
+    p99_9: Positive | None
+    warmup_rounds: Annotated[int, Field(ge=0)]
+    stable: bool
+
+
+class DeviceRecord(Record):
+    """What one device measured of one artifact. `files`: path in the release -> sha256."""
+
+    schema_version: Literal["1.0"]
+    kind: Literal["edgepress-device-record"]
+    name: str
+    recipe_digest: str
+    target: str
+    artifact: str
+    precision: str
+    files: dict[str, Sha256]
+    sample_sha256: Sha256 | None
+    runner_sha256: Sha256
+    device: Annotated[str, Field(min_length=1)]
+    runtime: DeviceRuntime
+    environment: dict[str, Any]
+    accuracy: DeviceAccuracy | None
+    remarks: tuple[str, ...]
+    open_ms: Positive
+    first_inference_ms: Positive
+    latency: Annotated[tuple[DeviceLatency, ...], Field(min_length=1)]
+    peak_memory_bytes: Whole | None
+    created: str
+    record_sha256: Sha256
+
+
+class Devices(Record):
+    """`devices.json`: every record that was added to a run, as it was."""
+
+    schema_version: Literal["1.0"] = "1.0"
+    records: tuple[DeviceRecord, ...] = ()
+
+
+def add_records(run: Path, records: Sequence[Path]) -> Path:
+    """Check all records, then merge them into `devices/` of the run; nothing is written if one of them is refused.
+
+    Returns:
+        `devices/devices.md`; `devices.json` lies beside it.
+
+    Raises:
+        StoreError: the run has no release, or its folder cannot be written.
+        ArtifactError: a record is damaged, of another version, of another release, or contradicts itself.
+        BenchmarkError: a record is there already, or was given twice.
+    """
+    from benchmarks.device_views import devices_markdown
+
+    release = _Release(run)
+    folder = run / "devices"
+    kept = Devices.read(folder / "devices.json") if (folder / "devices.json").is_file() else Devices()
+    seen = {record.record_sha256: f"{run} has it already" for record in kept.records}
+    added = []
+    for path in records:
+        record = read_record(path)
+        release.check(path, record)
+        if before := seen.get(record.record_sha256):
+            raise BenchmarkError(f"{path} is the same record again: {before}. Leave it out.")
+        seen[record.record_sha256] = f"{path} was given before"
+        added.append(record)
+    merged = Devices(records=(*kept.records, *added))
+    current = {record.record_sha256 for record in merged.records if release.refusal(record) is None}
+    try:
+        folder.mkdir(exist_ok=True)
+        _replace(folder / "devices.json", merged.model_dump_json(indent=1) + "\n")
+        _replace(folder / "devices.md", devices_markdown(merged.records, run.resolve().name, current))
+    except OSError as fault:
+        raise StoreError(
+            f"{folder} cannot be written ({fault.strerror}); make it writable, or free some space"
+        ) from None
+    return folder / "devices.md"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)  # noqa: PTH105
+
+
+def read_record(path: Path) -> DeviceRecord:
+    """One record whose figures are those of its raw values.
+
+    Raises:
+        ArtifactError: it is not; the message says what was wrong.
+    """
+    content = _content(path)
+    got, want = record_sha256(content), content.get("record_sha256")
+    if got != want:
+        raise ArtifactError(
+            f"{path} was changed after it was written: its content has the sha256 {got[:16]}…, it says "
+            f"{str(want)[:16]}…. {AGAIN}"
+        )
+    try:
+        record = DeviceRecord.model_validate_json(json.dumps(content))
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        raise ArtifactError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}. {AGAIN}") from None
+    for contradiction in (*_latency_faults(record), *_accuracy_faults(record)):
+        raise ArtifactError(f"{path} contradicts its raw values: {contradiction}. {AGAIN}")
+    return record
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """The JSON object of a record of this kind and version."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing. Give the record that run_benchmark.py wrote.") from None
+    except OSError as fault:
+        raise ArtifactError(f"{path} cannot be read ({fault.strerror}). Give the file of one record.") from None
+    except (ValueError, RecursionError) as fault:
+        raise ArtifactError(f"{path} is damaged: {fault}. {AGAIN}") from None
+    kind, version = (found.get("kind"), found.get("schema_version")) if isinstance(found, dict) else (None, None)
+    if kind != KIND:
+        raise ArtifactError(f"{path} is no record of a device (kind {kind!r}). Give what run_benchmark.py wrote.")
+    if version != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path} has schema version {version!r}, this edgepress reads {SCHEMA_VERSION!r}. Package the release with "
+            f"this version and measure again."
+        )
+    return dict(found)
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"it holds {name}, which is no number")
+
+
+def record_sha256(content: dict[str, Any]) -> str:
+    """Of the canonical JSON of everything but itself, as the runner computes it: keys sorted, no white space."""
+    rest = {key: value for key, value in content.items() if key != "record_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _latency_faults(record: DeviceRecord) -> list[str]:
+    shapes = [(row.batch, row.sequence, row.threads) for row in record.latency]
+    found = ["one shape is there twice"] if len(set(shapes)) < len(shapes) else []
+    for number, row in enumerate(record.latency):
+        for name, share in PERCENTILES.items():
+            want, got = told_percentile(row.samples, share), getattr(row, name)
+            if (want is None) != (got is None) or (want is not None and not math.isclose(want, got, rel_tol=SAME)):
+                found.append(f"latency.{number}.{name} is {got}, {len(row.samples)} samples give {want}")
+    return found
+
+
+def _accuracy_faults(record: DeviceRecord) -> list[str]:
+    told = record.accuracy
+    if told is None:
+        return []
+    if {len(told.predicted), len(told.labels), len(told.teacher)} != {told.rows}:
+        return [f"accuracy.rows is {told.rows}, {len(told.predicted)} rows were predicted"]
+    right = sum(a == b for a, b in zip(told.predicted, told.labels, strict=True))
+    agreed = sum(a == b for a, b in zip(told.predicted, told.teacher, strict=True))
+    wanted = {"right": right, "value": right / told.rows, "agreement": agreed / told.rows}
+    return [
+        f"accuracy.{name} is {getattr(told, name)}, the predicted rows give {want}"
+        for name, want in wanted.items()
+        if not math.isclose(getattr(told, name), want, rel_tol=SAME)
+    ]
+
+
+class _Release:
+    """The release of a run, as far as records are compared with it."""
+
+    def __init__(self, run: Path) -> None:
+        self.folder = run / "release"
+        if not (self.folder / "manifest.json").is_file():
+            state = "has no release" if run.is_dir() else "does not exist"
+            raise StoreError(f"{run} {state}. Give a finished run (runs/<name>); `edgepress run` finishes one.")
+        try:
+            manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+            self.targets = sorted(manifest["artifacts"])
+            self.recipe = manifest["recipe_digest"]
+            self.known: dict[str, str] = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
+        except (ValueError, KeyError, TypeError) as fault:
+            raise ArtifactError(
+                f"{self.folder / 'manifest.json'} is damaged ({fault}). Make it with `edgepress run`."
+            ) from None
+        self._sample = self.folder / "sample.npz"
+
+    def check(self, path: Path, record: DeviceRecord) -> None:
+        """Raises ArtifactError for a record of other files than the released ones, or of other labels."""
+        if (reason := self.refusal(record)) is not None:
+            raise ArtifactError(f"{path} is not of this release: {reason}. Measure the release of this very run.")
+
+    def refusal(self, record: DeviceRecord) -> str | None:
+        """Why a record is not of this release; None where it is."""
+        if record.target not in self.targets:
+            return f"target {record.target!r} is not in it, it has {', '.join(self.targets)}"
+        artifact = Artifact.read(self.folder / record.target / Artifact.FILE_NAME)
+        stated = {"recipe_digest": self.recipe, "artifact": artifact.name, "precision": artifact.precision}
+        for name, want in stated.items():
+            if (got := getattr(record, name)) != want:
+                return f"its {name} is {got!r}, the release has {want!r}"
+        return self._file_fault(record, artifact) or self._sample_fault(record)
+
+    def _file_fault(self, record: DeviceRecord, artifact: Artifact) -> str | None:
+        """The files that a device needs, each with its sha256, and no others."""
+        paths = [artifact.FILE_NAME, *(entry.path for entry in artifact.files if entry.shipped)]
+        wanted = {path: self.known.get(path, "") for path in (f"{record.target}/{name}" for name in paths)}
+        for name, want in wanted.items():
+            if (given := record.files.get(name)) != want:
+                return f"{name} had the sha256 {str(given)[:16]}…, the released one has {want[:16]}…"
+        if more := sorted(set(record.files) - set(wanted)):
+            return f"it names {more[0]}, which is no file of the artifact"
+        return None
+
+    def _sample_fault(self, record: DeviceRecord) -> str | None:
+        """Labels that are not the sample's, where that sample is still here."""
+        told = record.accuracy
+        if told is None or not self._sample.is_file() or sha256_of(self._sample) != record.sample_sha256:
+            return None
+        with np.load(self._sample, allow_pickle=False) as sample:
+            labels, teacher = sample["labels"].tolist(), sample["teacher"].argmax(-1).tolist()
+        if (list(told.labels), list(told.teacher)) != (labels, teacher):
+            return "its labels or the teacher's classes are not those of the sample"
+        return None

@@ -1,0 +1,116 @@
+"""A tiny packaged release made by hand, its runner in a process of its own, and records as it writes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.device_record import record_sha256
+from tests.conftest import ROOT
+
+RUNNER = ROOT / "benchmarks" / "runner"
+TARGET = "onnxruntime-cpu"
+# What a device does not have: the runner must not miss it.
+BLOCKED = ("torch", "transformers", "pydantic", "compress", "benchmarks", "targets")
+BARE = f"""
+import runpy, sys
+for name in {BLOCKED!r}:
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run_bare(
+    release: Path, *arguments: str, python: str | Path = sys.executable, before: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """The runner of a release as a device runs it: in its folder, without torch, transformers or this project."""
+    command = [*before, str(python), "-W", "error::SyntaxWarning", "-c", BARE, "./run_benchmark.py", *arguments]
+    return subprocess.run(command, cwd=release, capture_output=True, text=True, timeout=120)
+
+
+def tiny_release(folder: Path, scale: float = 1.0, sample: bool = True) -> Path:
+    """Logits = 4 pixels x a matrix; of the sample's 4 rows 3 are right, and all agree with the teacher."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    place = folder / TARGET
+    place.mkdir(parents=True)
+    weight = numpy_helper.from_array((scale * np.eye(4, 2)).astype(np.float32), "w")
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 4])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["pixels", "w"], ["logits"])], "g", [pixels], [logits], [weight]
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), place / "model.onnx")
+    artifact = {
+        "name": "fp32", "target": TARGET, "candidate": {"name": "fp32", "precision": "fp32"}, "precision": "fp32",
+        "files": [entry(place, "model.onnx")], "parameters": 8, "int8_mac_share": 0.0,
+        "signature": {
+            "inputs": [{"name": "pixels", "dtype": "float32", "shape": ["batch", 4]}],
+            "outputs": [{"name": "logits", "dtype": "float32", "shape": ["batch", 2]}], "bounds": {"batch": [1, 8]},
+        },
+        "comparison": {"samples": 1, "max_abs_diff": 0.0, "agreement": 1.0, "sqnr_db": None},
+        "settings": {"disabled_optimizers": [], "spinning": True},
+    }  # fmt: skip
+    (place / "artifact.json").write_text(json.dumps(artifact))
+    if sample:
+        pixels_of_rows = np.eye(4, dtype=np.float32)[[0, 1, 0, 1]]
+        teacher = pixels_of_rows[:, :2]
+        values = {"input:pixels": pixels_of_rows, "widths": np.zeros(4, np.int64), "labels": np.array([0, 1, 0, 0])}
+        np.savez(folder / "sample.npz", **values, teacher=teacher)
+    for path in RUNNER.glob("run_*.py"):
+        shutil.copy(path, folder / path.name)
+    seal(folder)
+    return folder
+
+
+def entry(folder: Path, path: str) -> dict[str, Any]:
+    content = (folder / path).read_bytes()
+    return {"path": path, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "shipped": True}
+
+
+def seal(folder: Path) -> None:
+    """`manifest.json` of what lies there."""
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = [entry(folder, path) for path in paths if path != "manifest.json" and "__pycache__" not in path]
+    manifest = {"format": 1, "name": "tiny", "recipe_digest": "a" * 64, "stage_digest": "b" * 64}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "artifacts": {TARGET: "fp32"}, "files": files}))
+
+
+def write_sealed(path: Path, record: dict[str, Any]) -> Path:
+    """`record` with its sha256 computed anew, as a forger would."""
+    path.write_text(json.dumps({**record, "record_sha256": record_sha256(record)}))
+    return path
+
+
+def tiny_record(release: Path, **changes: Any) -> dict[str, Any]:
+    """A sound record of `tiny_release`, made without running anything."""
+    known = {file["path"]: file["sha256"] for file in json.loads((release / "manifest.json").read_text())["files"]}
+    samples = [1.0 + 0.001 * number for number in range(11)]
+    latency = {
+        "batch": 1, "sequence": None, "threads": 1, "unit": "ms", "samples": samples, "p50": 1.005, "p90": None,
+        "p95": None, "p99": None, "p99_9": None, "warmup_rounds": 20, "stable": True,
+    }  # fmt: skip
+    accuracy = {
+        "rows": 4, "right": 3, "value": 0.75, "agreement": 1.0, "predicted": [0, 1, 0, 1], "labels": [0, 1, 0, 0],
+        "teacher": [0, 1, 0, 1],
+    }  # fmt: skip
+    record = {
+        "schema_version": "1.0", "kind": "edgepress-device-record", "name": "tiny", "recipe_digest": "a" * 64,
+        "target": TARGET, "artifact": "fp32", "precision": "fp32",
+        "files": {path: known[path] for path in (f"{TARGET}/artifact.json", f"{TARGET}/model.onnx")},
+        "sample_sha256": known.get("sample.npz"), "runner_sha256": known["run_benchmark.py"], "device": "board",
+        "runtime": {"name": "onnxruntime", "version": "1.2", "runs_on": "CPU"},
+        "environment": {"cpu": "some CPU", "usable_cores": 1, "logical_cores": 4, "cpu_quota": 1.5},
+        "accuracy": accuracy, "remarks": [], "open_ms": 2.0, "first_inference_ms": 1.5, "latency": [latency],
+        "peak_memory_bytes": 1000, "created": "2026-01-02T03:04:05+00:00",
+    }  # fmt: skip
+    return {**record, **changes}

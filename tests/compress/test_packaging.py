@@ -1,0 +1,115 @@
+"""What `edgepress package` adds to a release, and what it refuses; whole runs: tests/end_to_end/test_devices.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.device_record import read_record
+from compress import packaging
+from compress.cli import app
+from compress.packaging import package_release, sample_arrays
+from compress.release import check_release
+from targets.base import TensorSpec
+from tests.benchmarks.devices import RUNNER, run_bare, tiny_release
+from tests.compress.fakes import TokenFeatures
+from tests.end_to_end.recipes import hashes
+
+RUNNER_FILES = {path.name for path in RUNNER.glob("run_*.py")}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose release is made by hand and not packaged yet."""
+    run = tmp_path / "tiny"
+    release = tiny_release(run / "release", sample=False)
+    for name in RUNNER_FILES:
+        (release / name).unlink()
+    found = SimpleNamespace(release_folder=release, folder=run, stages=())
+    monkeypatch.setattr(packaging, "reopen", lambda path, console: found)
+    manifest = json.loads((release / "manifest.json").read_text())
+    manifest["files"] = [file for file in manifest["files"] if file["path"] not in RUNNER_FILES]
+    (release / "manifest.json").write_text(json.dumps(manifest))
+    return run
+
+
+def test_a_packaged_release_holds_the_runner_and_verifies(run: Path) -> None:
+    assert package_release(run, None, samples=0) == (run / "release", 0)
+    paths = {entry.path for entry in check_release(run / "release").files}
+    assert paths == {*RUNNER_FILES, "onnxruntime-cpu/artifact.json", "onnxruntime-cpu/model.onnx"}
+    sums = dict(reversed(line.split("  ")) for line in (run / "release" / "SHA256SUMS").read_text().splitlines())
+    found = hashes(run / "release")
+    del found["SHA256SUMS"]
+    assert sums == found
+
+
+def test_packaging_twice_gives_the_same_files(run: Path) -> None:
+    package_release(run, None, samples=0)
+    before = hashes(run / "release")
+    package_release(run, None, samples=0)
+    assert hashes(run / "release") == before
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "release"]
+
+
+def test_the_packaged_runner_runs_without_this_project(run: Path, tmp_path: Path) -> None:
+    package_release(run, None, samples=0)
+    done = run_bare(run / "release", "--samples", "11", "--out", str(tmp_path / "record.json"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read_record(tmp_path / "record.json").remarks == ("accuracy not measured: no sample in this release",)
+
+
+def test_rows_of_the_sample_are_as_long_as_they_are() -> None:
+    features = TokenFeatures(3)
+    specs = [TensorSpec(name="input_ids", dtype="int64", shape=("batch", "sequence"))]
+    arrays = sample_arrays(features, specs)  # type: ignore[arg-type]
+    assert sorted(arrays) == ["input:input_ids", "widths"]
+    assert arrays["widths"].tolist() == features.lengths.tolist()
+    assert arrays["input:input_ids"].tolist() == np.concatenate(features.ids).tolist()
+
+
+def test_images_of_the_sample_are_stacked() -> None:
+    class Pixels:
+        def __len__(self) -> int:
+            return 2
+
+        def batch(self, rows: list[int]) -> dict[str, np.ndarray]:
+            return {"pixel_values": np.full((1, 3, 4, 4), rows[0], np.float32)}
+
+    specs = [TensorSpec(name="pixel_values", dtype="float32", shape=("batch", 3, 4, 4))]
+    arrays = sample_arrays(Pixels(), specs)  # type: ignore[arg-type]
+    assert arrays["input:pixel_values"].shape == (2, 3, 4, 4)
+    assert arrays["widths"].tolist() == [0, 0]
+
+
+def edgepress(*arguments: str) -> tuple[int, str]:
+    told = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    return told.exit_code, told.stderr
+
+
+def test_a_sample_without_a_recipe_is_refused(workdir: Path) -> None:
+    assert edgepress("package", "runs/a") == (
+        2,
+        "error: the sample's rows are read as the run's recipe says: give it with --recipe, or package without rows: "
+        "--samples 0\n",
+    )
+
+
+def test_an_unfinished_run_is_refused(workdir: Path) -> None:
+    code, told = edgepress("package", "runs/a", "--samples", "0")
+    assert code == 1
+    assert told == "error: there is no run folder runs/a. Give one that `edgepress run` made: runs/<name>.\n"
+    (workdir / "runs" / "a").mkdir(parents=True)
+    code, told = edgepress("package", "runs/a", "--samples", "0")
+    assert code == 1
+    assert "runs/a has no report yet: there is no finished stage in it. Finish it with `edgepress run`." in told
+
+
+def test_help_says_that_rows_travel() -> None:
+    told = CliRunner().invoke(app, ["package", "--help"], env={"COLUMNS": "200"})
+    assert told.exit_code == 0
+    assert "Privacy: the sample holds rows of the test split" in told.stdout and "--samples 0" in told.stdout

@@ -1,0 +1,119 @@
+"""From a run to a hardware report: packaged, measured without torch on several 'devices', merged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.device_record import Devices, read_record
+from compress.release import check_release
+from tests.benchmarks.devices import run_bare
+from tests.end_to_end.conftest import finish, made_once
+from tests.end_to_end.recipes import PLAIN, changed, edgepress, hashes, leftovers, write_text_inputs
+
+pytestmark = pytest.mark.slow
+TARGETS = ["onnxruntime-cpu", {"tflite-mobile": {"compatibility": "legacy"}}, {"xla-tpu": {"topologies": []}}]
+PACKAGE = ("package", "runs/devices", "--recipe", "recipe.yaml")
+
+
+@pytest.fixture(scope="session")
+def packaged(shared_folder: Path) -> Path:
+    """A folder with `runs/devices`, finished and packaged; not to be changed."""
+    recipe = changed(PLAIN, name="devices")
+    recipe["targets"] = TARGETS
+
+    def make(folder: Path) -> None:
+        finish(recipe, write_text_inputs)(folder)
+        done = edgepress(folder, *PACKAGE)
+        assert done.returncode == 0, done.stderr
+        assert "32 test rows travel with it" in done.stdout
+
+    return made_once(shared_folder / "devices", make)
+
+
+@pytest.fixture
+def release(packaged: Path, tmp_path: Path) -> Path:
+    """The release as it is copied to a device."""
+    return shutil.copytree(packaged / "runs/devices/release", tmp_path / "device")
+
+
+def reported(packaged: Path, target: str) -> float:
+    """The accuracy that the run's own report has, on the same 32 rows."""
+    from benchmarks.report import read_report
+
+    report = read_report(packaged / "runs/devices/report")
+    (row,) = (row for row in report.candidates if row.chosen and row.target == target)
+    assert row.accuracy is not None
+    return row.accuracy
+
+
+@pytest.mark.parametrize("target", ["onnxruntime-cpu", "tflite-mobile", "xla-tpu"])
+def test_the_runner_needs_the_runtime_alone(target: str, packaged: Path, release: Path) -> None:
+    done = run_bare(release, "--target", target, "--samples", "11")
+    assert (done.returncode, done.stderr) == (0, "")
+    record = read_record(release / "record.json")
+    assert record.accuracy is not None and record.accuracy.value == reported(packaged, target)
+    assert record.accuracy.rows == 32 and record.accuracy.agreement >= 0.98
+    assert [row.sequence for row in record.latency] == [32]
+
+
+def test_the_old_runtime_runs_it_too(root: Path, packaged: Path, release: Path) -> None:
+    python = root / os.environ.get("EDGEPRESS_LEGACY_PYTHON", ".venv-legacy/bin/python")
+    if not python.is_file():
+        pytest.skip(f"{python} is missing: `make legacy` installs tflite-runtime 2.14 there (Python 3.11 only)")
+    done = run_bare(release, "--target", "tflite-mobile", "--samples", "11", python=python)
+    assert (done.returncode, done.stderr) == (0, "")
+    record = read_record(release / "record.json")
+    assert (record.runtime.name, record.runtime.version) == ("tflite_runtime", "2.14.0")
+    assert record.accuracy is not None and record.accuracy.value == reported(packaged, "tflite-mobile")
+
+
+def test_records_of_two_devices_become_one_report(packaged: Path, release: Path, tmp_path: Path) -> None:
+    if shutil.which("taskset") is None:
+        pytest.skip("taskset is missing (Debian, Ubuntu: apt install util-linux): it makes the second device")
+    first = sorted(os.sched_getaffinity(0))[0]
+    limits: dict[str, tuple[str, ...]] = {"whole": (), "limited": ("taskset", "-c", str(first))}
+    for name, before in limits.items():
+        arguments = ("--target", "onnxruntime-cpu", "--samples", "11", "--device", name, "--out", f"{name}.json")
+        assert run_bare(release, *arguments, before=before).returncode == 0
+    shutil.copytree(packaged / "runs", tmp_path / "runs")
+    records = [str(release / f"{name}.json") for name in limits]
+    done = edgepress(tmp_path, "report", "add", "runs/devices", *records)
+    assert (done.returncode, done.stdout) == (0, "Hardware report: runs/devices/devices/devices.md\n")
+    merged = Devices.read(tmp_path / "runs/devices/devices/devices.json").records
+    assert [record.device for record in merged] == ["whole", "limited"]
+    assert merged[1].environment["usable_cores"] == 1
+    assert "| limited | " in (tmp_path / "runs/devices/devices/devices.md").read_text()
+    again = edgepress(tmp_path, "report", "add", "runs/devices", records[0])
+    assert again.returncode == 1 and "is the same record again" in again.stderr
+
+
+def test_packaging_twice_gives_the_same_files(packaged: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(packaged, tmp_path / "copy")
+    before = hashes(copy / "runs/devices/release")
+    assert edgepress(copy, *PACKAGE).returncode == 0
+    assert hashes(copy / "runs/devices/release") == before
+    assert check_release(copy / "runs/devices/release").artifacts["xla-tpu"] == "fp32"
+    assert leftovers(copy / "runs/devices") == []
+
+
+def test_another_recipe_is_refused(packaged: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(packaged, tmp_path / "copy")
+    done = edgepress(copy, *PACKAGE, "--set", "seed=1")
+    assert done.returncode == 2
+    assert "the recipe 'devices' is not the one that runs/devices was made with, or its data or teacher" in done.stderr
+
+
+def test_images_travel_as_pixels(image_run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(image_run, tmp_path / "copy")
+    done = edgepress(copy, "package", "runs/image", "--recipe", "recipe.yaml", "--samples", "5")
+    assert done.returncode == 0 and "5 test rows travel with it" in done.stdout, done.stderr
+    release = copy / "runs/image/release"
+    done = run_bare(release, "--samples", "11")
+    assert (done.returncode, done.stderr) == (0, "")
+    record = read_record(release / "record.json")
+    assert record.accuracy is not None and record.accuracy.rows == 5
+    assert [(row.batch, row.sequence) for row in record.latency] == [(1, None)]

@@ -15,7 +15,9 @@ ROUNDING = 1e-9
 
 
 def latency_rows(
-    measurements: Sequence[Measurement], teacher_measurements: Sequence[Measurement] | None
+    measurements: Sequence[Measurement],
+    teacher_measurements: Sequence[Measurement] | None,
+    keep_raw: bool = False,
 ) -> tuple[LatencyRow, ...]:
     """One row a measurement, in ms; `speedup` = p50 of the teacher / p50 of this one, matched by shape.
 
@@ -24,12 +26,14 @@ def latency_rows(
     The ratio of medians and not the median of ratios: a pair of neighbours in a round shares no more noise than any
     other pair once the order is shuffled, and the quotient of two printed figures can be checked by hand. None where
     the teacher was not measured at that shape.
+
+    With `keep_raw` the samples go into the row, rounded to 0.1 us: a report shows their distribution.
     """
     teacher = {measurement.shape: measurement for measurement in teacher_measurements or ()}
-    return tuple(_latency_row(measurement, teacher.get(measurement.shape)) for measurement in measurements)
+    return tuple(_latency_row(measurement, teacher.get(measurement.shape), keep_raw) for measurement in measurements)
 
 
-def _latency_row(measurement: Measurement, teacher: Measurement | None) -> LatencyRow:
+def _latency_row(measurement: Measurement, teacher: Measurement | None, keep_raw: bool) -> LatencyRow:
     for one in (measurement, teacher):
         if one is not None and (one.unit != "ms" or not one.samples):
             raise BenchmarkError(f"a latency row needs samples in ms, got {len(one.samples)} in {one.unit!r}")
@@ -59,6 +63,7 @@ def _latency_row(measurement: Measurement, teacher: Measurement | None) -> Laten
         speedup_high=high,
         warmup_rounds=measurement.warmup_rounds,
         stable=measurement.stable,
+        raw=tuple(round(sample, 4) for sample in samples) if keep_raw else (),
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from benchmarks.records import ClassAccuracy
 from targets.base import Feeds, Record, Session, compare
 from targets.errors import BenchmarkError
 
@@ -81,6 +82,30 @@ def judge(labels: np.ndarray, teacher_logits: np.ndarray, logits: np.ndarray) ->
         kl=_mean_kl(teacher_logits, logits),
         sqnr_db=comparison.sqnr_db,
     )
+
+
+def class_accuracies(
+    labels: np.ndarray, teacher_logits: np.ndarray | None, logits: np.ndarray, names: Sequence[str]
+) -> tuple[ClassAccuracy, ...]:
+    """Accuracy on the rows of each class that has any, in the order of `names`.
+
+    `labels` `[rows]` are indices into `names`; both logits `[rows, classes]`. Without `teacher_logits` no difference.
+
+    >>> logits = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    >>> [(one.samples, one.accuracy) for one in class_accuracies(np.array([0, 1, 1]), None, logits, ["no", "yes"])]
+    [(1, 1.0), (2, 0.5)]
+    """
+    right = logits.argmax(-1) == labels
+    teacher_right = right if teacher_logits is None else teacher_logits.argmax(-1) == labels
+    found = []
+    for index, name in enumerate(names):
+        rows = labels == index
+        if not rows.any():
+            continue
+        accuracy = float(right[rows].mean())
+        difference = None if teacher_logits is None else accuracy - float(teacher_right[rows].mean())
+        found.append(ClassAccuracy(name=name, samples=int(rows.sum()), accuracy=accuracy, difference=difference))
+    return tuple(found)
 
 
 def mcnemar(lost: int, won: int) -> float:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-from benchmarks import scatter as drawing
-from benchmarks import wording
+from benchmarks import plots, wording
 from benchmarks.markdown import value_text
 from benchmarks.records import Report, Row
 
@@ -82,7 +81,6 @@ def page(report: Report) -> str:
 
 def _view(report: Report) -> dict[str, object]:
     shapes = wording.all_shapes(report)
-    drawings = (drawing.scatter(report, shape, f"plot{index}") for index, shape in enumerate(shapes))
     chosen = wording.chosen_row(report)
     names = wording.shape_names(shapes)
     cells = (wording.stage_cells(stage, names) for stage in report.stages)
@@ -99,8 +97,12 @@ def _view(report: Report) -> dict[str, object]:
         "common": wording.common_shape(shapes),
         "names": names,
         "rows": (report.teacher, *report.candidates),
-        "plots": [plot for plot in drawings if plot is not None],
-        "frame": drawing,
+        "pareto": plots.pareto(report),
+        "distributions": plots.distributions(report),
+        "waterfalls": plots.waterfalls(report),
+        "class_plots": plots.classes(report),
+        "worst": plots.worst_classes(report),
+        "library": plots.library(),
         "stage_labels": list(dict.fromkeys(label for _, cells in stages for label in cells)),
         "stages": stages,
         "builds": wording.build_cells(report),

@@ -73,6 +73,9 @@ class LatencyRow(Record):
     stable: bool | None = Field(
         default=None, description="whether two successive windows of the warm-up agreed within 2 %"
     )
+    raw: tuple[float, ...] = Field(
+        default=(), description="every timed call in ms, in the order of the rounds; empty where they were not kept"
+    )
 
     @property
     def shape(self) -> Shape:
@@ -96,6 +99,15 @@ class LatencyRow(Record):
 
 def _interval(low: float | None, high: float | None) -> Interval | None:
     return None if low is None or high is None else (low, high)
+
+
+class ClassAccuracy(Record):
+    """Accuracy on the test rows of one class."""
+
+    name: str = Field(description="name of the class")
+    samples: int = Field(description="test rows whose label is this class")
+    accuracy: float = Field(description="share of them with the right answer, 0..1")
+    difference: float | None = Field(description="accuracy - the teacher's on the same rows; null for the teacher")
 
 
 class Row(Record):
@@ -143,6 +155,9 @@ class Row(Record):
     numbers_from: str = Field(default="", description="what gave accuracy where the hardware is not here; else empty")
     builds: tuple[HardwareBuild, ...] = Field(
         default=(), description="what compilers made of it for hardware that is not here: estimates, not measured"
+    )
+    classes: tuple[ClassAccuracy, ...] = Field(
+        default=(), description="accuracy by class, in the order of the classes; those without test rows are left out"
     )
 
     @property

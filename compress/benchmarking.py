@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.compare import judge_gates, latency_rows
 from benchmarks.environment import environment
-from benchmarks.fidelity import Fidelity, judge
+from benchmarks.fidelity import Fidelity, class_accuracies, judge
 from benchmarks.footprint import shrink
 from benchmarks.latency import SubjectResult
 from benchmarks.load import load_notes, machine_load
@@ -217,6 +217,7 @@ def _row(
     assert teacher.folder is not None
     teacher_bytes = Artifact.read(teacher.folder / "artifact.json").bytes
     fidelity = judge(test.labels, reference, logits)
+    names = context.workspace.splits.label_names
     return Row.model_validate(
         base
         | {
@@ -224,10 +225,11 @@ def _row(
             "status": _status(artifact, result),
             "reason": "; ".join(filter(None, [result.failure, *_absence(artifact, result), *_doubt(trial)])),
             **_fidelity(fidelity, against_itself=entrant is teacher),
+            "classes": class_accuracies(test.labels, None if entrant is teacher else reference, logits, names),
             "int8_mac_share": artifact.int8_mac_share,
             "bytes": artifact.bytes,
             "shrink": shrink(teacher_bytes, artifact.bytes),
-            "latency": latency_rows(result.measurements, timed["teacher"].measurements if timed else None),
+            "latency": latency_rows(result.measurements, timed["teacher"].measurements if timed else None, True),
             "builds": artifact.builds,
             "numbers_from": "" if result.measurements else load(artifact.target).stand_in,
             "settings": artifact.settings,

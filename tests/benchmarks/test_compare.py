@@ -26,6 +26,12 @@ def test_without_the_teacher_at_that_shape_there_is_no_speed_up() -> None:
     assert latency_rows([measured(S32, 1)], [measured(S128, 1)])[0].speedup is None
 
 
+def test_the_samples_are_kept_in_their_order_where_asked_for() -> None:
+    samples = [measured(S32, 3.00004, 1.00006, 2)]
+    assert latency_rows(samples, None)[0].raw == ()
+    assert latency_rows(samples, None, keep_raw=True)[0].raw == (3.0, 1.0001, 2.0)
+
+
 def test_samples_of_another_unit_or_of_a_clock_that_stands_are_refused() -> None:
     seconds = Measurement(metric="latency", unit="s", samples=(1.0,), shape=S32)
     with pytest.raises(BenchmarkError, match="needs samples in ms, got 1 in 's'"):

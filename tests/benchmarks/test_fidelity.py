@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.fidelity import judge, mcnemar, predict
+from benchmarks.fidelity import class_accuracies, judge, mcnemar, predict
 from targets.base import Feeds
 from targets.errors import BenchmarkError
 
@@ -93,3 +93,12 @@ def test_outputs_of_the_wrong_shape_and_no_data_are_refused() -> None:
 def test_rows_that_do_not_fit_each_other_are_refused() -> None:
     with pytest.raises(BenchmarkError, match=r"labels \[4\], teacher \[4, 2\] and candidate \[3, 2\] don't fit"):
         judge(LABELS, TEACHER, CANDIDATE[:3])
+
+
+def test_each_class_has_its_own_accuracy_and_difference_to_the_teacher() -> None:
+    found = class_accuracies(LABELS, TEACHER, CANDIDATE, ["no", "yes", "never seen"])
+    assert [(one.name, one.samples, one.accuracy, one.difference) for one in found] == [
+        ("no", 2, 0.5, -0.5),
+        ("yes", 2, 1.0, 0.5),
+    ]
+    assert [one.difference for one in class_accuracies(LABELS, None, TEACHER, ["no", "yes"])] == [None, None]

@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-import math
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from benchmarks import wording
 from benchmarks.records import GateVerdict, LatencyRow, Row, Shape
-from benchmarks.scatter import linear_range, log_range, log_ticks
 from benchmarks.wording import common_shape, count, duration, human_bytes, ms, points, shape_names, spread, times
 
 
@@ -48,21 +43,6 @@ def test_shapes_are_named_by_what_tells_them_apart() -> None:
     assert common_shape([shape(1, None), shape(8, None)]) == "1 thread"
     assert list(shape_names([shape(1, 32, 1), shape(8, 32, 2)]).values()) == ["b1 t1", "b8 t2"]
     assert common_shape([]) == ""
-
-
-@given(st.lists(st.floats(1e-3, 1e5), min_size=1, max_size=8))
-def test_a_latency_axis_holds_all_values_and_has_two_to_a_dozen_ticks(values: list[float]) -> None:
-    low, high = log_range(values)
-    assert low < min(values) and max(values) < high
-    assert 2 <= len(log_ticks(low, high)) <= 12
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_an_accuracy_axis_holds_all_values_in_a_few_even_steps(values: list[float]) -> None:
-    step, low, high = linear_range(values)
-    assert low <= min(values) + 1e-9 and max(values) <= high + 1e-9
-    steps = (high - low) / step
-    assert math.isclose(steps, round(steps), abs_tol=1e-6) and 1 <= round(steps) <= 7
 
 
 def latency(samples: int = 100, cv: float = 0.01, stable: bool = True) -> LatencyRow:

@@ -14,8 +14,8 @@ from benchmarks.clock import Clock, monotonic, timed_ms
 AGREEMENT = 0.02
 WINDOWS = 10
 # Two sessions of one artifact were seen to differ by about 1 % for as long as their process lives (where their memory
-# lies is the likely cause): no number of samples in one process shows it. So the samples are shared out among up to five
-# processes, twenty rounds at least in each.
+# lies is the likely cause): no number of samples in one process shows it. So the samples are shared out among up to
+# five processes, twenty rounds at least in each.
 SITTINGS, LEAST_ROUNDS = 5, 20
 
 Calls = Mapping[str, Callable[[], object]]

@@ -143,7 +143,7 @@ def bench(
 def _bear(
     path: Path,
     scenario: str,
-    shapes: tuple[tuple[int, ...], ...],
+    shapes: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
     seconds: float,
     latency_bound: float | None,
     console: Console,

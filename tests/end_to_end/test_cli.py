@@ -65,7 +65,7 @@ def test_bench_of_a_run_times_every_artifact_beside_the_teacher(text_copy: Path)
     names = [row[0] for row in rows]
     assert names[0] == "teacher"
     assert {"fp32", "int8-dynamic", "int8-static", "distilled, fp32", "control (no teacher), fp32"} <= set(names)
-    assert rows[0][6] == "1.00x"
+    assert rows[0][6] == "1.00x [1.00, 1.00]"
     assert all(re.fullmatch(r"\d+\.\d\dx", row[6]) and row[7] == "" for row in rows)
     objects(told.stderr)
 

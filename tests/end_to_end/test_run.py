@@ -55,7 +55,7 @@ def test_the_report_has_every_key_of_its_documented_layout(report: dict[str, Any
         assert row["status"] in ("measured", "built", "estimated", "unavailable", "failed")
         assert row["status"] == "measured" or row["reason"]
         for latency in row["latency"]:
-            assert set(latency) == LATENCY_KEYS
+            assert set(latency) >= LATENCY_KEYS
             assert latency["unit"] == "ms"
             assert 0 < latency["p50"] <= latency["p90"]
             assert latency["samples"] == 11

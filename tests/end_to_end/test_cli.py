@@ -66,7 +66,8 @@ def test_bench_of_a_run_times_every_artifact_beside_the_teacher(text_copy: Path)
     assert names[0] == "teacher"
     assert {"fp32", "int8-dynamic", "int8-static", "distilled, fp32", "control (no teacher), fp32"} <= set(names)
     assert rows[0][6] == "1.00x [1.00, 1.00]"
-    assert all(re.fullmatch(r"\d+\.\d\dx", row[6]) and row[7] == "" for row in rows)
+    assert all(re.fullmatch(r"[\d.]+x \[[\d.]+, [\d.]+\]", row[6]) and "CV" in row[7] for row in rows)
+    assert all(row[5] == "needs 64, has 11" for row in rows)
     objects(told.stderr)
 
 
@@ -78,7 +79,7 @@ def test_bench_of_a_release_or_an_artifact_has_no_teacher_to_compare_with(text_c
     )
     rows = table(told.stdout, "Latency")["rows"]
     assert [(row[0], row[1], row[2], row[6]) for row in rows] == [
-        (place.rsplit("/", 1)[-1].replace("release", "onnxruntime-cpu"), batch, "8", "") for batch in ("1", "2")
+        (place.rsplit("/", 1)[-1].replace("release", "onnxruntime-cpu"), batch, "8", "–") for batch in ("1", "2")
     ]
 
 

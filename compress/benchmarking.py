@@ -79,11 +79,11 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
         teachers[target] = row
     first = next(iter(teachers))
     chosen = [row for row in candidates if row.chosen]
-    limits = context.recipe.gates.model_dump(exclude={"confidence"})
+    asked = context.recipe.gates
     gates = [
         gate
         for row in chosen
-        for gate in judge_gates(limits, teachers[row.target], row, context.recipe.gates.confidence)
+        for gate in judge_gates(asked.of(row.target), teachers[row.target], row, asked.confidence)
     ]
     notes += [*_unjudged(context, chosen), *load_notes(load_before), *unsteady_notes([*teachers.values(), *candidates])]
     report = Report(
@@ -112,9 +112,9 @@ def _lost(selection: Selection) -> Row:
 
 def _unjudged(context: Context, chosen: Sequence[Row]) -> list[str]:
     """What a reader must know of the targets whose hardware is not here."""
-    limit = context.recipe.gates.min_speedup
     found = []
     for row in chosen:
+        limit = context.recipe.gates.of(row.target)["min_speedup"]
         if row.status in ABSENT_HARDWARE:
             found.append(f"{row.target} was built, not run: {context.target(row.target).probe().reason}")
             found += [] if limit is None else [f"min_speedup ({limit:g}) is not judged on {row.target}"]

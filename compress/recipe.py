@@ -203,18 +203,35 @@ class Benchmark(Section):
     warmup: Annotated[int, Field(ge=1)] = 10
 
 
-class Gates(Section):
-    """What the chosen artifact must hold on the test split; a miss gives exit code 3.
-
-    `confidence: 0.95` holds accuracy, its drop and the speed-up against the worse end of their 95 % intervals; None
-    against the measured figures themselves."""
+class Limits(Section):
+    """What a chosen artifact must hold on the test split."""
 
     max_accuracy_drop: Share | None = None
     min_accuracy: Share | None = None
     min_speedup: Annotated[float, Field(gt=0)] | None = None
     min_shrink: Annotated[float, Field(gt=0)] | None = None
     max_bytes: Annotated[int, Field(ge=1)] | None = None
+
+
+class Gates(Limits):
+    """Limits for the chosen artifact of each target; a miss gives exit code 3.
+
+    `confidence: 0.95` holds accuracy, its drop and the speed-up against the worse end of their 95 % intervals; None
+    against the measured figures themselves. `by_target: {xla-tpu: {min_shrink: 5}}` replaces some limits for one
+    target, and null takes one away there: a phone and a rack are not bought for the same size.
+    """
+
     confidence: float | None = None
+    by_target: dict[str, Limits] = {}
+
+    def of(self, target: str) -> dict[str, float | int | None]:
+        """The limits that hold for one target.
+
+        >>> Gates(min_shrink=20, by_target={"xla-tpu": Limits(min_shrink=5)}).of("xla-tpu")["min_shrink"]
+        5.0
+        """
+        own = self.by_target.get(target, Limits()).model_dump(exclude_unset=True)
+        return self.model_dump(include=set(Limits.model_fields)) | own
 
     @pydantic.field_validator("confidence")
     @classmethod
@@ -241,6 +258,14 @@ class Recipe(Section):
     target_options: dict[str, dict[str, Any]] = {}
     benchmark: Benchmark = Benchmark()
     gates: Gates = Gates()
+
+    @pydantic.field_validator("gates")
+    @classmethod
+    def _of_these_targets(cls, gates: Gates, others: pydantic.ValidationInfo) -> Gates:
+        names = others.data.get("targets", ())  # missing where they are at fault themselves
+        if names and (unknown := sorted(set(gates.by_target) - set(names))):
+            raise ValueError(f"by_target names {unknown[0]!r}, which is not in targets: {', '.join(names)}")
+        return gates
 
     @property
     def digest(self) -> str:

@@ -211,13 +211,9 @@ def test_the_confidence_of_gates_is_that_of_the_reports_intervals() -> None:
 
 
 def test_the_limits_of_one_target_replace_the_common_ones_and_null_takes_one_away() -> None:
-    recipe = parse_recipe(
-        mapping(
-            targets=["onnxruntime-cpu", "xla-tpu"],
-            gates={"min_shrink": 20, "min_speedup": 5, "by_target": {"xla-tpu": {"min_shrink": 4, "min_speedup": None}}},
-        ),
-        "r.yaml",
-    )
+    own = {"xla-tpu": {"min_shrink": 4, "min_speedup": None}}
+    gates = {"min_shrink": 20, "min_speedup": 5, "by_target": own}
+    recipe = parse_recipe(mapping(targets=["onnxruntime-cpu", "xla-tpu"], gates=gates), "r.yaml")
     asked = {name: recipe.gates.of(name) for name in recipe.targets}
     assert [(limits["min_shrink"], limits["min_speedup"]) for limits in asked.values()] == [(20.0, 5.0), (4.0, None)]
     assert "by_target" not in asked["xla-tpu"] and "confidence" not in asked["xla-tpu"]
@@ -226,8 +222,3 @@ def test_the_limits_of_one_target_replace_the_common_ones_and_null_takes_one_awa
 def test_limits_for_a_target_that_the_recipe_has_not_are_refused() -> None:
     words = faults(gates={"by_target": {"xla-tpu": {"min_shrink": 4}}}, targets=["onnxruntime-cpu"])
     assert "gates: " in words and "by_target names 'xla-tpu', which is not in targets: onnxruntime-cpu" in words
-
-
-def test_an_unknown_limit_of_one_target_is_named_with_its_place() -> None:
-    words = faults(gates={"by_target": {"onnxruntime-cpu": {"shrink": 4}}})
-    assert "gates.by_target.onnxruntime-cpu.shrink" in words

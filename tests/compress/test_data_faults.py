@@ -42,7 +42,7 @@ def test_bad_json_lines_are_refused_with_their_place(tmp_path: Path, content: st
     ("name", "content", "words"),
     [
         ("a.jsonl.gz", b"plain", "damaged gzip file"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "a", "label": 0}\n' * 99)[:-9], "damaged gzip file"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "a", "label": 0}\n' * 99, mtime=0)[:-9], "damaged gzip file"),
         ("a.csv", b"text,label\na,b,0\n", "line 2: 3 cells for 2 columns. Quote the text"),
         ("a.csv", b'text,label\n"a"b,0\n', "line 2: not CSV"),
         ("a.csv", b"text,label\n\xff,0\n", "not UTF-8"),

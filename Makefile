@@ -17,7 +17,7 @@ help: ## show this list
 demo: $(VENV)/.installed-all ## install, then compress a digits classifier and benchmark it (3 minutes)
 	$(BIN)/edgepress run examples/digits.yaml
 
-sst2: $(VENV)/.installed-all ## compress a sentiment classifier; DATA=folder with models/ and text/ (25 minutes)
+sst2: $(VENV)/.installed-all ## compress a sentiment classifier; DATA=folder with models/ and text/ (30 minutes)
 	DATA="$(DATA)" $(BIN)/edgepress run examples/sst2.yaml
 
 bench: $(VENV)/.installed-all ## both examples from scratch; writes README's result table (30 minutes)

@@ -114,8 +114,8 @@ def _unjudged(context: Context, chosen: Sequence[Row]) -> list[str]:
     """What a reader must know of the targets whose hardware is not here."""
     found = []
     for row in chosen:
-        limit = context.recipe.gates.of(row.target)["min_speedup"]
         if row.status in ABSENT_HARDWARE:
+            limit = context.recipe.gates.of(row.target)["min_speedup"]
             found.append(f"{row.target} was built, not run: {context.target(row.target).probe().reason}")
             found += [] if limit is None else [f"min_speedup ({limit:g}) is not judged on {row.target}"]
     return found

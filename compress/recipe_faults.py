@@ -72,6 +72,9 @@ def _locate(
         elif isinstance(part, int) and typing.get_origin(annotation) is tuple:
             path.append(part)
             annotation = typing.get_args(annotation)[0]
+        elif isinstance(part, str) and typing.get_origin(annotation) is dict:
+            path.append(part)
+            annotation = typing.get_args(annotation)[1]
         else:
             break
     return tuple(path), annotation, owner

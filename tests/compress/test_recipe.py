@@ -222,3 +222,14 @@ def test_the_limits_of_one_target_replace_the_common_ones_and_null_takes_one_awa
 def test_limits_for_a_target_that_the_recipe_has_not_are_refused() -> None:
     words = faults(gates={"by_target": {"xla-tpu": {"min_shrink": 4}}}, targets=["onnxruntime-cpu"])
     assert "gates: " in words and "by_target names 'xla-tpu', which is not in targets: onnxruntime-cpu" in words
+
+
+def test_an_unknown_limit_of_one_target_is_named_with_its_place() -> None:
+    words = faults(gates={"by_target": {"onnxruntime-cpu": {"shrink": 4}}})
+    assert "gates.by_target.onnxruntime-cpu.shrink: unknown key. Allowed: max_accuracy_drop" in words
+    assert "Did you mean 'min_shrink'?" in words
+
+
+def test_a_limit_of_one_target_that_is_out_of_range_is_named_with_its_place() -> None:
+    words = faults(gates={"by_target": {"onnxruntime-cpu": {"min_shrink": -1}}})
+    assert "gates.by_target.onnxruntime-cpu.min_shrink: got -1, allowed: a number > 0." in words

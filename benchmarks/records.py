@@ -7,6 +7,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from benchmarks.costs import BatchCheck, Footprint, IsaCheck, MachinePeak, Roofline
+from benchmarks.loads import ScenarioResult
+from benchmarks.loads import Shape as Shape
 from benchmarks.statistics import Interval, Variation
 from targets.base import Candidate, HardwareBuild, Record
 
@@ -15,14 +18,6 @@ Status = Literal["measured", "built", "estimated", "unavailable", "failed"]
 # There is an artifact, and its hardware is not here.
 ABSENT_HARDWARE: tuple[Status, ...] = ("built", "estimated")
 WITH_ARTIFACT: tuple[Status, ...] = ("measured", *ABSENT_HARDWARE)
-
-
-class Shape(Record):
-    """What one latency figure was taken with. `sequence` is None for models without a sequence dimension."""
-
-    batch: int
-    sequence: int | None
-    threads: int
 
 
 class Measurement(Record):
@@ -75,6 +70,12 @@ class LatencyRow(Record):
     )
     raw: tuple[float, ...] = Field(
         default=(), description="every timed call in ms, in the order of the rounds; empty where they were not kept"
+    )
+    pinned: tuple[int, ...] = Field(
+        default=(), description="logical processors that the process was pinned to; empty where it was not"
+    )
+    roofline: Roofline | None = Field(
+        default=None, description="the machine's limit for it; null where that was not measured"
     )
 
     @property
@@ -159,6 +160,12 @@ class Row(Record):
     classes: tuple[ClassAccuracy, ...] = Field(
         default=(), description="accuracy by class, in the order of the classes; those without test rows are left out"
     )
+    footprint: Footprint | None = Field(default=None, description="memory, cold start, energy and download size")
+    batch_check: BatchCheck | None = Field(default=None, description="the test rows again in larger batches")
+    isa_checks: tuple[IsaCheck, ...] = Field(default=(), description="the same file on other instruction sets")
+    scenarios: tuple[ScenarioResult, ...] = Field(
+        default=(), description="what it bore under the loads that the recipe asks for"
+    )
 
     @property
     def accuracy_interval(self) -> Interval | None:
@@ -226,6 +233,9 @@ class Report(Record):
     stages: tuple[StageRow, ...] = Field(description="what each stage brought, in the order they ran")
     gates: tuple[GateVerdict, ...] = Field(description="the recipe's gates, judged on the chosen candidate")
     notes: tuple[str, ...] = Field(default=(), description="anything else a reader must know")
+    peaks: tuple[MachinePeak, ...] = Field(
+        default=(), description="the machine's limits by runtime and threads, measured in this run"
+    )
 
     @property
     def lost_targets(self) -> tuple[Row, ...]:

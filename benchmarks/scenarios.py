@@ -12,20 +12,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 import targets
 from benchmarks.clock import Clock, monotonic, timed_ms
-from benchmarks.records import Shape
+from benchmarks.loads import Point, ScenarioName, ScenarioResult, Shape
 from targets.base import Artifact, Feeds, Record, Session
 from targets.errors import BenchmarkError
 from targets.isolation import run_isolated
 
 CHILD = "benchmarks.scenarios:run_here"
-ScenarioName = Literal["multi-stream", "offline", "server", "sustained"]
-SCENARIOS: tuple[ScenarioName, ...] = ("multi-stream", "offline", "server", "sustained")
 QUERY = 8
 TAIL = 99.0
 # LoadGen's rule: so many samples give the 99th percentile with 99 % confidence.
@@ -34,26 +32,6 @@ WARMUP = 20
 RATE_STEPS = 6
 
 Call = Callable[[], object]
-
-
-class Point(Record):
-    """One window of a sustained run: its middle in s after the start, and the calls in it."""
-
-    seconds: float
-    p50_ms: float
-    calls: int
-
-
-class ScenarioResult(Record):
-    """What one artifact did in one scenario. `unit` is that of `value`, the scenario's own figure."""
-
-    scenario: ScenarioName
-    shape: Shape
-    value: float
-    unit: str
-    samples: int
-    meaning: str
-    curve: tuple[Point, ...] = ()
 
 
 class Load(Record):

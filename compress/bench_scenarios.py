@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.scenarios import SCENARIOS, Load, ScenarioName, ScenarioResult, run_scenario
+from benchmarks.loads import SCENARIOS, ScenarioName, ScenarioResult
+from benchmarks.scenarios import Load, run_scenario
 from compress.bench import Shapes, common_signature, find_artifacts, synthetic_cases
 from targets.base import Artifact
 from targets.errors import BenchmarkError, EdgepressError

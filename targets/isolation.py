@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,18 @@ class ChildCrash(BenchmarkError):
     """The child ended without an answer: a signal, or an exit in the middle."""
 
 
+class ChildHang(BenchmarkError):
+    """The child was stopped: it gave no answer in time, or no sign of life for too long."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a child is waited for in all, and how long between two signs of life (`tell_progress`), in s."""
+
+    total_s: float
+    silence_s: float = math.inf
+
+
 def run_isolated(
     function: str,
     request: Mapping[str, Any],
@@ -43,6 +57,7 @@ def run_isolated(
     threads: int | None = None,
     progress: Progress | None = None,
     environment: Mapping[str, str] | None = None,
+    silence_s: float = math.inf,
 ) -> dict[str, Any]:
     """`module:function(request) -> dict` in a process of its own; both dicts must be JSON.
 
@@ -50,10 +65,12 @@ def run_isolated(
     `progress` hears what the child tells by `tell_progress`. The child dies with this process.
 
     Raises:
-        BenchmarkError: the function raised (its traceback is a note of the error), or `timeout_s` seconds went by.
+        BenchmarkError: the function raised; its traceback is a note of the error.
+        ChildHang: `timeout_s` seconds went by, or `silence_s` without a `tell_progress`.
         ChildCrash: the child was killed by a signal or left without an answer.
     """
-    reply = _ask(function, request, timeout_s, child_environment(threads) | dict(environment or {}), progress)
+    variables = child_environment(threads) | dict(environment or {})
+    reply = _ask(function, request, Patience(timeout_s, silence_s), variables, progress)
     if "fault" in reply:
         fault = BenchmarkError(f"{function} failed: {reply['fault']}")
         fault.add_note(reply["traceback"])
@@ -72,7 +89,7 @@ def convert_apart(
             `timeout_s` seconds went by.
     """
     try:
-        reply = _ask(function, request, timeout_s, child_environment(None) | dict(environment or {}), None)
+        reply = _ask(function, request, Patience(timeout_s), child_environment(None) | dict(environment or {}), None)
     except BenchmarkError as fault:
         raise TargetError(f"the conversion failed: {fault}") from fault
     if "fault" in reply:
@@ -85,7 +102,7 @@ def convert_apart(
 def _ask(
     function: str,
     request: Mapping[str, Any],
-    timeout_s: float,
+    patience: Patience,
     environment: dict[str, str],
     progress: Progress | None,
 ) -> dict[str, Any]:
@@ -93,7 +110,7 @@ def _ask(
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         environment = environment | {PROGRESS_VARIABLE: str(folder / "progress")}
-        code = _run_child(function, folder, timeout_s, environment, progress)
+        code = _run_child(function, folder, patience, environment, progress)
         return _answer(function, folder, code)
 
 
@@ -119,24 +136,37 @@ def tell_progress(done: int, total: int) -> None:
         temporary.replace(path)
 
 
-def _wait(child: subprocess.Popen[bytes], timeout_s: float, folder: Path, progress: Progress | None) -> int:
-    """The exit code; raises TimeoutExpired like `child.wait`."""
-    if progress is None:
-        return child.wait(timeout_s)
-    end = time.monotonic() + timeout_s
+def _wait(child: subprocess.Popen[bytes], patience: Patience, told: Path, progress: Progress | None) -> int:
+    """The exit code; raises _Impatient when the time is up. `told` is the file that `tell_progress` writes."""
+    start = heard = time.monotonic()
+    last = None
     while True:
+        now = time.monotonic()
+        left = min(start + patience.total_s, heard + patience.silence_s) - now
         try:
-            return child.wait(min(POLL_S, max(end - time.monotonic(), 0)))
+            return child.wait(max(0.0, min(POLL_S, left)))
         except subprocess.TimeoutExpired:
-            if time.monotonic() >= end:
-                raise
+            if left <= 0:
+                silent = heard + patience.silence_s < start + patience.total_s
+                raise _Impatient(silent) from None
         with contextlib.suppress(FileNotFoundError):  # the child has not begun to tell
-            done, total = (folder / "progress").read_text(encoding="ascii").split()
-            progress(int(done), int(total))
+            if (written := told.stat().st_mtime_ns) != last:
+                last, heard = written, now
+                if progress is not None:
+                    done, total = told.read_text(encoding="ascii").split()
+                    progress(int(done), int(total))
+
+
+class _Impatient(Exception):
+    """The time is up; `silent`: for want of a sign of life."""
+
+    def __init__(self, silent: bool) -> None:
+        super().__init__()
+        self.silent = silent
 
 
 def _run_child(
-    function: str, folder: Path, timeout_s: float, environment: dict[str, str], progress: Progress | None
+    function: str, folder: Path, patience: Patience, environment: dict[str, str], progress: Progress | None
 ) -> int:
     command = [sys.executable, "-P", "-X", "faulthandler", "-m", "targets.isolation", function, str(folder)]
     with (folder / "log").open("wb") as log:
@@ -150,14 +180,20 @@ def _run_child(
         )
         with child:
             try:
-                return _wait(child, timeout_s, folder, progress)
-            except subprocess.TimeoutExpired:
-                raise BenchmarkError(
-                    f"{function} gave no answer within {timeout_s:g} s and was stopped. "
-                    f"Measure fewer samples or candidates, or allow more time."
-                ) from None
+                return _wait(child, patience, folder / "progress", progress)
+            except _Impatient as fault:
+                raise ChildHang(_told_hang(function, patience, fault.silent)) from None
             finally:
                 _stop(child)
+
+
+def _told_hang(function: str, patience: Patience, silent: bool) -> str:
+    if silent:
+        return f"{function} gave no sign of life for {patience.silence_s:g} s and was stopped: it hangs"
+    return (
+        f"{function} gave no answer within {patience.total_s:g} s and was stopped. "
+        f"Measure fewer samples or candidates, or allow more time."
+    )
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
@@ -204,14 +240,22 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _peak_bytes() -> int:
-    """Largest resident memory of this process so far; 0 where the system does not tell."""
+def peak_bytes() -> int:
+    """Largest resident memory of this process so far; 0 where the system does not tell.
+
+    Linux keeps the peak of getrusage across exec: a child's would be that of the large process which started it. The
+    high-water mark in /proc is of the program alone.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
     if sys.platform == "win32":
         return 0
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB
 
 
 def _serve(function: str, folder: Path) -> int:
@@ -220,7 +264,7 @@ def _serve(function: str, folder: Path) -> int:
     try:
         module, _, attribute = function.partition(":")
         request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
-        reply = {"answer": getattr(import_module(module), attribute)(request), "peak_bytes": _peak_bytes()}
+        reply = {"answer": getattr(import_module(module), attribute)(request), "peak_bytes": peak_bytes()}
         text = json.dumps(reply)
     except Exception as fault:  # whatever it is, the parent raises it again
         refused = isinstance(fault, EdgepressError)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from targets.errors import BenchmarkError
-from targets.isolation import ChildCrash, child_environment, run_isolated
+from targets.isolation import ChildCrash, ChildHang, child_environment, convert_apart, run_isolated
 
 CHILD = """
 import os, signal, sys, time
@@ -108,6 +108,37 @@ def test_a_child_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"gave no answer within 4 s and was stopped. Measure fewer samples"):
         run_isolated("child_functions:sleep", {"pid_file": str(pid_file)}, timeout_s=4)
     assert not is_alive(int(pid_file.read_text()))
+
+
+def test_a_child_without_a_sign_of_life_is_stopped_long_before_the_time_is_up(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    with pytest.raises(ChildHang, match=r"gave no sign of life for 3 s and was stopped: it hangs"):
+        run_isolated("child_functions:sleep", {"pid_file": str(pid_file)}, timeout_s=600, silence_s=3)
+    assert not is_alive(int(pid_file.read_text()))
+
+
+def test_a_child_that_tells_its_progress_may_take_longer_than_the_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "talking.py").write_text(
+        "import time\nfrom targets.isolation import tell_progress\n"
+        "def talk(request):\n"
+        "    for done in range(9):\n        tell_progress(done, 9)\n        time.sleep(0.5)\n"
+        "    return {'done': True}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert run_isolated("talking:talk", {}, 60, silence_s=3) == {"done": True}
+
+
+def test_a_childs_peak_memory_is_its_own_and_not_that_of_the_process_that_started_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "small.py").write_text("def nothing(request):\n    return {}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ballast = bytearray(b"\1") * 600_000_000
+    _, peak = convert_apart("small:nothing", {}, 60)
+    assert len(ballast) == 600_000_000
+    assert 5_000_000 < peak < 300_000_000
 
 
 def test_the_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:

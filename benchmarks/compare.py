@@ -64,6 +64,7 @@ def _latency_row(measurement: Measurement, teacher: Measurement | None, keep_raw
         warmup_rounds=measurement.warmup_rounds,
         stable=measurement.stable,
         raw=tuple(round(sample, 4) for sample in samples) if keep_raw else (),
+        pinned=measurement.pinned,
     )
 
 

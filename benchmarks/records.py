@@ -23,7 +23,8 @@ WITH_ARTIFACT: tuple[Status, ...] = ("measured", *ABSENT_HARDWARE)
 class Measurement(Record):
     """Raw samples of one metric in the order of the rounds; statistics are derived.
 
-    `stable`: whether the last two windows of the warm-up agreed; None where there was none.
+    `stable`: whether the last two windows of the warm-up agreed; None where there was none. `pinned`: the logical
+    processors that the process was pinned to; empty where it was not.
     """
 
     metric: str
@@ -32,6 +33,7 @@ class Measurement(Record):
     shape: Shape
     warmup_rounds: int = 0
     stable: bool | None = None
+    pinned: tuple[int, ...] = ()
 
     def percentile(self, share: float) -> float:
         """Linear-interpolated percentile, `share` in 0..100, in `unit`."""

@@ -17,6 +17,9 @@ WINDOWS = 10
 # lies is the likely cause): no number of samples in one process shows it. So the samples are shared out among up to
 # five processes, twenty rounds at least in each.
 SITTINGS, LEAST_ROUNDS = 5, 20
+# A model of 0.1 ms is called thousands of times a second: more samples cost nothing and halve the interval. Half a
+# second in each process for a shape, and 2,000 samples in all.
+ENOUGH_S, MOST = 0.5, 2000
 
 Calls = Mapping[str, Callable[[], object]]
 
@@ -31,6 +34,16 @@ class CallFailed(Exception):
 
 def _nothing(key: str) -> None:
     pass
+
+
+class Enough(NamedTuple):
+    """When samples beyond the least are enough: `seconds` after the first of them, or with the `most`th."""
+
+    seconds: float
+    most: int
+
+
+NO_MORE = Enough(0.0, 0)
 
 
 class WarmUp(NamedTuple):
@@ -52,7 +65,7 @@ def warm_up(
     before: dict[str, float] = {}
     rounds = 0
     while window and rounds < window * WINDOWS and not all(stable.values()):
-        times = _rounds(calls, window, shuffle, clock, prepare, lambda: None)
+        times = _rounds(calls, window, NO_MORE, shuffle, clock, prepare, lambda: None)
         rounds += window
         medians = {key: float(np.median(values)) for key, values in times.items()}
         for key, median in medians.items():
@@ -68,19 +81,21 @@ def interleave(
     seed: int = 0,
     prepare: Callable[[str], object] = _nothing,
     tick: Callable[[], object] = lambda: None,
+    more: Enough = NO_MORE,
 ) -> dict[str, tuple[float, ...]]:
-    """`samples` wall times of each call, in ms; sample i of every call is of round i.
+    """At least `samples` wall times of each call, in ms; sample i of every call is of round i. `more`: when to stop.
 
     Each round runs every call once, in an order drawn anew from `seed`, so that neither drift nor a neighbour favours
     one. `prepare(key)` runs before each call and `tick()` after each round, outside of the timed span.
     """
-    times = _rounds(calls, samples, random.Random(seed).shuffle, clock, prepare, tick)
+    times = _rounds(calls, samples, more, random.Random(seed).shuffle, clock, prepare, tick)
     return {key: tuple(values) for key, values in times.items()}
 
 
 def _rounds(
     calls: Calls,
-    count: int,
+    least: int,
+    more: Enough,
     shuffle: Callable[[list[str]], object],
     clock: Clock,
     prepare: Callable[[str], object],
@@ -88,7 +103,9 @@ def _rounds(
 ) -> dict[str, list[float]]:
     order = list(calls)
     times: dict[str, list[float]] = {key: [] for key in calls}
-    for _ in range(count):
+    start, done = clock(), 0
+    while done < least or (done < more.most and clock() - start < more.seconds * 1e9):
+        done += 1
         shuffle(order)
         for key in order:
             try:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.compare import latency_rows
-from benchmarks.latency import Case, Subject, SubjectResult, measure_latency
+from benchmarks.jobs import Case, Subject, SubjectResult
+from benchmarks.latency import measure_latency
 from benchmarks.load import load_notes, machine_load
 from benchmarks.records import LatencyRow, Shape
 from benchmarks.wording import p50, percentile, scatter_text, speedup

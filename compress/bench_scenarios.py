@@ -17,7 +17,7 @@ from targets.errors import BenchmarkError, EdgepressError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from benchmarks.latency import Case
+    from benchmarks.jobs import Case
     from compress.console import Console
 
 # Opening, warm-up and the search for a rate come on top of the seconds that were asked for.

@@ -15,7 +15,7 @@ from benchmarks.compare import judge_gates, latency_rows
 from benchmarks.environment import environment
 from benchmarks.fidelity import Fidelity, class_accuracies, judge
 from benchmarks.footprint import shrink
-from benchmarks.latency import SubjectResult
+from benchmarks.jobs import SubjectResult
 from benchmarks.load import load_notes, machine_load
 from benchmarks.records import ABSENT_HARDWARE, Report, Row, StageRow, Status
 from benchmarks.report import write_report

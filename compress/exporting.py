@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.numpy import save_file
 
-from benchmarks.latency import Case, Subject, SubjectResult, measure_latency
+from benchmarks.jobs import Case, Subject, SubjectResult
+from benchmarks.latency import measure_latency
 from benchmarks.records import Measurement, Shape
 from compress.console import follow
 from compress.model import Model

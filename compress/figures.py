@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from benchmarks.compare import latency_rows
 from benchmarks.fidelity import judge
-from benchmarks.latency import Case
+from benchmarks.jobs import Case
 from benchmarks.records import Figures, LatencyRow
 from compress.evaluation import fingerprint
 from compress.exporting import export_one, settle_settings, time_all, write_cases

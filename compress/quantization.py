@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from benchmarks.fidelity import judge
-from benchmarks.latency import Case, SubjectResult
+from benchmarks.jobs import Case, SubjectResult
 from benchmarks.records import Measurement
 from compress.evaluation import TIE
 from compress.exporting import FP32, Exported, artifact_logits, export, geometric_mean, settle_settings, time_all

@@ -76,10 +76,10 @@ class Planted:
 def measure(request: dict[str, Any]) -> dict[str, Any]:
     """The child's side, where the planted target is known."""
     import targets
-    from benchmarks.latency import measure_here
+    from benchmarks.timing import measure_pinned
 
     targets.TARGETS["planted"] = "examples.trust:Planted"
-    return measure_here(request)
+    return measure_pinned(request)
 
 
 def make_artifact(folder: Path) -> Path:
@@ -110,7 +110,8 @@ def measured(artifact: Path, subjects: Mapping[str, dict[str, Any]], seed: int, 
     """Samples in ms of each subject (its settings), interleaved, in a process of its own."""
     from safetensors.numpy import save_file
 
-    from benchmarks.latency import Case, Subject, measure_latency
+    from benchmarks.jobs import Case, Subject
+    from benchmarks.latency import measure_latency
     from benchmarks.records import Shape
 
     feeds = artifact.parent / "feeds.safetensors"

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import targets
 from benchmarks import latency
-from benchmarks.latency import Case, Job, Subject, measure_here, measure_latency
+from benchmarks.jobs import Case, Job, Subject
+from benchmarks.latency import measure_latency
 from benchmarks.records import Shape
-from benchmarks.turns import WarmUp, interleave, warm_up
+from benchmarks.timing import measure_here
+from benchmarks.turns import Enough, WarmUp, interleave, warm_up
 from targets.base import Artifact, Candidate, Comparison, Feeds, Signature, TensorSpec
 from targets.errors import BenchmarkError
 
 # A target for the child process: artifact.settings say how the session behaves.
 FAKE = """
-import os, signal
+import os, signal, time
 from contextlib import contextmanager
 import targets
 
@@ -39,6 +42,8 @@ class Fake:
     def open(self, artifact, folder, threads=1):
         if artifact.settings.get("crash"):
             os.kill(os.getpid(), signal.SIGSEGV)
+        if artifact.settings.get("hang"):
+            time.sleep(600)
         if "needs" in artifact.settings:
             raise ValueError(f"needs {artifact.settings['needs']}")
         yield Session(artifact.settings)
@@ -46,7 +51,7 @@ class Fake:
 targets.TARGETS["fake"] = "fake_backend:Fake"
 
 def measure(request):
-    from benchmarks.latency import measure_here
+    from benchmarks.timing import measure_here
     return measure_here(request)
 """
 
@@ -195,7 +200,7 @@ def test_an_uncounted_call_of_the_same_model_comes_before_each_counted_one(
 def test_measurements_come_in_the_order_of_the_cases_whatever_the_threads(backend: Path) -> None:
     folder = make_artifact(backend / "a", {})
     cases = [make_case(backend, 32, threads=2), make_case(backend, 16), make_case(backend, 8, threads=2)]
-    result = measure_latency([Subject(key="a", folder=folder)], cases, samples=3, warmup=1)["a"]
+    result = measure_latency([Subject(key="a", folder=folder)], cases, samples=3, warmup=1, enough_s=0)["a"]
     assert [one.shape for one in result.measurements] == [case.shape for case in cases]
     assert all(len(one.samples) == 3 and min(one.samples) > 0 for one in result.measurements)
     assert result.failure is None
@@ -218,6 +223,45 @@ def test_a_subject_that_crashes_the_process_does_not_take_the_others_with_it(bac
     results = measure_latency(subjects, [make_case(backend, 16)], samples=3, warmup=0)
     assert len(results["good"].measurements) == 1 and results["good"].failure is None
     assert results["bad"].failure == "fake_backend:measure was killed by SIGSEGV"
+
+
+def test_a_subject_that_hangs_is_stopped_and_the_others_are_measured(backend: Path) -> None:
+    subjects = [
+        Subject(key="good", folder=make_artifact(backend / "a", {})),
+        Subject(key="stuck", folder=make_artifact(backend / "b", {"hang": True})),
+    ]
+    results = measure_latency(subjects, [make_case(backend, 16)], samples=3, warmup=0, silence_s=4, enough_s=0)
+    assert len(results["good"].measurements) == 1 and results["good"].failure is None
+    assert results["stuck"].failure == "fake_backend:measure gave no sign of life for 4 s and was stopped: it hangs"
+    assert results["stuck"].measurements == ()
+
+
+def test_cheap_calls_are_timed_more_often_until_the_time_or_the_most_is_reached() -> None:
+    """Reading the fake clock takes 1 ms: a round of one call reads it three times, the start once more."""
+    calls = {"a": lambda: None}
+    counts = [
+        len(interleave(calls, samples=2, clock=Ticks(), more=more)["a"])
+        for more in (Enough(0.0, 100), Enough(0.02, 100), Enough(9.0, 5), Enough(0.02, 1))
+    ]
+    assert counts == [2, 7, 5, 2]
+
+
+def test_what_was_opened_is_told_by_its_files_settings_and_threads(
+    backend: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_artifact(backend / "a", {})
+    subjects = tuple(
+        Subject(key=str(number), folder=folder, settings=settings)
+        for number, settings in enumerate([None, {}, {"calls": 99}])
+    )
+    identities = []
+    for threads in (1, 2):
+        job = Job(subjects=subjects, cases=(make_case(backend, 4, threads),), samples=1, warmup=0, seed=0)
+        with in_this_process(monkeypatch):
+            answer = measure_here(job.model_dump(mode="json"))
+        identities += [one["opened"]["identity"] for one in answer.values()]
+        assert answer["0"]["opened"]["answer"] == [0.0] * 4
+    assert identities[0] == identities[1] and len(set(identities)) == 4
 
 
 @contextmanager
@@ -297,7 +341,7 @@ def test_a_session_gets_only_the_inputs_it_takes(backend: Path, monkeypatch: pyt
         def open(self, artifact: Artifact, folder: Path, threads: int) -> Iterator[Recorder]:
             yield Recorder()
 
-    monkeypatch.setattr(latency.targets, "load", lambda name: Target())
+    monkeypatch.setattr(targets, "load", lambda name: Target())
     subject = Subject(key="a", folder=make_artifact(backend / "a", {}))
     job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=0, seed=0)
     measure_here(job.model_dump(mode="json"))
@@ -306,7 +350,7 @@ def test_a_session_gets_only_the_inputs_it_takes(backend: Path, monkeypatch: pyt
 
 def test_many_samples_are_taken_in_several_processes_and_joined(backend: Path) -> None:
     subjects = [Subject(key=key, folder=make_artifact(backend / key, {})) for key in "ab"]
-    results = measure_latency(subjects, [make_case(backend, 16)], samples=45, warmup=2)
+    results = measure_latency(subjects, [make_case(backend, 16)], samples=45, warmup=2, enough_s=0)
     for key in "ab":
         (measurement,) = results[key].measurements
         assert len(measurement.samples) == 45 and results[key].failure is None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from benchmarks.latency import SubjectResult
+from benchmarks.jobs import SubjectResult
 from benchmarks.records import Measurement, Shape
 from compress import exporting
 from compress.console import Console

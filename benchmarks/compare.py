@@ -9,7 +9,18 @@ from benchmarks.records import ABSENT_HARDWARE, GateVerdict, LatencyRow, Measure
 from benchmarks.statistics import CONFIDENCE, median_interval, ratio_interval, told_percentile, variation
 from targets.errors import BenchmarkError
 
-GATES = ("max_accuracy_drop", "min_accuracy", "min_speedup", "min_shrink", "max_bytes")
+PERCENTILES = {"max_p50_ms": 50.0, "max_p90_ms": 90.0, "max_p95_ms": 95.0, "max_p99_ms": 99.0}
+GATES = (
+    "max_accuracy_drop",
+    "min_accuracy",
+    "min_accuracy_ratio",
+    *PERCENTILES,
+    "min_speedup",
+    "min_shrink",
+    "max_bytes",
+)
+# An artifact whose hardware is not here has no speed to judge.
+OF_SPEED = (*PERCENTILES, "min_speedup")
 # A drop of 0.89 - 0.87 is 0.02000000000000002 in binary and must pass a gate of 0.02.
 ROUNDING = 1e-9
 
@@ -71,10 +82,10 @@ def _latency_row(measurement: Measurement, teacher: Measurement | None, keep_raw
 def judge_gates(
     gates: Mapping[str, float | int | None], teacher: Row, chosen: Row, confidence: float | None = None
 ) -> tuple[GateVerdict, ...]:
-    """One verdict for each gate that is set. A gate whose figure is missing fails; `min_speedup` must hold everywhere.
+    """One verdict for each gate that is set. A gate whose figure is missing fails; speed must hold at every shape.
 
     With `confidence` (0.95, that of the rows' intervals) a figure that has an interval must hold at its worse end.
-    An artifact whose hardware is not here has no speed to judge: `min_speedup` is left out for it.
+    An artifact whose hardware is not here has no speed to judge: the gates of latency and speed-up are left out for it.
 
     Raises:
         BenchmarkError: a gate of unknown name, or another confidence.
@@ -86,11 +97,13 @@ def judge_gates(
     measured = {
         "max_accuracy_drop": (_drop(teacher.accuracy, chosen.accuracy), _largest_drop(chosen)),
         "min_accuracy": (chosen.accuracy, chosen.accuracy_interval[0] if chosen.accuracy_interval else None),
+        "min_accuracy_ratio": _accuracy_ratio(teacher, chosen),
+        **{name: _latency_at(chosen, share) for name, share in PERCENTILES.items()},
         "min_speedup": (_slowest_speedup(teacher, chosen), _lowest_speedup_bound(chosen)),
         "min_shrink": (chosen.shrink, None),
         "max_bytes": (None if chosen.bytes is None else float(chosen.bytes), None),
     }
-    judged = [name for name in GATES if chosen.status not in ABSENT_HARDWARE or name != "min_speedup"]
+    judged = [name for name in GATES if chosen.status not in ABSENT_HARDWARE or name not in OF_SPEED]
     return tuple(
         _verdict(name, chosen.target, float(limit), *measured[name], confidence is not None)
         for name in judged
@@ -109,6 +122,24 @@ def _verdict(
     return GateVerdict(
         gate=gate, target=target, limit=limit, measured=measured, passed=passed, bound=bound, judged=judged
     )
+
+
+def _accuracy_ratio(teacher: Row, chosen: Row) -> tuple[float | None, float | None]:
+    """The chosen artifact's accuracy in parts of the teacher's, and the lowest one that the flips leave likely."""
+    if not teacher.accuracy or chosen.accuracy is None:
+        return None, None
+    drop = _largest_drop(chosen)
+    return chosen.accuracy / teacher.accuracy, None if drop is None else 1 - drop / teacher.accuracy
+
+
+def _latency_at(chosen: Row, share: float) -> tuple[float | None, float | None]:
+    """The largest percentile of all shapes in ms, and the upper end of its interval, which a median alone has; None
+    where the samples of a shape are too few to tell it."""
+    values = [row.percentile(share) for row in chosen.latency]
+    if not values or None in values:
+        return None, None
+    ends = [row.p50_interval[1] for row in chosen.latency if row.p50_interval] if share == 50 else []
+    return max(value for value in values if value is not None), max(ends) if len(ends) == len(values) else None
 
 
 def _largest_drop(chosen: Row) -> float | None:

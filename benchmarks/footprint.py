@@ -1,8 +1,26 @@
-"""What an artifact weighs, against the teacher."""
+"""What an artifact takes beside time: bytes shipped and compressed, memory, cold start and energy."""
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import targets
+from benchmarks.costs import Footprint
+from benchmarks.energy import energy_of
+from benchmarks.pinning import pin
+from targets.base import Artifact
 from targets.errors import BenchmarkError
+from targets.isolation import peak_bytes, run_isolated
+
+CHILD = "benchmarks.footprint:start_here"
+STARTS = 3
+ZSTD_LEVEL = 10
 
 
 def shrink(teacher_bytes: int, shipped_bytes: int) -> float:
@@ -17,3 +35,82 @@ def shrink(teacher_bytes: int, shipped_bytes: int) -> float:
     if teacher_bytes <= 0 or shipped_bytes <= 0:
         raise BenchmarkError(f"shrink needs two artifacts with bytes, got {teacher_bytes} and {shipped_bytes}")
     return teacher_bytes / shipped_bytes
+
+
+def compressed_bytes(artifact: Artifact, folder: Path) -> int:
+    """Bytes of a download: each shipped file compressed by zstd at level 10, the files not joined."""
+    import zstandard
+
+    compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+    total = 0
+    for entry in artifact.files:
+        if entry.shipped:
+            with (folder / entry.path).open("rb") as file:
+                pieces: Iterator[bytes] = compressor.read_to_iter(file)
+                total += sum(map(len, pieces))
+    return total
+
+
+def measure_footprint(folder: Path, feeds: Path, threads: int, timeout_s: float) -> Footprint:
+    """Memory, cold start and energy of one artifact: three processes of its own, each of which opens it and answers.
+
+    The cold start is the median of the three, files in the page cache; memory is the largest of them.
+
+    Raises:
+        ArtifactError: there is no artifact.
+    """
+    artifact = Artifact.read(folder / Artifact.FILE_NAME)
+    size = compressed_bytes(artifact, folder)
+    request = {"folder": str(folder), "feeds": str(feeds), "threads": threads}
+    try:
+        starts = [_start(request | {"energy": last}, timeout_s) for last in (*[False] * (STARTS - 1), True)]
+    except BenchmarkError as fault:
+        return Footprint(zstd_bytes=size, failure=str(fault), energy_note="not measured: it did not run")
+    return Footprint(
+        zstd_bytes=size,
+        runtime_memory_bytes=max(start["before_bytes"] for start in starts) or None,
+        peak_memory_bytes=max(start["peak_bytes"] for start in starts) or None,
+        cold_start_ms=float(np.median([start["cold_ms"] for start in starts])),
+        energy_mj=starts[-1]["energy_mj"],
+        energy_note=starts[-1]["energy_note"],
+    )
+
+
+def _start(request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    # The monotonic clock is the system's own: both processes read the same one.
+    started = {"started_ns": time.monotonic_ns()}
+    return run_isolated(CHILD, request | started, timeout_s, request["threads"])
+
+
+def start_here(request: dict[str, Any]) -> dict[str, Any]:
+    """The child's side: from the start of this process to its first answer, then energy where it is asked for."""
+    from safetensors.numpy import load_file
+
+    pin(request["threads"])
+    folder = Path(request["folder"])
+    artifact = Artifact.read(folder / Artifact.FILE_NAME)
+    feeds = artifact.signature.select(load_file(request["feeds"]))
+    target = targets.load(artifact.target)
+    target.load_runtime()
+    before = resident_bytes()
+    with target.open(artifact, folder, threads=request["threads"]) as session:
+        session.infer(feeds)
+        cold_ms = (time.monotonic_ns() - request["started_ns"]) / 1e6
+        peak = peak_bytes()
+        energy = energy_of(lambda: session.infer(feeds)) if request["energy"] else None
+    return {
+        "cold_ms": cold_ms,
+        "before_bytes": before,
+        "peak_bytes": peak,
+        "energy_mj": energy.millijoules if energy else None,
+        "energy_note": energy.note if energy else "",
+    }
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process now; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -10,7 +10,7 @@ from pydantic import Field
 from benchmarks.costs import BatchCheck, Footprint, IsaCheck, MachinePeak, Roofline
 from benchmarks.loads import ScenarioResult
 from benchmarks.loads import Shape as Shape
-from benchmarks.statistics import Interval, Variation
+from benchmarks.statistics import Interval, Variation, least_samples
 from targets.base import Candidate, HardwareBuild, Record
 
 SCHEMA_VERSION: Literal["1.0"] = "1.0"
@@ -79,6 +79,11 @@ class LatencyRow(Record):
     roofline: Roofline | None = Field(
         default=None, description="the machine's limit for it; null where that was not measured"
     )
+
+    def percentile(self, share: float) -> float | None:
+        """p50, p90, p95, p99 or p99.9 in ms; None where the samples are too few to tell it."""
+        value = {50: self.p50, 90: self.p90, 95: self.p95, 99: self.p99, 99.9: self.p99_9}[share]
+        return value if self.samples >= least_samples(share) else None
 
     @property
     def shape(self) -> Shape:

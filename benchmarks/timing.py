@@ -16,6 +16,7 @@ import targets
 from benchmarks.clock import monotonic, timed_ms
 from benchmarks.jobs import Case, Job, Opened, SubjectResult, identity
 from benchmarks.pinning import pin
+from benchmarks.provenance import kept
 from benchmarks.records import Measurement, Shape
 from benchmarks.turns import CallFailed, Calls, Enough, interleave, warm_up
 from benchmarks.wording import shape_words
@@ -24,8 +25,6 @@ from targets.isolation import one_line, tell_progress
 
 # Thread pools keep spinning for some ms after a call and would steal the next model's cores.
 SETTLE_S = 0.01
-# So many numbers of an output are kept to compare it with the session that gives the accuracy.
-KEPT = 64
 
 
 class Ticker:
@@ -93,12 +92,6 @@ class _Subject:
         outputs: list[dict[str, np.ndarray]] = []
         self.first_ms = timed_ms(lambda: outputs.append(self.session.infer(feeds)))
         self.feeds, self.answer = path, kept(outputs[0])
-
-
-def kept(outputs: dict[str, np.ndarray]) -> tuple[float, ...]:
-    """The first 64 numbers of the first output; NaN and infinity as the largest ones, since JSON has neither."""
-    first = next(iter(outputs.values()), np.zeros(0))
-    return tuple(np.nan_to_num(first.ravel()[:KEPT].astype(np.float64)).tolist())
 
 
 def _open_all(job: Job, stack: ExitStack, ticker: Ticker) -> tuple[dict[str, _Subject], dict[str, str]]:

@@ -4,49 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from benchmarks.compare import judge_gates, latency_rows
+from benchmarks.compare import OF_SPEED, judge_gates
+from benchmarks.costs import MachinePeak
 from benchmarks.environment import environment
-from benchmarks.fidelity import Fidelity, class_accuracies, judge
-from benchmarks.footprint import shrink
 from benchmarks.jobs import SubjectResult
 from benchmarks.load import load_notes, machine_load
 from benchmarks.records import ABSENT_HARDWARE, Report, Row, StageRow, Status
 from benchmarks.report import write_report
-from benchmarks.statistics import difference_interval, wilson_interval
 from benchmarks.wording import unsteady_notes
-from compress.exporting import artifact_logits, time_all
+from compress.costing import with_costs
+from compress.exporting import time_all
 from compress.figures import FigureTaker
 from compress.model import Model
+from compress.peaks import machine_peaks
 from compress.plan import Planned
-from compress.quantization import Selection, Trial
-from compress.recipe import Teacher
+from compress.quantization import Selection
+from compress.rows import Entrant, Lineup
 from compress.stages import Context
 from compress.tasks.base import Features
 from targets import load
-from targets.base import Artifact
-from targets.errors import EdgepressError, TargetError
+from targets.errors import TargetError
 
 if TYPE_CHECKING:
     from compress.execution import Execution
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """One artifact that is measured: its row's name, its folder and what validation said of it."""
-
-    name: str
-    target: str
-    folder: Path | None
-    model: Model
-    trial: Trial | None = None
-    failure: str = ""
 
 
 def benchmark(execution: Execution, stage: Planned, context: Context, folder: Path) -> None:
@@ -60,6 +44,7 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
     notes: list[str] = []
     places: dict[str, str] = {}
     load_before = machine_load()
+    peaks = _peaks(context)
     for target in context.recipe.targets:
         selection = Selection.read(export_folder / f"selection-{target}.json")
         if selection.failure:
@@ -68,7 +53,7 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
         entrants = _candidates(selection, export_folder / "artifacts" / target, student)
         entrants += _arms(execution, figures, target) if target == context.clock_target else []
         teacher = _teacher(figures, context, target, notes)
-        row, rows = measure(teacher, entrants, figures, test)
+        row, rows = measure(teacher, entrants, figures, test, peaks)
         several = len(context.recipe.targets) > 1
         for entrant in (teacher, *entrants):
             if entrant.folder is not None:
@@ -98,10 +83,22 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
         stages=tuple(stage_rows(execution)),
         gates=tuple(gates),
         notes=tuple(notes),
+        peaks=peaks,
     )
     write_report(report, folder)
     # Where each row's artifact lies, for `edgepress bench`.
     (folder / "entrants.json").write_text(json.dumps(places, indent=1) + "\n", encoding="utf-8")
+
+
+def _peaks(context: Context) -> tuple[MachinePeak, ...]:
+    """The machine's limits through every target that runs here."""
+    here = [name for name in context.recipe.targets if context.target(name).probe().state == "available"]
+    found: list[MachinePeak] = []
+    with context.console.task(f"{context.stage}: the machine's limits", total=len(here)) as advance:
+        for name in here:
+            found += machine_peaks(context.target(name), context.recipe.benchmark.threads)
+            advance(1, note=name)
+    return tuple(found)
 
 
 def _lost(selection: Selection) -> Row:
@@ -115,9 +112,10 @@ def _unjudged(context: Context, chosen: Sequence[Row]) -> list[str]:
     found = []
     for row in chosen:
         if row.status in ABSENT_HARDWARE:
-            limit = context.recipe.gates.of(row.target)["min_speedup"]
+            asked = context.recipe.gates.of(row.target)
             found.append(f"{row.target} was built, not run: {context.target(row.target).probe().reason}")
-            found += [] if limit is None else [f"min_speedup ({limit:g}) is not judged on {row.target}"]
+            unjudged = [f"{name} ({asked[name]:g})" for name in OF_SPEED if asked[name] is not None]
+            found += [f"{', '.join(unjudged)} is not judged on {row.target}"] if unjudged else []
     return found
 
 
@@ -128,13 +126,6 @@ def _teacher(figures: FigureTaker, context: Context, target: str, notes: list[st
     except TargetError as fault:
         notes.append(f"{target} cannot run the teacher ({fault}); its rows are compared with the teacher on pytorch")
         return Entrant("teacher", "pytorch", figures.export(context.teacher, "pytorch"), context.teacher)
-
-
-def teacher_name(teacher: Teacher) -> str:
-    """What people call it: the last part of its folder or hub id, or the kind of model that was trained in the run."""
-    if teacher.model is not None:
-        return teacher.model.rstrip("/").rsplit("/", 1)[-1]
-    return str((teacher.config or {}).get("model_type"))
 
 
 def _candidates(selection: Selection, folder: Path, student: Model) -> list[Entrant]:
@@ -161,7 +152,7 @@ def _arms(execution: Execution, figures: FigureTaker, target: str) -> list[Entra
 
 
 def measure(
-    teacher: Entrant, entrants: Sequence[Entrant], figures: FigureTaker, test: Features
+    teacher: Entrant, entrants: Sequence[Entrant], figures: FigureTaker, test: Features, peaks: Sequence[MachinePeak]
 ) -> tuple[Row, list[Row]]:
     """Rows of the teacher and of every entrant, timed interleaved; one that fails is a row with its reason."""
     context = figures.context
@@ -171,113 +162,18 @@ def measure(
     timed: Mapping[str, SubjectResult] = {}
     if load(teacher.target).probe().state == "available":
         timed = time_all(folders, cases, context, f"{context.stage}: timing {len(folders)} artifacts, interleaved")
-    reference, _ = _logits(teacher, test, context)
-    if reference is None:
-        raise TargetError("the teacher's artifact gives no usable outputs on the test split")
+    lineup = Lineup.of(teacher, test, timed, context)
     # All candidates of a target are exports of one model.
     macs = {key: figures.macs(model) for key, model in {id(each.model): each.model for each in everyone}.items()}
-    rows = [_row(entrant, teacher, timed, reference, test, macs[id(entrant.model)], context) for entrant in everyone]
+    rows = []
+    with context.console.task(f"{context.stage}: costs and loads", total=len(everyone)) as advance:
+        for entrant in everyone:
+            row, logits = lineup.row(entrant, macs[id(entrant.model)])
+            if logits is not None and row.status == "measured":
+                row = with_costs(row, entrant, logits, cases, lineup, peaks)
+            rows.append(row)
+            advance(1, note=entrant.name)
     return rows[0], rows[1:]
-
-
-def _logits(entrant: Entrant, test: Features, context: Context) -> tuple[np.ndarray | None, str]:
-    if entrant.folder is None:
-        return None, entrant.failure
-    try:
-        return artifact_logits(entrant.folder, test, context, f"{context.stage}: testing {entrant.name}"), ""
-    except EdgepressError as fault:
-        return None, str(fault)
-
-
-def _row(
-    entrant: Entrant,
-    teacher: Entrant,
-    timed: Mapping[str, SubjectResult],
-    reference: np.ndarray,
-    test: Features,
-    macs: int,
-    context: Context,
-) -> Row:
-    trial = entrant.trial
-    base = {
-        "name": teacher_name(context.recipe.teacher) if entrant is teacher else entrant.name,
-        "target": entrant.target,
-        "chosen": bool(trial and trial.chosen),
-        "parameters": entrant.model.parameters,
-        "macs": macs,
-        "validation_accuracy": trial.accuracy if trial else None,
-    }
-    logits, failure = (reference, "") if entrant is teacher else _logits(entrant, test, context)
-    result = timed.get(entrant.name, SubjectResult(failure=entrant.failure))
-    if logits is None or entrant.folder is None or (result.failure and not result.measurements):
-        reason = failure or result.failure or entrant.failure
-        precision = entrant.trial.precision if entrant.trial else "fp32"
-        return Row.model_validate(base | {"precision": precision, "status": "failed", "reason": reason})
-    artifact = Artifact.read(entrant.folder / "artifact.json")
-    assert teacher.folder is not None
-    teacher_bytes = Artifact.read(teacher.folder / "artifact.json").bytes
-    fidelity = judge(test.labels, reference, logits)
-    names = context.workspace.splits.label_names
-    return Row.model_validate(
-        base
-        | {
-            "precision": artifact.precision,
-            "status": _status(artifact, result),
-            "reason": "; ".join(filter(None, [result.failure, *_absence(artifact, result), *_doubt(trial)])),
-            **_fidelity(fidelity, against_itself=entrant is teacher),
-            "classes": class_accuracies(test.labels, None if entrant is teacher else reference, logits, names),
-            "int8_mac_share": artifact.int8_mac_share,
-            "bytes": artifact.bytes,
-            "shrink": shrink(teacher_bytes, artifact.bytes),
-            "latency": latency_rows(result.measurements, timed["teacher"].measurements if timed else None, True),
-            "builds": artifact.builds,
-            "numbers_from": "" if result.measurements else load(artifact.target).stand_in,
-            "settings": artifact.settings,
-            "candidate": None if entrant is teacher else artifact.candidate,
-            "open_ms": result.open_ms,
-            "first_inference_ms": result.first_inference_ms,
-        }
-    )
-
-
-def _fidelity(fidelity: Fidelity, against_itself: bool) -> dict[str, float | int | None]:
-    """What the test split says of a row; the teacher has no difference to itself."""
-    low, high = wilson_interval(round(fidelity.accuracy * fidelity.samples), fidelity.samples)
-    figures: dict[str, float | int | None] = {
-        "accuracy": fidelity.accuracy,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "agreement": fidelity.agreement,
-        "flips_lost": fidelity.flips_lost,
-        "flips_won": fidelity.flips_won,
-        "mcnemar_p": fidelity.mcnemar_p,
-    }
-    if against_itself:
-        return figures
-    low, high = difference_interval(fidelity.flips_lost, fidelity.flips_won, fidelity.samples)
-    difference = (fidelity.flips_won - fidelity.flips_lost) / fidelity.samples
-    return figures | {
-        "accuracy_difference": difference,
-        "accuracy_difference_low": low,
-        "accuracy_difference_high": high,
-    }
-
-
-def _status(artifact: Artifact, result: SubjectResult) -> Status:
-    if result.measurements:
-        return "measured"
-    return "built" if artifact.estimated_ms() is None else "estimated"
-
-
-def _absence(artifact: Artifact, result: SubjectResult) -> tuple[str, ...]:
-    """Why an artifact was not run on its hardware, and where its accuracy is from."""
-    if result.measurements:
-        return ()
-    return (f"not run here; accuracy from {load(artifact.target).stand_in}",)
-
-
-def _doubt(trial: Trial | None) -> tuple[str, ...]:
-    return (trial.reason,) if trial and trial.reason else ()
 
 
 def _data(context: Context, test: Features) -> dict[str, object]:

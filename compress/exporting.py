@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.numpy import save_file
 
-from benchmarks.jobs import Case, Subject, SubjectResult
+from benchmarks.jobs import Case, Opened, Subject, SubjectResult
 from benchmarks.latency import measure_latency
 from benchmarks.records import Measurement, Shape
 from compress.console import follow
@@ -26,7 +26,7 @@ from targets.errors import TargetError
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.recipe import Benchmark
+    from compress.recipe_sections import Benchmark
     from compress.stages import Context
 
 STAND_IN_BATCH = 32
@@ -72,17 +72,20 @@ def shapes_of(benchmark: Benchmark, sequences: bool, bounds: Mapping[str, tuple[
 
 
 def write_cases(context: Context, model: Model, folder: Path) -> list[Case]:
-    """Real calibration rows in each shape that is timed, one safetensors file a shape, made once for the run."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Each shape that is timed, its inputs made once for the run."""
     varies = any("sequence" in spec.shape for spec in model.signature.inputs)
-    cases = []
-    for shape in shapes_of(context.recipe.benchmark, varies, model.signature.bounds):
-        path = folder / f"batch{shape.batch}{f'-sequence{shape.sequence}' if shape.sequence else ''}.safetensors"
-        if not path.is_file():
-            feeds = context.task.sample_feeds(context.calibration, shape.batch, shape.sequence)
-            save_file({name: np.ascontiguousarray(value) for name, value in feeds.items()}, path)
-        cases.append(Case(shape=shape, feeds=str(path)))
-    return cases
+    shapes = shapes_of(context.recipe.benchmark, varies, model.signature.bounds)
+    return [write_case(context, shape, folder) for shape in shapes]
+
+
+def write_case(context: Context, shape: Shape, folder: Path) -> Case:
+    """Real calibration rows in one shape, in a safetensors file of `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"batch{shape.batch}{f'-sequence{shape.sequence}' if shape.sequence else ''}.safetensors"
+    if not path.is_file():
+        feeds = context.task.sample_feeds(context.calibration, shape.batch, shape.sequence)
+        save_file({name: np.ascontiguousarray(value) for name, value in feeds.items()}, path)
+    return Case(shape=shape, feeds=str(path))
 
 
 def export(
@@ -125,8 +128,9 @@ def time_all(
     subjects = [Subject(key=key, folder=str(folder), settings=None) for key, folder in exported.items()]
     with context.console.task(title) as advance:
         return measure_latency(
-            subjects, cases, benchmark.samples, benchmark.warmup, context.seed, progress=follow(advance)
-        )
+            subjects, cases, benchmark.samples, benchmark.warmup, context.seed, progress=follow(advance),
+            silence_s=benchmark.time_limit_s,
+        )  # fmt: skip
 
 
 def settle_settings(folders: Mapping[str, Path], cases: Sequence[Case], context: Context) -> None:
@@ -145,8 +149,9 @@ def settle_settings(folders: Mapping[str, Path], cases: Sequence[Case], context:
     samples = max(11, context.recipe.benchmark.samples // 3)
     with context.console.task(f"{context.stage}: choosing session settings") as advance:
         results = measure_latency(
-            subjects, cases, samples, context.recipe.benchmark.warmup, context.seed, progress=follow(advance)
-        )
+            subjects, cases, samples, context.recipe.benchmark.warmup, context.seed, progress=follow(advance),
+            silence_s=context.recipe.benchmark.time_limit_s,
+        )  # fmt: skip
     for key, folder in folders.items():
         mine = {name: settings for name, (owner, settings) in choices.items() if owner == key}
         timed = {name: geometric_mean(results[name].measurements) for name in mine if results[name].failure is None}
@@ -162,20 +167,36 @@ def geometric_mean(measurements: Sequence[Measurement]) -> float:
     return float(np.exp(np.mean([np.log(measurement.percentile(50)) for measurement in measurements])))
 
 
-def artifact_logits(folder: Path, features: Features, context: Context, title: str) -> np.ndarray:
-    """Logits `[rows, classes]` of the artifact itself, with the settings and the batch size that are timed: dynamic
-    quantization takes its ranges over the whole batch, so another batch size would be another model.
+def artifact_logits(
+    folder: Path,
+    features: Features,
+    context: Context,
+    title: str,
+    opened: Opened | None = None,
+    size: int | None = None,
+) -> np.ndarray:
+    """Logits `[rows, classes]` of the artifact itself, with the settings, threads and batch size that are timed:
+    dynamic quantization takes its ranges over the whole batch, so another batch size would be another model.
+
+    `opened` is the session that was timed: this one must be the same. `size` asks for another batch size.
 
     Raises:
-        TargetError, BenchmarkError: it cannot be opened, or its outputs are not finite.
+        TargetError, BenchmarkError: it cannot be opened, it is another session, or its outputs are not finite.
     """
     from benchmarks.fidelity import predict
+    from benchmarks.provenance import check_same
 
-    artifact = Artifact.read(folder / "artifact.json")
+    artifact, asked = Artifact.read(folder / "artifact.json"), context.recipe.benchmark
     here = load(artifact.target).probe().state == "available"
-    size = context.recipe.benchmark.batches[0] if here else STAND_IN_BATCH
+    size = size or (asked.batches[0] if here else STAND_IN_BATCH)
+    threads = asked.threads[0] if here else 1
     rows: np.ndarray | None = None
-    with context.console.task(title, total=len(features)) as advance, open_numbers(artifact, folder) as session:
+    with (
+        context.console.task(title, total=len(features)) as advance,
+        open_numbers(artifact, folder, threads) as session,
+    ):
+        if opened is not None:
+            check_same(opened, artifact, threads, session)
         for index, feeds in batches(features, size):
             taken = artifact.signature.select(feeds)
             taken = taken if here else rounded_up(taken, artifact.signature, size)

@@ -119,7 +119,7 @@ def _measure(item: Exported, timed: Mapping[str, SubjectResult], context: Contex
         return Measured(item, None, None, (), result.failure)
     try:
         title = f"{context.stage}: validating {item.candidate.name}"
-        logits = artifact_logits(item.folder, context.validation, context, title)
+        logits = artifact_logits(item.folder, context.validation, context, title, opened=result.opened)
     except EdgepressError as fault:
         return Measured(item, None, None, (), str(fault))
     fidelity = judge(context.validation.labels, context.teacher_validation_logits(), logits)

@@ -13,15 +13,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
+from compress.recipe_sections import Benchmark, Fraction, Gates, Section, Share
+
 Importance = Literal["magnitude", "activation", "taylor"]
-
-
-class Section(pydantic.BaseModel):
-    """A part of the recipe."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class Columns(Section):
@@ -191,54 +185,6 @@ class Quantize(StageOptions):
 
 AnyStage = Distill | Prune | Factorize | Quantize
 STAGE_KINDS: dict[str, type[StageOptions]] = {kind.kind: kind for kind in (Distill, Prune, Factorize, Quantize)}
-
-
-class Benchmark(Section):
-    """Shapes and sample counts of the latency measurements."""
-
-    batches: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
-    sequences: tuple[Annotated[int, Field(ge=2)], ...] = (32, 128)
-    threads: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
-    samples: Annotated[int, Field(ge=11)] = 100
-    warmup: Annotated[int, Field(ge=1)] = 10
-
-
-class Limits(Section):
-    """What a chosen artifact must hold on the test split."""
-
-    max_accuracy_drop: Share | None = None
-    min_accuracy: Share | None = None
-    min_speedup: Annotated[float, Field(gt=0)] | None = None
-    min_shrink: Annotated[float, Field(gt=0)] | None = None
-    max_bytes: Annotated[int, Field(ge=1)] | None = None
-
-
-class Gates(Limits):
-    """Limits for the chosen artifact of each target; a miss gives exit code 3.
-
-    `confidence: 0.95` holds accuracy, its drop and the speed-up against the worse end of their 95 % intervals; None
-    against the measured figures themselves. `by_target: {xla-tpu: {min_shrink: 5}}` replaces some limits for one
-    target, and null takes one away there: a phone and a rack are not bought for the same size.
-    """
-
-    confidence: float | None = None
-    by_target: dict[str, Limits] = {}
-
-    def of(self, target: str) -> dict[str, float | int | None]:
-        """The limits that hold for one target.
-
-        >>> Gates(min_shrink=20, by_target={"xla-tpu": Limits(min_shrink=5)}).of("xla-tpu")["min_shrink"]
-        5.0
-        """
-        own = self.by_target.get(target, Limits()).model_dump(exclude_unset=True)
-        return self.model_dump(include=set(Limits.model_fields)) | own
-
-    @pydantic.field_validator("confidence")
-    @classmethod
-    def _of_the_report(cls, value: float | None) -> float | None:
-        if value not in (None, 0.95):
-            raise ValueError(f"the report's intervals hold 0.95: give 0.95 or null, not {value:g}")
-        return value
 
 
 class Recipe(Section):

@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from targets.base import Artifact, Candidate, Exportable, Feeds, Precision, Refusal, Session
+from targets.base import Artifact, Candidate, Exportable, Feeds, MacCount, Precision, Refusal, Session
 from targets.errors import ArtifactError, TargetError, TargetUnavailable
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Backend(ABC, Generic[Prepared]):
     stand_in: ClassVar[str] = ""
     precisions: ClassVar[tuple[Precision, ...]]
     exports_with: tuple[str, ...]
+    runs_with: tuple[str, ...] = ()
     remedy: str
 
     def session_settings(self) -> tuple[dict[str, Any], ...]:
@@ -66,6 +68,17 @@ class Backend(ABC, Generic[Prepared]):
 
     def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:
         return self.open(artifact, folder, threads)
+
+    def load_runtime(self) -> None:
+        self._require(self.runs_with)
+        for package in self.runs_with:
+            import_module(package)
+
+    def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
+        return None
+
+    def saturating(self, artifact: Artifact, folder: Path) -> float | None:
+        return None
 
     @abstractmethod
     def _prepared(

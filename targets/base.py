@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
@@ -256,6 +257,20 @@ class Exportable(Protocol):
     def description(self) -> Description: ...
 
 
+@dataclass(frozen=True)
+class MacCount:
+    """Multiply-accumulates of one call, in all and in int8 x int8; and the weights that they read, in bytes."""
+
+    total: int
+    int8: int
+    weight_bytes: int = 0
+
+    @property
+    def int8_share(self) -> float:
+        """0..1; 0 for a graph that multiplies nothing."""
+        return self.int8 / self.total if self.total else 0.0
+
+
 class Session(Protocol):
     """An artifact opened for inference. `infer` returns when the outputs are there (synchronised)."""
 
@@ -318,6 +333,27 @@ class Target(Protocol):
         Raises:
             ArtifactError: as `open`.
         """
+        ...
+
+    def load_runtime(self) -> None:
+        """Import what a session needs, so that the cost of opening one can be told apart.
+
+        Raises:
+            TargetUnavailable: the backend is not installed.
+        """
+        ...
+
+    def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
+        """What one call on `feeds` multiplies in the exported graph itself; None where the target cannot tell.
+
+        Raises:
+            TargetError: the graph multiplies in an operator whose work is not known.
+        """
+        ...
+
+    def saturating(self, artifact: Artifact, folder: Path) -> float | None:
+        """Share, 0..1, of pairs of int8 weights whose products can leave 16 bits on x86 processors without VNNI; None
+        where the runtime has no such kernels, or the artifact no int8 weights."""
         ...
 
 

@@ -6,12 +6,11 @@ Shapes are read from the runtime, since inference fails on the dynamic shapes of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from targets.base import Feeds
+from targets.base import Feeds, MacCount
 from targets.errors import TargetError
 from targets.onnx_view import View, attribute, name_nodes, reader, subgraphs
 
@@ -19,19 +18,6 @@ if TYPE_CHECKING:
     import onnx
 
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class MacCount:
-    """Multiply-accumulates of one inference, in all and in int8 x int8."""
-
-    total: int
-    int8: int
-
-    @property
-    def int8_share(self) -> float:
-        """0..1; 0 for a graph that multiplies nothing."""
-        return self.int8 / self.total if self.total else 0.0
 
 
 # Position of the two factors among a node's inputs, by operator (any domain).
@@ -71,12 +57,27 @@ def count_macs(path: Path, feeds: Feeds) -> MacCount:
     view = View.of(model)
     shapes = _shapes(model, view, feeds)
     total = int8 = 0
+    weights: dict[str, int] = {}
     for node in model.graph.node:
         if node.op_type in FACTORS:
             macs = _macs(node, shapes)
             total += macs
             int8 += macs if _is_int8(view, node) else 0
-    return MacCount(total, int8)
+            weights |= dict(_weight(view, name) for name in _factors(node))
+    return MacCount(total, int8, sum(weights.values()))
+
+
+def _weight(view: View, factor: str) -> tuple[str, int]:
+    """Name and bytes of the constant behind a factor, dequantized or not; 0 bytes for an activation."""
+    import onnx
+
+    producer = view.producers.get(factor)
+    name = producer.input[0] if producer is not None and producer.op_type == "DequantizeLinear" else factor
+    tensor = view.initializers.get(name)
+    if tensor is None:
+        value = view.constant(name)
+        return name, 0 if value is None else value.nbytes
+    return name, prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
 
 
 def _refuse_opaque(model: onnx.ModelProto) -> None:

@@ -19,6 +19,7 @@ from targets.base import (
     Candidate,
     Exportable,
     Feeds,
+    MacCount,
     Options,
     Precision,
     Record,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     import onnxruntime
 
 MODEL_FILE = "model.onnx"
-RUNS_WITH = ("onnxruntime",)
 
 
 class Settings(Record):
@@ -46,6 +46,7 @@ class OnnxRuntimeCpu(Backend[Path]):
 
     name: ClassVar[str] = "onnxruntime-cpu"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "int8")
+    runs_with = ("onnxruntime",)
     exports_with = ("onnx", "onnxruntime", "onnxscript", "onnxslim")
     remedy = "pip install 'edgepress[onnxruntime]'"
 
@@ -74,9 +75,21 @@ class OnnxRuntimeCpu(Backend[Path]):
 
     @contextmanager
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
-        self._require(RUNS_WITH)
+        self._require(self.runs_with)
         artifact.check_files(folder)
         yield OrtSession(folder / MODEL_FILE, artifact.signature, _settings(artifact), threads)
+
+    def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
+        from targets.onnx_macs import count_macs
+
+        self._require(self.exports_with)
+        return count_macs(folder / MODEL_FILE, feeds)
+
+    def saturating(self, artifact: Artifact, folder: Path) -> float | None:
+        from targets.onnx_saturation import saturating_share
+
+        self._require(self.exports_with)
+        return saturating_share(folder / MODEL_FILE) if artifact.precision == "int8" else None
 
     @contextmanager
     def _prepared(

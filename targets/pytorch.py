@@ -41,7 +41,7 @@ class PyTorch(Backend["ExportedProgram"]):
 
     name: ClassVar[str] = "pytorch"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32",)
-    exports_with = ("torch",)
+    runs_with = exports_with = ("torch",)
     remedy = "pip install torch"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:

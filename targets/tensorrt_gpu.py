@@ -55,6 +55,7 @@ class TensorRtGpu(Backend[Path]):
         self._options = TensorRtOptions.of(self.name, options)
         self._package = self._options.package
         self.exports_with = (*GRAPH_PACKAGES, self._package)
+        self.runs_with = (self._package,)
         self.remedy = f"pip install 'edgepress[{self._package.replace('_', '-')}]'"
 
     def probe(self) -> Availability:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -52,6 +52,20 @@ def shapes_of(signature: Signature, length: int) -> list[tuple[list[int], str]]:
         ([size if isinstance(size, int) else sizes[size] for size in spec.shape], spec.dtype)
         for spec in signature.inputs
     ]
+
+
+def fitting(feeds: Feeds, signature: Signature, buckets: Mapping[str, int]) -> str:
+    """Name of the shortest signature that holds the feeds; the bounds promise that there is one.
+
+    >>> from targets.base import TensorSpec
+    >>> ids = TensorSpec(name="ids", dtype="int64", shape=("batch", "sequence"))
+    >>> signature = Signature(inputs=(ids,), outputs=(), bounds={"batch": (1, 8), "sequence": (2, 128)})
+    >>> fitting({"ids": np.zeros((1, 33))}, signature, {"seq32": 32, "seq64": 64, "seq128": 128})
+    'seq64'
+    """
+    shapes = ((feeds[spec.name].shape, spec.shape) for spec in signature.inputs if "sequence" in spec.shape)
+    longest = max((sizes[names.index("sequence")] for sizes, names in shapes), default=0)
+    return min((length, name) for name, length in buckets.items() if length >= longest)[1]
 
 
 def fitted(feeds: Feeds, signature: Signature, length: int) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from targets.base import MacCount
 from targets.errors import TargetError
 from targets.tflite_view import View
 
@@ -14,8 +15,8 @@ PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
 OPAQUE = ("TRANSPOSE_CONV", "CONV_3D", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM")
 
 
-def int8_share(path: Path, signature: str) -> float:
-    """Share of the MACs of `signature` whose two factors are int8, 0..1.
+def count_macs(path: Path, signature: str, rows: int = 1) -> MacCount:
+    """What `rows` calls of `signature` multiply; the weights are read anew for each of them.
 
     A float input with int8 weights counts: the runtime rounds the input to int8 and multiplies integers.
 
@@ -24,6 +25,7 @@ def int8_share(path: Path, signature: str) -> float:
     """
     view = View.of(path)
     total = int8 = 0
+    weights: dict[int, int] = {}
     for name, tensors in view.operators(signature):
         if name in OPAQUE:
             raise TargetError(f"the MACs of the operator {name} cannot be counted; use another target for this model")
@@ -32,7 +34,9 @@ def int8_share(path: Path, signature: str) -> float:
             macs = _macs(name, left, right, output)
             total += macs
             int8 += macs if view.is_int8(right) and (view.is_int8(left) or view.is_float(left)) else 0
-    return int8 / total if total else 0.0
+            if view.is_constant(right):
+                weights[right.buffer] = prod(right.shape) * (1 if view.is_int8(right) else 4)
+    return MacCount(rows * total, rows * int8, rows * sum(weights.values()))
 
 
 def _macs(name: str, left: Any, right: Any, output: Any) -> int:

@@ -18,6 +18,7 @@ from targets.base import (
     Candidate,
     Exportable,
     Feeds,
+    MacCount,
     Options,
     Precision,
     Session,
@@ -25,8 +26,8 @@ from targets.base import (
 )
 from targets.errors import TargetError
 from targets.feeds import save_feeds
-from targets.tflite_buckets import has_mask, names_of, sequence_lengths, shapes_of, single_rows
-from targets.tflite_session import RUNTIMES, TfliteSession
+from targets.tflite_buckets import fitting, has_mask, names_of, sequence_lengths, shapes_of, single_rows
+from targets.tflite_session import RUNTIMES, TfliteSession, runtime
 
 MODEL_FILE = "model.tflite"
 DISTRIBUTIONS = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "torch")
@@ -88,6 +89,11 @@ class TfliteMobile(Backend[Converted]):
         static = Candidate(name="int8-static", precision="int8", options={"scales": "fixed"})
         return (full, static, *slow)
 
+    def load_runtime(self) -> None:
+        if all(absent([name]) for name in RUNTIMES):
+            self._require(RUNTIMES[:1])
+        runtime()
+
     @contextmanager
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
         if all(absent([name]) for name in RUNTIMES):
@@ -96,6 +102,14 @@ class TfliteMobile(Backend[Converted]):
         self._refuse_settings(artifact)
         lengths = artifact.candidate.options["sequences"]
         yield TfliteSession(folder / MODEL_FILE, artifact.signature, names_of(lengths), threads)
+
+    def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
+        from targets.tflite_macs import count_macs
+
+        self._require(self.exports_with)
+        buckets = names_of(artifact.candidate.options["sequences"])
+        name = fitting(feeds, artifact.signature, buckets)
+        return count_macs(folder / MODEL_FILE, name, len(next(iter(feeds.values()))))
 
     @contextmanager
     def _prepared(
@@ -129,7 +143,7 @@ class TfliteMobile(Backend[Converted]):
 
     def _export(self, job: Job[Converted], candidate: Candidate, folder: Path) -> Artifact:
         from targets.tflite_legacy import refuse_newer
-        from targets.tflite_macs import int8_share
+        from targets.tflite_macs import count_macs
         from targets.tflite_metadata import attach
         from targets.verification import accept, seal, versions_of
 
@@ -145,7 +159,7 @@ class TfliteMobile(Backend[Converted]):
         attach(path, job.model.description, signature, buckets)
         session = TfliteSession(path, signature, buckets, threads=1)
         comparison = accept(session, job.reference, signature, candidate.precision)
-        share = int8_share(path, list(buckets)[-1]) if candidate.precision == "int8" else 0.0
+        share = count_macs(path, list(buckets)[-1]).int8_share if candidate.precision == "int8" else 0.0
         if candidate.precision == "int8" and share == 0:
             raise TargetError(f"candidate {candidate.name!r} is called int8, yet no product in it is. It was refused.")
         kept = candidate.model_copy(update={"options": candidate.options | {"sequences": list(job.prepared.lengths)}})

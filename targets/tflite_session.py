@@ -14,7 +14,7 @@ import numpy as np
 from targets.base import Feeds, Signature
 from targets.errors import ArtifactError
 from targets.noise import quiet_native
-from targets.tflite_buckets import fitted
+from targets.tflite_buckets import fitted, fitting
 
 # The second is the old name, with wheels for boards that the first has none for.
 RUNTIMES = ("ai_edge_litert", "tflite_runtime")
@@ -25,7 +25,7 @@ class TfliteSession:
 
     def __init__(self, path: Path, signature: Signature, buckets: Mapping[str, int], threads: int) -> None:
         self._signature = signature
-        self._buckets = sorted(buckets.items(), key=lambda item: item[1])
+        self._buckets = buckets
         with quiet_native():  # the runtime tells of its delegate on the standard error
             interpreter = _interpreter(path, threads)
             self._runners = {name: interpreter.get_signature_runner(name) for name in buckets}
@@ -35,9 +35,9 @@ class TfliteSession:
     def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
         """{"logits": `[batch, classes]`}. Raises SignatureError for feeds that do not fit."""
         self._signature.check(feeds)
-        name, length = self._fitting(feeds)
+        name = fitting(feeds, self._signature, self._buckets)
         details = self._inputs[name]
-        padded = fitted(feeds, self._signature, length)
+        padded = fitted(feeds, self._signature, self._buckets[name])
         ready = {key: _quantized(value, details[key]) for key, value in padded.items()}
         output = self._outputs[name]["logits"]
         rows = len(next(iter(ready.values())))
@@ -48,22 +48,17 @@ class TfliteSession:
         logits: np.ndarray = self._runners[name](**row)["logits"]
         return logits
 
-    def _fitting(self, feeds: Feeds) -> tuple[str, int]:
-        """The shortest signature that holds the feeds; the bounds promise that there is one."""
-        lengths = [
-            feeds[spec.name].shape[spec.shape.index("sequence")]
-            for spec in self._signature.inputs
-            if "sequence" in spec.shape
-        ]
-        longest = max(lengths, default=0)
-        return next((name, length) for name, length in self._buckets if length >= longest)
+
+def runtime() -> tuple[str, Any]:
+    """The package that is here, and its interpreter's module."""
+    package = next(name for name in RUNTIMES if find_spec(name))
+    return package, import_module(f"{package}.interpreter")
 
 
 def _interpreter(path: Path, threads: int) -> Any:
-    package = next(name for name in RUNTIMES if find_spec(name))
-    runtime = import_module(f"{package}.interpreter")
+    package, module = runtime()
     try:
-        interpreter = runtime.Interpreter(str(path), num_threads=threads)
+        interpreter = module.Interpreter(str(path), num_threads=threads)
         interpreter.allocate_tensors()
     except Exception as fault:  # its errors share no base class
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__

@@ -42,6 +42,11 @@ class View:
     def is_float(self, tensor: Any) -> bool:
         return bool(tensor.type == self.schema.TensorType.FLOAT32)
 
+    def is_constant(self, tensor: Any) -> bool:
+        """Whether its values are in the file; large ones lie behind the graph, by their offset."""
+        buffer = self.model.buffers[tensor.buffer]
+        return bool(buffer.offset) or (buffer.data is not None and len(buffer.data) > 0)
+
     def _graph_of(self, signature: str) -> int:
         found = (one.subgraphIndex for one in self.model.signatureDefs if one.signatureKey.decode() == signature)
         return int(next(found))

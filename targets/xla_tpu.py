@@ -64,6 +64,7 @@ class XlaTpu(Backend[Converted]):
     name: ClassVar[str] = "xla-tpu"
     stand_in: ClassVar[str] = "the very same StableHLO program on this CPU through PJRT"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16", "int8")  # its matrix unit multiplies no fp16
+    runs_with = ("jax",)
     exports_with = ("jax", "flatbuffers", "safetensors")
     remedy = "pip install 'edgepress[xla]'"
 

@@ -12,7 +12,7 @@ from benchmarks.records import Measurement, Shape
 from compress import exporting
 from compress.console import Console
 from compress.exporting import export_one, furnish, geometric_mean, settle_settings, shapes_of, write_cases
-from compress.recipe import Benchmark
+from compress.recipe_sections import Benchmark
 from targets import load
 from targets.base import Artifact, Candidate, Comparison, Description, FileEntry, Refusal
 from targets.errors import TargetError

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.recipe import Distill, Gates, Prune, Quantize, Recipe
+from compress.recipe import Distill, Prune, Quantize, Recipe
 from compress.recipe_reader import parse_recipe, read_recipe
+from compress.recipe_sections import Gates
 from targets.errors import RecipeError
 
 YAML = """

@@ -10,8 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from targets.base import MacCount
 from targets.errors import TargetError
-from targets.onnx_macs import MacCount, count_macs
+from targets.onnx_macs import count_macs
 
 make = helper.make_node
 
@@ -45,7 +46,7 @@ def qdq_linear(weight_is_quantized: bool) -> tuple[list[onnx.NodeProto], dict[st
 
 def test_a_product_of_2x3_and_3x4_is_24_macs(tmp_path: Path) -> None:
     path = save(tmp_path / "m.onnx", [make("MatMul", ["x", "w"], ["y"])], ["batch", 3], {"w": ones(3, 4)})
-    assert count_macs(path, {"x": ones(2, 3)}) == MacCount(total=24, int8=0)
+    assert count_macs(path, {"x": ones(2, 3)}) == MacCount(total=24, int8=0, weight_bytes=12 * 4)
 
 
 def test_a_transposed_gemm_counts_its_inner_dimension(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_activation_times_activation_is_counted_as_float(tmp_path: Path) -> None
 def test_a_product_of_two_dequantized_factors_is_int8(tmp_path: Path) -> None:
     nodes, weights = qdq_linear(weight_is_quantized=True)
     count = count_macs(save(tmp_path / "m.onnx", nodes, [2, 3], weights), {"x": ones(2, 3)})
-    assert count == MacCount(total=24, int8=24)
+    assert count == MacCount(total=24, int8=24, weight_bytes=12)
     assert count.int8_share == 1.0
 
 
@@ -92,7 +93,8 @@ def test_16_bit_factors_are_not_int8(tmp_path: Path) -> None:
         make("Add", ["x", "z"], ["y"]),
     ]
     weights = {"w16": np.ones((3, 4), np.int32), "v8": np.ones((2, 3), np.int8), "scale": np.array(0.1, np.float32)}
-    assert count_macs(save(tmp_path / "m.onnx", nodes, [1], weights), {"x": ones(1)}) == MacCount(total=24, int8=0)
+    count = count_macs(save(tmp_path / "m.onnx", nodes, [1], weights), {"x": ones(1)})
+    assert count == MacCount(total=24, int8=0, weight_bytes=12 * 4 + 6)
 
 
 def test_the_share_of_a_mixed_graph_is_weighed_by_macs(tmp_path: Path) -> None:
@@ -104,7 +106,7 @@ def test_the_share_of_a_mixed_graph_is_weighed_by_macs(tmp_path: Path) -> None:
     ]
     path = save(tmp_path / "m.onnx", nodes, [2, 3], {"w8": np.ones((3, 4), np.int8), "v": ones(4, 9)})
     count = count_macs(path, {"x": ones(2, 3)})
-    assert count == MacCount(total=24 + 72, int8=24)
+    assert count == MacCount(total=24 + 72, int8=24, weight_bytes=12 + 36 * 4)
     assert count.int8_share == 0.25
 
 

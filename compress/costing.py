@@ -1,0 +1,131 @@
+"""What a measured row is told beside accuracy and latency: costs, limits, larger batches, other processors, loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from benchmarks.costs import BatchCheck, IsaCheck, MachinePeak
+from benchmarks.footprint import measure_footprint
+from benchmarks.jobs import Case
+from benchmarks.loads import ScenarioName, ScenarioResult, Shape
+from benchmarks.records import LatencyRow, Row
+from benchmarks.roofline import roofline
+from benchmarks.scenarios import Load, run_scenario
+from compress.exporting import artifact_logits, write_case
+from compress.rows import Entrant, Lineup
+from targets import load
+from targets.base import Artifact, MacCount
+from targets.errors import EdgepressError
+
+LARGE_BATCH = 32
+NO_VNNI = "AVX2 without VNNI"
+# Opening, warm-up and the search for a rate come on top of the seconds that were asked for.
+SPARE_S = 600.0
+
+
+def with_costs(
+    row: Row,
+    entrant: Entrant,
+    logits: np.ndarray,
+    cases: Sequence[Case],
+    lineup: Lineup,
+    peaks: Sequence[MachinePeak],
+) -> Row:
+    """`row` with all that is taken of an artifact that runs here; loads for the teacher and the chosen one alone."""
+    assert entrant.folder is not None  # it was measured
+    artifact = Artifact.read(entrant.folder / Artifact.FILE_NAME)
+    asked = lineup.context.recipe.benchmark
+    found: dict[str, Any] = {
+        "latency": _with_limits(row.latency, artifact, entrant.folder, cases, peaks),
+        "footprint": measure_footprint(
+            entrant.folder, Path(cases[0].feeds), cases[0].shape.threads, asked.time_limit_s
+        ),
+        "batch_check": batch_check(entrant.folder, artifact, logits, lineup),
+        "isa_checks": isa_checks(artifact, entrant.folder),
+    }
+    if row.chosen or entrant is lineup.teacher:
+        found["scenarios"] = tuple(_bear(name, entrant, cases[-1].shape, lineup) for name in asked.scenarios)
+    return row.model_copy(update=found)
+
+
+def _with_limits(
+    latency: Sequence[LatencyRow], artifact: Artifact, folder: Path, cases: Sequence[Case], peaks: Sequence[MachinePeak]
+) -> tuple[LatencyRow, ...]:
+    """Each shape with the machine's limit for it, where target and peaks tell one."""
+    feeds = {case.shape: case.feeds for case in cases}
+    counts: dict[str, MacCount | None] = {}
+    rows = []
+    for one in latency:
+        peak = next((p for p in peaks if (p.target, p.threads) == (artifact.target, one.threads)), None)
+        path = feeds[one.shape]
+        if path not in counts:
+            counts[path] = _macs(artifact, folder, path)
+        count = counts[path]
+        limit = roofline(count, peak, one.p50) if count is not None and peak is not None else None
+        rows.append(one.model_copy(update={"roofline": limit}))
+    return tuple(rows)
+
+
+def _macs(artifact: Artifact, folder: Path, feeds: str) -> MacCount | None:
+    """None where the graph multiplies in an operator that cannot be counted: the row then has no limit."""
+    try:
+        return load(artifact.target).macs(artifact, folder, artifact.signature.select(load_file(feeds)))
+    except EdgepressError:
+        return None
+
+
+def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, lineup: Lineup) -> BatchCheck | None:
+    """The test rows in batches of 32, or one by one where 32 is what was measured; None where only one size fits."""
+    measured = lineup.context.recipe.benchmark.batches[0]
+    low, high = artifact.signature.bounds.get("batch", (measured, measured))
+    other = min(LARGE_BATCH, high) if measured != min(LARGE_BATCH, high) else low
+    if other == measured:
+        return None
+    context = lineup.context
+    title = f"{context.stage}: testing {artifact.name} in batches of {other}"
+    again = artifact_logits(folder, lineup.test, context, title, size=other)
+    return BatchCheck(
+        batch=other,
+        accuracy=float((again.argmax(-1) == lineup.test.labels).mean()),
+        agreement=float((again.argmax(-1) == logits.argmax(-1)).mean()),
+    )
+
+
+def isa_checks(artifact: Artifact, folder: Path) -> tuple[IsaCheck, ...]:
+    """What the weights alone prove of other processors: no runtime here has a switch for its instruction set."""
+    share = load(artifact.target).saturating(artifact, folder)
+    if share is None:
+        return ()
+    if share == 0:
+        note = "no pair of weights can leave 16 bits: the same answers as here, by proof"
+    else:
+        note = (
+            "pairs of weights that can leave 16 bits, at the largest inputs; accuracy there is not measured: "
+            "the runtime has no switch for its instruction set. Run the packaged runner on such a machine"
+        )
+    return (IsaCheck(isa=NO_VNNI, saturating=share, note=note),)
+
+
+def _bear(name: ScenarioName, entrant: Entrant, shape: Shape, lineup: Lineup) -> ScenarioResult:
+    """One load at the longest shape; a fault is its result."""
+    context, asked = lineup.context, lineup.context.recipe.benchmark
+    assert entrant.folder is not None
+    if name == "offline":
+        highest = entrant.model.signature.bounds.get("batch", (1, 1))[1]
+        shape = shape.model_copy(update={"batch": min(asked.offline_batch, highest)})
+    case = write_case(context, shape, context.cache_folder / "cases" / context.calibration.digest[:24])
+    request = Load(
+        scenario=name, folder=str(entrant.folder), feeds=case.feeds, shape=shape, seconds=asked.seconds,
+        latency_bound_ms=asked.latency_bound_ms, seed=context.seed,
+    )  # fmt: skip
+    try:
+        return run_scenario(request, asked.seconds + SPARE_S)
+    except EdgepressError as fault:
+        return ScenarioResult(
+            scenario=name, shape=shape, value=None, unit="", samples=0, meaning="", failure=str(fault)
+        )

@@ -1,0 +1,116 @@
+"""The machine's limits for a runtime, measured through it: large matrix products, exported like any other model."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from benchmarks.costs import MachinePeak
+from benchmarks.jobs import Case, Subject
+from benchmarks.latency import measure_latency
+from benchmarks.records import Shape
+from benchmarks.roofline import bandwidth, measured_peak
+from targets.base import Artifact, Candidate, Description, Feeds, MacCount, Signature, Target, TensorSpec
+from targets.errors import EdgepressError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# 512 x 512 weights and 512 rows are in the flat part of the curve; four products outweigh what surrounds them.
+WIDTH, ROWS, LAYERS = 512, 512, 4
+# A peak needs its fastest calls, not a narrow interval.
+SAMPLES, WARMUP = 11, 3
+INT8_METHODS = 2
+
+
+@dataclass(frozen=True)
+class Products:
+    """The model as targets see it."""
+
+    module: nn.Module
+    signature: Signature
+    description: Description
+
+
+def machine_peaks(target: Target, threads: Sequence[int]) -> tuple[MachinePeak, ...]:
+    """Peaks of fp32 and int8 products through `target` and the bandwidth of memory, for each number of threads.
+
+    Where the target cannot export or run the products the peak has no figures and its note says why.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgepress-peaks-") as temporary:
+        try:
+            return tuple(_peak(target, count, Path(temporary)) for count in threads)
+        except EdgepressError as fault:
+            return tuple(
+                MachinePeak(
+                    target=target.name, threads=count, fp32_gops=None, int8_gops=None, bandwidth_gb_s=None,
+                    note=str(fault),
+                )
+                for count in threads
+            )  # fmt: skip
+
+
+def _peak(target: Target, threads: int, folder: Path) -> MachinePeak:
+    feeds = _feeds()
+    case = Case(shape=Shape(batch=1, sequence=None, threads=threads), feeds=str(folder / "feeds.safetensors"))
+    if not Path(case.feeds).is_file():
+        save_file(feeds, case.feeds)
+        _export(target, feeds, folder)
+    artifacts = {path.parent.name: Artifact.read(path) for path in sorted(folder.glob(f"*/{Artifact.FILE_NAME}"))}
+    counts: dict[str, MacCount] = {}
+    for name, artifact in artifacts.items():
+        if (count := target.macs(artifact, folder / name, feeds)) is not None:
+            counts[name] = count
+    subjects = [Subject(key=name, folder=str(folder / name)) for name in counts]
+    results = measure_latency(subjects, [case], SAMPLES, WARMUP, enough_s=0.0) if subjects else {}
+    return measured_peak(target.name, threads, results, counts, bandwidth(threads))
+
+
+def _export(target: Target, feeds: Feeds, folder: Path) -> None:
+    """fp32 and the target's first methods of int8; one that it refuses is left out."""
+    model = _products()
+    candidates: list[Candidate] = [*target.candidates(model, "fp32")[:1]]
+    candidates += target.candidates(model, "int8")[:INT8_METHODS]
+    for _ in target.export_all(model, [feeds], candidates, folder):
+        pass
+
+
+def _products() -> Products:
+    import torch
+    from torch import nn
+
+    class Chain(nn.Module):
+        """Products of `[batch, 512, 512]` rows, then the mean over the rows: every one of them is read."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(*(self._product() for _ in range(LAYERS)))
+            self.head = nn.Linear(WIDTH, 8)
+
+        @staticmethod
+        def _product() -> nn.Module:
+            layer = nn.Linear(WIDTH, WIDTH)
+            # PyTorch's own initial weights shrink what flows through them, to nothing after a few layers.
+            nn.init.kaiming_normal_(layer.weight)
+            return nn.Sequential(layer, nn.ReLU())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.head(self.layers(x).mean(1))
+            return logits
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        chain = Chain().eval()
+    inputs = (TensorSpec(name="x", dtype="float32", shape=("batch", ROWS, WIDTH)),)
+    outputs = (TensorSpec(name="logits", dtype="float32", shape=("batch", 8)),)
+    return Products(chain, Signature(inputs=inputs, outputs=outputs, bounds={"batch": (1, 2)}), Description())
+
+
+def _feeds() -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(0).standard_normal((1, ROWS, WIDTH), np.float32)}

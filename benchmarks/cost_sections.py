@@ -54,8 +54,6 @@ def _footprint_line(row: Row, reasons: Reasons) -> Line:
     def cell(value: float | None, write: Callable[[float], str], figure: str = "", reason: str = why) -> str:
         return reasons.cell(figure, reason) if value is None else write(value)
 
-    figure = "energy" if taken.energy_note else ""
-    energy = cell(taken.energy_mj, millijoules, figure, taken.energy_note or why)
     return (
         artifact(row),
         cell(row.bytes, human_bytes),
@@ -65,7 +63,7 @@ def _footprint_line(row: Row, reasons: Reasons) -> Line:
         cell(taken.cold_start_ms, ms),
         cell(row.open_ms, ms),
         cell(row.first_inference_ms, ms),
-        energy,
+        cell(taken.energy_mj, millijoules, "energy" if taken.energy_note else "", taken.energy_note or why),
     )
 
 

@@ -46,7 +46,7 @@ def rooflines(report: Report) -> list[Plot]:
         traces = [*roofs, *_by_shape(report, marks)]
         heights = [value for roof in roofs for value in roof["y"]] + [mark.gops for mark in marks]
         layout = {
-            "xaxis": log_axis("operations for each byte of weights", [mark.intensity for mark in marks]),
+            "xaxis": log_axis("operations / byte of weights", [mark.intensity for mark in marks]),
             "yaxis": log_axis("1e9 operations/s", heights),
             "showlegend": True, "legend": LEGEND, "height": 420,
         }  # fmt: skip

@@ -259,6 +259,15 @@ def test_the_summary_shows_all_rows_with_status_and_reason_within_the_terminal(r
     assert "· rt: unavailable, needs a GPU" in text
 
 
+def test_the_terminal_has_one_line_of_the_costs_of_a_chosen_artifact(whole: Report, report: Report) -> None:
+    text = " ".join(printed(summary_table(whole)).split())
+    assert (
+        "· onnxruntime-cpu static-entropy-smoothquant-0.5: cold start 443 ms, peak memory 125 MB, "
+        "60 % of the machine's limit or more"
+    ) in text
+    assert text.count("cold start") == 2 and "cold start" not in printed(summary_table(report))
+
+
 def test_shapes_of_long_names_fit_the_terminal_too(report: Report) -> None:
     latency = report.candidates[0].latency
     wide = tuple(one.model_copy(update={"batch": 16, "threads": 2, "p50": 12.3}) for one in latency)

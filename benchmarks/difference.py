@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from benchmarks.conditions import remarks, same_machine
+from benchmarks.costs import Footprint
 from benchmarks.records import WITH_ARTIFACT, Figures, GateVerdict, LatencyRow, Report, Row, Shape, StageRow
 from benchmarks.wording import gate_text
 from targets.base import Record
@@ -168,7 +169,15 @@ def _targets(before: Report, after: Report, judge: _Judge) -> Iterator[Change]:
         yield from judge.latency(place, one.latency, other.latency)
         yield judge.bytes(place, one.bytes, other.bytes)
         yield _plain(place, "parameters", "count", one.parameters, other.parameters)
+        yield from _footprint(place, one.footprint or Footprint(), other.footprint or Footprint())
         yield from _estimates(place, one, other)
+
+
+def _footprint(place: str, before: Footprint, after: Footprint) -> Iterator[Change]:
+    """Said and not judged: one process each, so a rise can be chance."""
+    yield _plain(place, "zstd bytes", "bytes", before.zstd_bytes, after.zstd_bytes)
+    yield _plain(place, "peak memory", "bytes", before.peak_memory_bytes, after.peak_memory_bytes)
+    yield _plain(place, "cold start", "ms", before.cold_start_ms, after.cold_start_ms)
 
 
 def _chosen(report: Report) -> dict[str, Row]:

@@ -5,25 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
+from benchmarks import class_views, curve_plots, sections, verdicts, waterfalls
+from benchmarks import cost_sections as costs
 from benchmarks.records import Report, Row
+from benchmarks.sections import Section, all_rows
 from benchmarks.wording import (
-    BUILD_HEADS,
-    BUILDS_TITLE,
-    LATENCY_HEADS,
-    LATENCY_TITLE,
     MISSING,
     accuracy,
     all_shapes,
-    build_cells,
-    chosen_row,
     count,
     duration,
     gate_text,
     human_bytes,
-    latency_cells,
     p50,
     percent,
-    points,
     shape_words,
     share,
     speedup,
@@ -40,9 +35,9 @@ def markdown(report: Report) -> str:
         _verdict(report),
         _section("Gates", _gates(report)),
         _section("Teacher and candidates", rows_table(report)),
-        _section(LATENCY_TITLE, _latency(report)),
-        _section(BUILDS_TITLE, _builds(report)),
+        *(_table_of(one) for one in _tables(report)),
         _section("What each pass brought, on validation data", _stages(report)),
+        _table_of(waterfalls.steps_table(report)),
         _section("Data", _pairs(report.data)),
         _section("Environment", _pairs(report.environment)),
         _section("Notes", "\n".join(f"- {escape(note)}" for note in report.notes)),
@@ -59,7 +54,7 @@ def rows_table(report: Report) -> str:
         heads += [f"p50 ms, {shape_words(shape)}", "speed-up"]
     heads += ["parameters", "MACs", "int8 MACs", "bytes", "shrink", "status"]
     lines = []
-    for row in (report.teacher, *report.candidates):
+    for row in all_rows(report):
         name = f"**{escape(row.name)}** ★" if row.chosen else escape(row.name)
         name += " (teacher)" if row is report.teacher else ""
         cells = [name, escape(row.target), escape(row.precision), accuracy(row), share(row.agreement)]
@@ -95,32 +90,55 @@ def _section(title: str, body: str) -> str:
 
 
 def _verdict(report: Report) -> str:
-    row = chosen_row(report)
-    if row is None:
-        return "**No artifact was chosen.** The table says what became of each candidate."
+    """Gates that do not hold first; then a sentence, or a table where there are several targets."""
+    failed = verdicts.alarm(report)
+    parts = [f"**{escape(failed)}**" if failed else ""]
+    chosen = verdicts.chosen_rows(report)
+    if not chosen:
+        parts.append("**No artifact was chosen.** The table says what became of each candidate.")
+    if len(chosen) == 1:
+        parts.append(_sentence(report, chosen[0]))
+    if len({row.target for row in report.candidates}) > 1:
+        parts.append(_body(verdicts.verdict(report)))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _sentence(report: Report, row: Row) -> str:
     text = f"Chosen: **{escape(row.name)}** on {escape(row.target)}, {escape(row.precision)}"
-    if row.accuracy is not None and report.teacher.accuracy is not None:
-        change = points(row.accuracy - report.teacher.accuracy)
-        text += f"; accuracy {share(row.accuracy)}, teacher {share(report.teacher.accuracy)} ({change})"
+    if change := verdicts.difference(report, row):
+        text += f"; accuracy {share(row.accuracy)}, teacher {share(report.teacher.accuracy)} ({escape(change)})"
     return f"{text}; {spread(one.speedup for one in row.latency)} faster, {times(row.shrink)} smaller."
 
 
 def _gates(report: Report) -> str:
     rows = []
-    for verdict in report.gates:
+    for verdict in verdicts.gates_in_order(report):
         demand, limit, measured = gate_text(verdict)
-        rows.append([demand, limit, measured, "passed" if verdict.passed else "**failed**"])
+        rows.append([escape(demand), limit, measured, "passed" if verdict.passed else "**failed**"])
     return table(["gate", "limit", "measured", "verdict"], rows) if rows else ""
 
 
-def _latency(report: Report) -> str:
-    rows = [[escape(cell) for cell in cells] for cells in latency_cells(report)]
-    return table(LATENCY_HEADS, rows) if rows else ""
+def _tables(report: Report) -> list[Section]:
+    return [
+        sections.latency(report),
+        costs.scenarios(report),
+        curve_plots.curves_table(report),
+        costs.footprint(report),
+        costs.limits(report),
+        costs.peaks(report),
+        class_views.classes_table(report),
+        costs.steadiness(report),
+        sections.builds(report),
+    ]
 
 
-def _builds(report: Report) -> str:
-    rows = [[escape(cell) for cell in cells] for cells in build_cells(report)]
-    return table(BUILD_HEADS, rows) if rows else ""
+def _table_of(one: Section) -> str:
+    return _section(one.title, _body(one) if one.lines else one.absent)
+
+
+def _body(one: Section) -> str:
+    rows = [[escape(cell) for cell in cells] for cells in one.lines]
+    return "\n\n".join([table([escape(head) for head in one.heads], rows), *(escape(note) for note in one.notes)])
 
 
 def _stages(report: Report) -> str:

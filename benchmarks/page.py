@@ -3,66 +3,40 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from benchmarks import plots, wording
+from benchmarks import class_views, curve_plots, limit_plots, plots, sections, verdicts, waterfalls, wording
+from benchmarks import cost_sections as costs
 from benchmarks.markdown import value_text
-from benchmarks.records import Report, Row
+from benchmarks.methods import METHODS
+from benchmarks.plots import Plot
+from benchmarks.records import Report, Row, Shape
+from benchmarks.sections import Section, all_rows
 
-# One line for each figure: how it was taken. Shown at the foot of the page.
-METHODS = (
-    (
-        "accuracy",
-        "share of right answers on the test split, which nothing was chosen on, with Wilson's 95 % interval. The "
-        "interval of the difference to the teacher is paired: from the flips, by Bonett and Price.",
-    ),
-    (
-        "agreement",
-        "share of test rows where the top class is the teacher's. KL: mean KL(teacher || candidate), in nats.",
-    ),
-    (
-        "flips",
-        "test rows lost (teacher right, candidate wrong) and won (the other way); p is McNemar's exact test, "
-        "two-sided: the chance of flips at least as uneven, were both models equally good.",
-    ),
-    (
-        "latency",
-        "wall time of one synchronised call in ms, warm-up not counted. All artifacts take turns in one process in a "
-        "random order, so that drift of the machine hits all; before each counted call the same model is called once "
-        "uncounted. Pre-processing is not included. From 40 samples on they are shared out among up to five processes: "
-        "two sessions of one artifact were seen to differ by about 1 %. "
-        "The warm-up lasts until the medians of two "
-        "windows in a row agree within 2 %, or ten windows. "
-        "Intervals are 95 % bootstrap intervals of 2,000 resamples of whole rounds.",
-    ),
-    (
-        "percentiles",
-        "shown from so many samples on as tell them with 99 % confidence by LoadGen's binomial rule: p50 11, p90 64, "
-        "p95 130, p99 662, p99.9 6,636.",
-    ),
-    (
-        "variation",
-        "CV: standard deviation / mean, flagged above 2.5 %. Without outliers: interquartile range / 1.349 / median.",
-    ),
-    (
-        "cold start",
-        "opening a session, its files' checksums included, with the target's packages loaded before; and the first "
-        "call after it, at the first shape.",
-    ),
-    (
-        "speed-up",
-        "the teacher's p50 divided by the candidate's, at the same shape. The teacher runs in fp32 on the same target "
-        "with the same choice of session settings.",
-    ),
-    ("bytes, shrink", "every file that a device needs; the fp32 teacher's bytes on the same target divided by these."),
-    ("MACs, int8 MACs", "multiply-accumulates of one input, and the share of them that runs in int8."),
-    (
-        "compiler estimate",
-        "artifacts for hardware that is not here are compiled for it and never timed. Products: matrix products and "
-        "convolutions by the type that the compiler kept. Estimated ms: the compiler's static cost model. Roofline: "
-        "the larger of operations / peak rate and bytes / memory bandwidth of the published chip.",
-    ),
-    ("passes", "taken before and after each pass on validation data, never on the test split."),
+PARETO_NOTE = (
+    "Numbers are those of the first table, marker areas are shipped bytes, bars are 95 % intervals, the dotted line is "
+    "the Pareto front. Violet: teacher; blue: chosen."
 )
+BOXES_NOTE = "Boxes are quartiles of all timed calls. The percentiles are in the table below."
+NO_POINTS = "Not drawn: no row has both accuracy and latency."
+NO_SAMPLES = "Not drawn: this report holds no raw samples."
+
+
+class Part(NamedTuple):
+    """One heading of the page: its plots with a note, and the tables with their figures; `absent` where no plot is."""
+
+    key: str
+    title: str
+    plots: list[Plot]
+    note: str
+    tables: tuple[Section, ...]
+    absent: str = ""
+
+    @property
+    def shown(self) -> bool:
+        """Compilers' estimates are nothing that a report without them lacks."""
+        return bool(self.plots or self.absent or any(one.lines or one.absent for one in self.tables))
 
 
 def page(report: Report) -> str:
@@ -81,72 +55,66 @@ def page(report: Report) -> str:
 
 def _view(report: Report) -> dict[str, object]:
     shapes = wording.all_shapes(report)
-    chosen = wording.chosen_row(report)
-    names = wording.shape_names(shapes)
-    cells = (wording.stage_cells(stage, names) for stage in report.stages)
-    stages = [
-        (stage, {label: (before, after) for label, before, after in row})
-        for stage, row in zip(report.stages, cells, strict=True)
-    ]
+    chosen = verdicts.chosen_rows(report)
+    rows = all_rows(report)
+    several = len({row.target for row in report.candidates}) > 1
     return {
         "report": report,
         "chosen": chosen,
-        "tiles": _tiles(report, chosen) if chosen else [],
-        "gates": [(*wording.gate_text(verdict), verdict.passed) for verdict in report.gates],
-        "shapes": [(shape, wording.shape_words(shape)) for shape in shapes],
+        "tiles": verdicts.tiles(report, chosen[0]) if len(chosen) == 1 else [],
+        "verdict": verdicts.verdict(report) if several else None,
+        "gates": [(*wording.gate_text(gate), gate.passed) for gate in verdicts.gates_in_order(report)],
+        "shapes": [wording.shape_words(shape) for shape in shapes],
         "common": wording.common_shape(shapes),
-        "names": names,
-        "rows": (report.teacher, *report.candidates),
-        "pareto": plots.pareto(report),
-        "distributions": plots.distributions(report),
-        "waterfalls": plots.waterfalls(report),
-        "class_plots": plots.classes(report),
-        "worst": plots.worst_classes(report),
+        "names": wording.shape_names(shapes),
+        "rows": rows,
+        "parts": _parts(report),
         "library": plots.library(),
-        "stage_labels": list(dict.fromkeys(label for _, cells in stages for label in cells)),
-        "stages": stages,
-        "builds": wording.build_cells(report),
-        "latency": wording.latency_cells(report),
+        "waterfalls": waterfalls.waterfalls(report),
+        "steps": waterfalls.steps_table(report),
         "environment": _pairs(report.environment),
         "data": _pairs(report.data),
         "methods": METHODS,
         "w": wording,
-        "details": _details,
+        "details": lambda row: _details(report, row),
         "pretty": lambda value: json.dumps(value, indent=1, ensure_ascii=False, default=str),
+        **_stages(report, wording.shape_names(shapes)),
     }
 
 
-def _tiles(report: Report, chosen: Row) -> list[tuple[str, str, str]]:
-    """Name, value and comparison of the headline figures."""
-    teacher = report.teacher
-    drop = "the teacher's is not known"
-    if chosen.accuracy is not None and teacher.accuracy is not None:
-        drop = f"teacher {wording.share(teacher.accuracy)}, {wording.points(chosen.accuracy - teacher.accuracy)}"
-        if interval := chosen.accuracy_difference_interval:
-            drop += f" [{', '.join(wording.points(end).removesuffix(' points') for end in interval)}]"
-    slowest = [f"{wording.p50(one)} ms" for one in chosen.latency]
+def _parts(report: Report) -> list[Part]:
+    """What stands between the rows and the passes: plots first, tables behind them."""
+    latency, classes = sections.latency(report), class_views.classes_table(report)
+    loads, limits, curves = costs.scenarios(report), costs.limits(report), curve_plots.curves_table(report)
+    footprint = costs.footprint(report)
+    no_samples = "" if latency.lines else "Not measured: no row of this report has a latency."
     return [
-        ("accuracy", wording.share(chosen.accuracy), drop),
-        ("agreement", wording.share(chosen.agreement), "with the teacher's answers"),
-        (
-            "speed-up",
-            wording.spread(one.speedup for one in chosen.latency),
-            f"p50 {', '.join(slowest) or 'not measured'}",
-        ),
-        (
-            "shrink",
-            wording.times(chosen.shrink),
-            f"{wording.human_bytes(chosen.bytes)}, teacher {wording.human_bytes(teacher.bytes)}",
-        ),
+        Part("tradeoff", "Accuracy, latency and size", plots.pareto(report), PARETO_NOTE, (), NO_POINTS),
+        Part("latency", "Latency", plots.distributions(report), BOXES_NOTE, (latency,), no_samples or NO_SAMPLES),
+        Part("scenarios", loads.title, curve_plots.sustained(report), curve_plots.NOTE, (loads, curves)),
+        Part("footprint", footprint.title, [], "", (footprint,)),
+        Part("limits", limits.title, limit_plots.rooflines(report), limit_plots.NOTE, (limits, costs.peaks(report))),
+        Part("classes", classes.title, class_views.classes(report), class_views.NOTE, (classes,)),
+        Part("steadiness", costs.steadiness(report).title, [], "", (costs.steadiness(report),)),
+        Part("builds", sections.builds(report).title, [], "", (sections.builds(report),)),
     ]
 
 
-def _details(row: Row) -> list[tuple[str, str]]:
+def _stages(report: Report, names: Mapping[Shape, str]) -> dict[str, object]:
+    """The passes, each with its figures by label, and all labels in order."""
+    found = []
+    for stage in report.stages:
+        cells = {label: (before, after) for label, before, after in wording.stage_cells(stage, names)}
+        found.append((stage, cells))
+    return {"stages": found, "stage_labels": list(dict.fromkeys(label for _, cells in found for label in cells))}
+
+
+def _details(report: Report, row: Row) -> list[tuple[str, str]]:
     """The figures of one row that the table has no column for; those not taken are left to the table's dashes."""
     pairs = [
         ("validation accuracy", wording.share(row.validation_accuracy) if row.validation_accuracy is not None else ""),
         ("flips lost / won", f"{row.flips_lost} / {row.flips_won}" if row.flips_lost is not None else ""),
-        ("difference to the teacher", _difference(row)),
+        ("difference to the teacher", "" if row is report.teacher else verdicts.difference(report, row)),
         ("McNemar p", f"{row.mcnemar_p:.3g}" if row.mcnemar_p is not None else ""),
         ("KL", f"{row.kl:.3g} nats" if row.kl is not None else ""),
         ("SQNR", f"{row.sqnr_db:.1f} dB" if row.sqnr_db is not None else ""),
@@ -155,13 +123,6 @@ def _details(row: Row) -> list[tuple[str, str]]:
         ("options", value_text(row.candidate.options) if row.candidate and row.candidate.options else ""),
     ]
     return [(name, text) for name, text in pairs if text]
-
-
-def _difference(row: Row) -> str:
-    if row.accuracy_difference is None or row.accuracy_difference_interval is None:
-        return ""
-    low, high = (wording.points(end).removesuffix(" points") for end in row.accuracy_difference_interval)
-    return f"{wording.points(row.accuracy_difference)} [{low}, {high}]"
 
 
 def _pairs(values: dict[str, object]) -> list[tuple[str, str]]:

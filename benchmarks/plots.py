@@ -1,16 +1,25 @@
-"""The report's plots as plotly figures: data and layout here, colours and drawing in the page's script."""
+"""The report's plots of rows as plotly figures: data and layout here, colours and drawing in the page's script."""
 
 from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from benchmarks.records import ClassAccuracy, Report, Row, Shape
-from benchmarks.wording import chosen_row, human_bytes, ms, shape_words, share
+from benchmarks.records import Report, Row, Shape
+from benchmarks.sections import all_rows
+from benchmarks.wording import human_bytes, ms, shape_words, share
 
-MOST_CLASSES = 30
 SMALLEST, LARGEST = 9.0, 34.0
+HEIGHT, BAR = 360, 26
+# Series that are told apart by colour have a symbol and a dash of their own too: colour alone is not for everybody.
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "hexagon", "cross")
+SERIES = 6
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+# Numbers of neighbours go to different sides of their marks.
+SIDES = ("top center", "bottom center", "middle right", "middle left")
+LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"}
 
 
 class Plot(NamedTuple):
@@ -25,92 +34,98 @@ class Plot(NamedTuple):
 def pareto(report: Report) -> list[Plot]:
     """Accuracy against p50 in ms (log axis), one plot a shape with figures; marker areas are bytes."""
     plots = []
-    for index, shape in enumerate(_shapes(report)):
+    for index, shape in enumerate(shapes(report)):
         points = _points(report, shape)
         heaviest = max((row.bytes or 0 for _, row, *_ in points), default=0) or 1
-        traces = [_mark(report, heaviest, *point) for point in points]
+        # Bars of accuracy stand above and below the marks.
+        sides = spread_sides([(p50, row.accuracy or 0) for _, row, p50, *_ in points], SIDES[2:])
+        traces = [_mark(report, heaviest, side, *point) for side, point in zip(sides, points, strict=True)]
         title = f"Accuracy against p50 at {shape_words(shape)}"
         words = (f"{n}. {row.name}: accuracy {share(row.accuracy)}, p50 {ms(p50)} ms" for n, row, p50, *_ in points)
-        layout = {"xaxis": {"type": "log", "title": "p50 in ms, log scale"}, "yaxis": {"title": "accuracy"}}
+        layout = {"xaxis": log_axis("p50 in ms", [p50 for _, _, p50, *_ in points]), "yaxis": {"title": "accuracy"}}
         if points:
             label = f"{title}. {'; '.join(words)}."
-            plots.append(_plot(f"pareto-{index}", title, label, [_front(points), *traces], layout))
+            plots.append(plot(f"pareto-{index}", title, label, [_front(points), *traces], layout))
     return plots
 
 
 def distributions(report: Report) -> list[Plot]:
     """Boxes of the raw samples in ms, one plot a shape; rows from before samples were kept are left out."""
     plots = []
-    for index, shape in enumerate(_shapes(report)):
-        boxes = [
-            {"type": "box", "x": list(one.raw), "name": f"{n}. {_short(row.name)}", "meta": _kind(report, row)}
-            for n, row in _numbered(report)
+    for index, shape in enumerate(shapes(report)):
+        boxes: list[dict[str, Any]] = [
+            {"type": "box", "x": list(one.raw), "name": numbered(n, row), "meta": kind(report, row)}
+            for n, row in enumerate(all_rows(report))
             for one in row.latency
             if one.shape == shape and one.raw
         ]
-        layout = {"xaxis": {"type": "log", "title": "ms a call, log scale"}, "yaxis": {"autorange": "reversed"}}
+        times = [time for box in boxes for time in box["x"]]
+        layout: dict[str, Any] = {"xaxis": log_axis("ms a call", times), "yaxis": {"autorange": "reversed"}}
         title = f"Latency at {shape_words(shape)}"
         if boxes:
             label = f"{title}: a box for each of {len(boxes)} artifacts; figures are in the latency table."
-            plots.append(_plot(f"latency-{index}", title, label, boxes, layout))
+            layout["height"] = max(HEIGHT, 100 + BAR * len(boxes))
+            plots.append(plot(f"latency-{index}", title, label, boxes, layout))
     return plots
 
 
-def waterfalls(report: Report) -> list[Plot]:
-    """What each pass brought in accuracy, bytes and ms (first shape), each after - before; a dropped pass brings 0."""
-    stages = report.stages
-    if not stages:
-        return []
-    measures = [("accuracy", "accuracy points", 100.0), ("bytes", "megabytes", 1e-6), ("p50", "p50 in ms", 1.0)]
-    plots = []
-    for name, title, scale in measures:
-        if name == "p50" and not all(one.before.latency and one.after.latency for one in stages):
-            continue
-
-        def value(figures: Any, name: str = name, scale: float = scale) -> float:
-            return scale * float(figures.latency[0].p50 if name == "p50" else getattr(figures, name))
-
-        steps = [0.0 if one.verdict == "dropped" else value(one.after) - value(one.before) for one in stages]
-        trace = {
-            "type": "waterfall", "measure": ["absolute", *["relative"] * len(steps), "total"],
-            "x": ["before", *(_short(one.name) for one in stages), "after"], "y": [value(stages[0].before), *steps, 0],
-        }  # fmt: skip
-        label = f"{title}: " + "; ".join(f"{one.name} {step:+.3g}" for one, step in zip(stages, steps, strict=True))
-        plots.append(_plot(f"waterfall-{name}", title, label, [trace], {"yaxis": {"title": title}}))
-    return plots
+def shapes(report: Report) -> list[Shape]:
+    """Shapes that any row was timed at, in order of appearance."""
+    return list(dict.fromkeys(one.shape for row in all_rows(report) for one in row.latency))
 
 
-def worst_classes(report: Report) -> tuple[ClassAccuracy, ...]:
-    """The chosen row's classes, the least accurate first, at most 30."""
-    chosen = chosen_row(report)
-    return tuple(sorted(chosen.classes if chosen else (), key=lambda one: one.accuracy)[:MOST_CLASSES])
+def spread_sides(places: Sequence[tuple[float, float]], sides: Sequence[str] = SIDES) -> list[str]:
+    """On which side of each mark its number stands: in turns from left to right, so that neighbours' do not meet.
+
+    >>> spread_sides([(2.0, 0.9), (1.0, 0.8)])
+    ['bottom center', 'top center']
+    """
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    ranks = {index: rank for rank, index in enumerate(order)}
+    return [sides[ranks[index] % len(sides)] for index in range(len(places))]
 
 
-def classes(report: Report) -> list[Plot]:
-    """Accuracy by class of the chosen row as bars."""
-    found = worst_classes(report)
-    if not found:
-        return []
-    names = [f"{n}. {_short(one.name)}" for n, one in enumerate(found, 1)]
-    trace = {"type": "bar", "orientation": "h", "y": names, "x": [one.accuracy for one in found], "meta": "accent"}
-    layout = {"xaxis": {"title": "accuracy", "range": [0, 1]}, "yaxis": {"autorange": "reversed"}}
-    layout |= {"height": 110 + 24 * len(found)}
-    label = f"Accuracy of {len(found)} classes, the worst first; the figures are in the table below."
-    return [_plot("classes", "Accuracy by class, worst first", label, [trace], layout)]
+def log_axis(title: str, values: Sequence[float]) -> dict[str, Any]:
+    """Over more than a factor of four 1, 2 and 5 are marks enough; all digits would run into each other."""
+    wide = bool(values) and max(values) > 4 * min(values)
+    return {"type": "log", "title": f"{title}, log scale", **({"dtick": "D2"} if wide else {})}
 
 
-def _numbered(report: Report) -> list[tuple[int, Row]]:
-    return list(enumerate((report.teacher, *report.candidates)))
+def kind(report: Report, row: Row) -> str:
+    """Name of the CSS variable whose colour the row has."""
+    return "teacher" if row is report.teacher else "accent" if row.chosen else "soft"
 
 
-def _shapes(report: Report) -> list[Shape]:
-    return list(dict.fromkeys(one.shape for _, row in _numbered(report) for one in row.latency))
+def short(name: str, longest: int = 22) -> str:
+    """A name for an axis, escaped: plotly reads some HTML."""
+    return html.escape(name if len(name) <= longest else f"{name[: longest - 1]}…")
+
+
+def numbered(number: int, row: Row) -> str:
+    """The row's number in the first table and its name, for an axis or a legend."""
+    return f"{number}. {short(row.name)}"
+
+
+def plot(key: str, title: str, label: str, traces: list[dict[str, Any]], layout: dict[str, Any]) -> Plot:
+    """A figure in plotly's JSON; `meta` of a trace names its CSS colour, and the page's script does the rest."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure(traces, {"showlegend": False, "height": HEIGHT, "template": "none", **layout})
+    # "<" would let a name end the script element that holds the JSON.
+    return Plot(key, title, label, str(figure.to_json()).replace("<", "\\u003c"))
+
+
+def library() -> str:
+    """plotly.js as shipped with the package, for a script element."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs()).replace("</script", "<\\/script")
 
 
 def _points(report: Report, shape: Shape) -> list[tuple[int, Row, float, float, float]]:
     """Number, row, p50, and how far its interval reaches down and up, ms."""
     found = []
-    for n, row in _numbered(report):
+    for n, row in enumerate(all_rows(report)):
         for one in row.latency:
             if one.shape == shape and row.accuracy is not None:
                 low, high = one.p50_interval or (one.p50, one.p50)
@@ -118,14 +133,16 @@ def _points(report: Report, shape: Shape) -> list[tuple[int, Row, float, float, 
     return found
 
 
-def _mark(report: Report, heaviest: int, n: int, row: Row, p50: float, down: float, up: float) -> dict[str, Any]:
+def _mark(
+    report: Report, heaviest: int, side: str, n: int, row: Row, p50: float, down: float, up: float
+) -> dict[str, Any]:
     accuracy = row.accuracy or 0.0
     low, high = row.accuracy_interval or (accuracy, accuracy)
     size = max(SMALLEST, LARGEST * math.sqrt((row.bytes or 0) / heaviest))
     name = f"{n}. {html.escape(row.name)}"
     return {
         "type": "scatter", "mode": "markers+text", "x": [p50], "y": [accuracy], "text": [str(n)], "name": name,
-        "textposition": "top center", "marker": {"size": size, "opacity": 0.6}, "meta": _kind(report, row),
+        "textposition": side, "marker": {"size": size, "opacity": 0.6}, "meta": kind(report, row),
         "hovertemplate": f"{name}<br>accuracy %{{y:.4f}}<br>p50 %{{x:.3g}} ms<br>{human_bytes(row.bytes)}",
         "error_x": {"type": "data", "symmetric": False, "array": [up], "arrayminus": [down]},
         "error_y": {"type": "data", "symmetric": False, "array": [high - accuracy], "arrayminus": [accuracy - low]},
@@ -141,28 +158,3 @@ def _front(points: list[tuple[int, Row, float, float, float]]) -> dict[str, Any]
     x, y = [one for one, _ in front], [one for _, one in front]
     line = {"shape": "hv", "dash": "dot"}
     return {"type": "scatter", "mode": "lines", "x": x, "y": y, "line": line, "meta": "soft", "hoverinfo": "skip"}
-
-
-def _kind(report: Report, row: Row) -> str:
-    """Name of the CSS variable whose colour the row has."""
-    return "teacher" if row is report.teacher else "accent" if row.chosen else "soft"
-
-
-def _short(name: str) -> str:
-    """A name for an axis, escaped: plotly reads some HTML."""
-    return html.escape(name if len(name) <= 22 else f"{name[:21]}…")
-
-
-def _plot(key: str, title: str, label: str, traces: list[dict[str, Any]], layout: dict[str, Any]) -> Plot:
-    import plotly.graph_objects as go
-
-    figure = go.Figure(traces, {"showlegend": False, "height": 340, "template": "none", **layout})
-    # "<" would let a name end the script element that holds the JSON.
-    return Plot(key, title, label, str(figure.to_json()).replace("<", "\\u003c"))
-
-
-def library() -> str:
-    """plotly.js as shipped with the package, for a script element."""
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs()).replace("</script", "<\\/script")

@@ -18,8 +18,9 @@ PLAIN = (str, int, float, bool, type(None))
 def sheet(report: Report) -> str:
     """Header and lines; a row without latency has one line. Names of the columns are those of report.json.
 
-    `run` and `role` (teacher or candidate) come first. `estimated_ms` is the geometric mean of what the compilers
-    estimate; settings and other nested values are in report.json alone.
+    A record inside a record has its fields behind a dot: `footprint.peak_memory_bytes`. `run` and `role` (teacher or
+    candidate) come first. `estimated_ms` is the geometric mean of what the compilers estimate; lists and settings are
+    in report.json alone.
     """
     own, shape = _columns(Row), _columns(LatencyRow)
     text = io.StringIO(newline="")
@@ -33,20 +34,44 @@ def sheet(report: Report) -> str:
     return text.getvalue()
 
 
-def _columns(record: type[Record]) -> list[str]:
+def _columns(record: type[Record], before: str = "") -> list[str]:
     """Fields that hold one number or text: a new one in the records is a new column here."""
-    return [name for name, field in record.model_fields.items() if _is_plain(field.annotation)]
+    found = []
+    for name, field in record.model_fields.items():
+        if inner := _record_in(field.annotation):
+            found += _columns(inner, f"{before}{name}.")
+        elif _is_plain(field.annotation):
+            found.append(before + name)
+    return found
+
+
+def _record_in(kind: Any) -> type[Record] | None:
+    """The record that a field holds, or may hold; None for anything else, lists of records too."""
+    parts = [part for part in get_args(kind) if part is not type(None)] if _is_union(kind) else [kind]
+    return parts[0] if len(parts) == 1 and isinstance(parts[0], type) and issubclass(parts[0], Record) else None
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)
 
 
 def _is_plain(kind: Any) -> bool:
     """Whether values of this type fit into one cell."""
-    if get_origin(kind) in (Union, types.UnionType):
+    if _is_union(kind):
         return all(_is_plain(part) for part in get_args(kind))
     return get_origin(kind) is Literal or kind in PLAIN
 
 
 def _cells(record: Record, names: list[str]) -> list[str]:
-    return [_cell(getattr(record, name)) for name in names]
+    return [_cell(_value(record, name)) for name in names]
+
+
+def _value(record: Record, name: str) -> object:
+    """The field behind a dotted name; None where a record on the way is missing."""
+    value: object = record
+    for part in name.split("."):
+        value = None if value is None else getattr(value, part)
+    return value
 
 
 def _cell(value: object) -> str:

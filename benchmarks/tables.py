@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from benchmarks.costs import Footprint
 from benchmarks.records import LatencyRow, Report, Row, Shape, StageRow
 from benchmarks.statistics import Interval
 from benchmarks.wording import (
@@ -14,6 +15,7 @@ from benchmarks.wording import (
     common_shape,
     count,
     duration,
+    fine_percent,
     human_bytes,
     interval_text,
     ms,
@@ -45,8 +47,21 @@ def summary_table(report: Report) -> Table:
     rows = (report.teacher, *report.candidates)
     for row in rows:
         _add_row(table, row, shapes, names, is_teacher=row is report.teacher)
-    table.caption = _caption([f"{name}: {status}, {reason}" for name, status, reason in status_notes(rows)])
+    notes = [line for row in report.candidates if row.chosen and (line := _cost_line(row))]
+    table.caption = _caption([*notes, *(f"{name}: {status}, {reason}" for name, status, reason in status_notes(rows))])
     return table
+
+
+def _cost_line(row: Row) -> str:
+    """What of a chosen artifact's costs is worth a line in the terminal; all of them are in report.html."""
+    taken = row.footprint or Footprint()
+    shares = [one.roofline.share for one in row.latency if one.roofline]
+    told = [
+        f"cold start {ms(taken.cold_start_ms)} ms" if taken.cold_start_ms is not None else "",
+        f"peak memory {human_bytes(taken.peak_memory_bytes)}" if taken.peak_memory_bytes is not None else "",
+        f"{fine_percent(min(shares))} of the machine's limit or more" if shares else "",
+    ]
+    return f"{row.target} {row.name}: {', '.join(text for text in told if text)}" if any(told) else ""
 
 
 def _table(title: str, subtitle: str) -> Table:

@@ -30,13 +30,29 @@ def percent(value: float | None) -> str:
 
 def points(difference: float) -> str:
     """A difference of accuracies in percentage points: -2.0 points."""
-    return f"{100 * difference:+.1f} points".replace("-", "\N{MINUS SIGN}")
+    tenths = round(100 * difference, 1) + 0.0  # -0.0 is no loss
+    return f"{tenths:+.1f} points".replace("-", "\N{MINUS SIGN}")
 
 
 def ms(value: float) -> str:
     """Three figures or more: 0.714, 6.22, 19.1, 142."""
     digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:.{digits}f}"
+
+
+def short_ms(value: float) -> str:
+    """Times that no clock could tell, such as bounds: 0.000412."""
+    return ms(value) if value >= 0.1 else f"{value:.3g}"
+
+
+def measured(value: float, unit: str) -> str:
+    """The figure of a scenario: 1.03x, 4.20 ms, 812 samples/s."""
+    return times(value) if unit == "x" else f"{ms(value)} {unit}"
+
+
+def millijoules(value: float) -> str:
+    """Energy of one call: 4.20 mJ."""
+    return f"{ms(value)} mJ"
 
 
 def with_interval(text: str, interval: Interval | None, write: Callable[[float], str]) -> str:
@@ -78,13 +94,14 @@ def scatter_text(row: LatencyRow) -> str:
     found = row.variation
     if found is None:
         return MISSING
-    text = f"CV {_percent(found.cv)}"
+    text = f"CV {fine_percent(found.cv)}"
     if found.by_outliers:
-        text += f", {_percent(found.robust_cv)} without outliers"
+        text += f", {fine_percent(found.robust_cv)} without outliers"
     return f"{FLAG} {text}" if found.unsteady else text
 
 
-def _percent(value: float) -> str:
+def fine_percent(value: float) -> str:
+    """A share that may be small: 4.2 %, 41 %."""
     return f"{100 * value:.{0 if value >= 0.0995 else 1}f} %"
 
 
@@ -105,27 +122,6 @@ def unsteady_notes(rows: Iterable[Row]) -> list[str]:
     if cold:
         notes.append(f"The warm-up ended at its limit before medians agreed within 2 %: {'; '.join(cold)}.")
     return notes
-
-
-LATENCY_TITLE = "Latency"
-LATENCY_HEADS = (
-    "artifact", "shape", "p50 ms [95 %]", "p90", "p95", "p99", "p99.9", "variation", "speed-up [95 %]", "samples",
-    "warm-up rounds", "open ms", "first call ms",
-)  # fmt: skip
-
-
-def latency_cells(report: Report) -> list[tuple[str, ...]]:
-    """One line for each artifact and shape: all percentiles, how steady they are, and the cold start, in ms."""
-    lines = []
-    for row in (report.teacher, *report.candidates):
-        cold = tuple(MISSING if value is None else ms(value) for value in (row.open_ms, row.first_inference_ms))
-        for one in row.latency:
-            tails = (percentile(one, share) for share in (90, 95, 99, 99.9))
-            rounds = MISSING if one.warmup_rounds is None else str(one.warmup_rounds)
-            rounds += f" {FLAG} not stable" if one.stable is False else ""
-            place = (f"{row.target} {row.name}", shape_words(one.shape))
-            lines.append((*place, p50(one), *tails, scatter_text(one), speedup(one), str(one.samples), rounds, *cold))
-    return lines
 
 
 def times(value: float | None) -> str:
@@ -216,28 +212,6 @@ def _words(shape: Shape) -> dict[str, str]:
     return {"b": f"batch {shape.batch}", **sequence, "t": threads}
 
 
-BUILDS_TITLE = "Compiler estimate, not measured"
-BUILD_HEADS = (
-    "artifact", "hardware", "size", "int8", "half", "float", "compiled", "memory", "estimated ms",
-    "roofline ms", "from",
-)  # fmt: skip
-
-
-def build_cells(report: Report) -> list[tuple[str, ...]]:
-    """One line for each artifact and hardware that a compiler built for: products by type, bytes, estimates in ms."""
-    lines = []
-    for row in (report.teacher, *report.candidates):
-        for build in row.builds:
-            sizes = ", ".join(f"{name} {size}" for name, size in build.sizes.items()) or "all"
-            products = (build.int8_products, build.half_products, build.float_products)
-            amounts = (human_bytes(build.code_bytes), human_bytes(build.memory_bytes))
-            estimates = (build.estimated_ms, build.roofline_ms)
-            told = (MISSING if estimate is None else f"{estimate:.4g}" for estimate in estimates)
-            place = (f"{row.target} {row.name}", build.hardware, sizes)
-            lines.append((*place, *map(str, products), *amounts, *told, build.source))
-    return lines
-
-
 def gate_text(verdict: GateVerdict) -> tuple[str, str, str]:
     """Demand, limit and measured value of one gate, each as it is read."""
     write = {"max_bytes": human_bytes, "min_speedup": times, "min_shrink": times}.get(verdict.gate, share)
@@ -247,10 +221,6 @@ def gate_text(verdict: GateVerdict) -> tuple[str, str, str]:
         measured += ", which is judged" if verdict.judged == "bound" else ""
     demand = GATE_NAMES.get(verdict.gate, verdict.gate)
     return f"{verdict.target}: {demand}" if verdict.target else demand, write(verdict.limit), measured
-
-
-def chosen_row(report: Report) -> Row | None:
-    return next((row for row in report.candidates if row.chosen), None)
 
 
 def status_notes(rows: Iterable[Row]) -> list[tuple[str, str, str]]:

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.records import Figures, GateVerdict, LatencyRow, Report, Row, StageRow
 from targets.base import Candidate
+from tests.benchmarks.whole_report import whole_report
 
 
 def latency(*p50: float) -> tuple[LatencyRow, ...]:
@@ -85,3 +86,9 @@ def report() -> Report:
         gates=(GateVerdict(gate="max_bytes", limit=9_000_000, measured=8_000_000, passed=True),),
         notes=("a note",),
     )
+
+
+@pytest.fixture
+def whole() -> Report:
+    """Fourteen rows on four targets, with figures in every section."""
+    return whole_report()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.markdown import markdown
 from benchmarks.page import page
 from benchmarks.records import Report, Row
-from benchmarks.wording import build_cells
+from benchmarks.sections import builds
 from targets.base import HardwareBuild
 
 BUILD = HardwareBuild(
@@ -22,7 +22,7 @@ def estimated(report: Report) -> Report:
 
 
 def test_a_build_is_one_line_of_products_bytes_and_estimates(report: Report) -> None:
-    (cells,) = build_cells(estimated(report))
+    (cells,) = builds(estimated(report)).lines
     assert cells[:6] == ("xla-tpu int8", "TPU v5e", "batch 1, sequence 32", "25", "2", "0")
     assert cells[6:] == ("3.35 MB", "–", "0.0432", "–", "libtpu 0.0.42.1")
 

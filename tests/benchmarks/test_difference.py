@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
+from benchmarks.costs import Footprint
 from benchmarks.difference import ORDER, Change, Difference, Limits, difference
 from benchmarks.difference_views import (
     change_text,
@@ -228,6 +229,15 @@ def test_estimates_are_compared_by_hardware_and_size(report: Report) -> None:
 
     found = change(difference(built(0.5), built(0.6)), CHOSEN, "estimated, v5e, batch 8")
     assert (found.before, found.after, found.effect) == (0.5, 0.6, "changed")
+
+
+def test_the_footprint_is_said_and_never_judged(report: Report) -> None:
+    old = with_chosen(report, footprint=Footprint(peak_memory_bytes=100_000_000, cold_start_ms=400.0))
+    found = difference(old, with_chosen(report, footprint=Footprint(peak_memory_bytes=200_000_000)))
+    memory, start = change(found, CHOSEN, "peak memory"), change(found, CHOSEN, "cold start")
+    assert (memory.before, memory.after, memory.effect) == (100_000_000, 200_000_000, "changed")
+    assert (start.before, start.after, start.effect) == (400.0, None, "changed")
+    assert found.regressions == ()
 
 
 @pytest.mark.parametrize(

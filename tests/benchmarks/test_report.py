@@ -175,8 +175,19 @@ def test_the_csv_leaves_out_no_field_that_is_a_number_or_a_text(report: Report, 
     for record in (data["teacher"], data["candidates"][0], data["teacher"]["latency"][0]):
         assert {name for name, value in record.items() if isinstance(value, str | int | float)} <= set(header)
     assert {*Row.model_fields, *LatencyRow.model_fields} - set(header) == {
-        "latency", "settings", "candidate", "builds", "classes", "raw",
+        "latency", "settings", "candidate", "builds", "classes", "raw", "pinned", "footprint", "batch_check",
+        "isa_checks", "scenarios", "roofline",
     }  # fmt: skip
+
+
+def test_the_csv_has_the_fields_of_inner_records_behind_a_dot(whole: Report, tmp_path: Path) -> None:
+    write_report(whole, tmp_path)
+    first, *_, last = lines_of(tmp_path)
+    assert (first["footprint.peak_memory_bytes"], first["footprint.energy_mj"]) == ("181000000", "310.0")
+    assert (first["roofline.macs"], first["roofline.limited_by"]) == ("1700000000", "arithmetic")
+    chosen = next(line for line in lines_of(tmp_path) if line["name"] == "static-entropy-smoothquant-0.5")
+    assert (chosen["batch_check.batch"], chosen["candidate.name"]) == ("32", "static-entropy-smoothquant-0.5")
+    assert {last[name] for name in last if name.startswith(("footprint.", "batch_check.", "roofline."))} == {""}
 
 
 def test_the_csv_is_rfc_4180_whatever_the_names(report: Report, tmp_path: Path) -> None:
@@ -218,7 +229,9 @@ def test_the_page_asks_for_nothing(report: Report) -> None:
     seen = Page(html)
     assert seen.open == []
     assert not {"link", "img", "iframe", "object", "embed", "base"} & seen.tags
-    assert not [pair for pair in seen.attributes if pair[0] in ("src", "href", "srcset", "action")]
+    asked = [value for name, value in seen.attributes if name in ("src", "href", "srcset", "action")]
+    assert [value for value in asked if not value.startswith("#")] == []
+    assert {value[1:] for value in asked} <= {value for name, value in seen.attributes if name == "id"}
     assert not re.search(r"@import|url\(", re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL))
     assert "default-src 'none'" in html
 
@@ -244,6 +257,15 @@ def test_the_summary_shows_all_rows_with_status_and_reason_within_the_terminal(r
         assert part in text
     assert "· static: failed, SQNR is 6 dB" in text
     assert "· rt: unavailable, needs a GPU" in text
+
+
+def test_the_terminal_has_one_line_of_the_costs_of_a_chosen_artifact(whole: Report, report: Report) -> None:
+    text = " ".join(printed(summary_table(whole)).split())
+    assert (
+        "· onnxruntime-cpu static-entropy-smoothquant-0.5: cold start 443 ms, peak memory 125 MB, "
+        "60 % of the machine's limit or more"
+    ) in text
+    assert text.count("cold start") == 2 and "cold start" not in printed(summary_table(report))
 
 
 def test_shapes_of_long_names_fit_the_terminal_too(report: Report) -> None:

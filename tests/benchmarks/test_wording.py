@@ -35,6 +35,26 @@ def test_figures_are_written_with_the_digits_that_matter() -> None:
     assert (spread([9.14, 8.4, None]), spread([8.4, 8.41]), spread([None])) == ("8.4x to 9.1x", "8.4x", "–")
 
 
+def test_a_loss_of_nothing_has_no_minus() -> None:
+    assert (points(-0.0), points(-0.0002), points(-0.0006)) == ("+0.0 points", "+0.0 points", "−0.1 points")
+
+
+def test_shares_bounds_and_figures_of_scenarios_keep_their_small_digits() -> None:
+    assert [wording.fine_percent(value) for value in (0.0042, 0.0994, 0.0996, 0.41, 1.2)] == [
+        "0.4 %", "9.9 %", "10 %", "41 %", "120 %",
+    ]  # fmt: skip
+    assert [wording.short_ms(value) for value in (0.000412, 0.0456, 0.649, 12.34)] == [
+        "0.000412",
+        "0.0456",
+        "0.649",
+        "12.3",
+    ]
+    assert [wording.measured(*value) for value in ((1.034, "x"), (812.3, "samples/s"), (4.2, "ms"))] == [
+        "1.03x", "812 samples/s", "4.20 ms",
+    ]  # fmt: skip
+    assert wording.millijoules(310.2) == "310 mJ"
+
+
 def test_shapes_are_named_by_what_tells_them_apart() -> None:
     short, long = shape(1, 32), shape(1, 128)
     assert shape_names([short, long]) == {short: "s32", long: "s128"}

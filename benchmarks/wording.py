@@ -12,6 +12,11 @@ FLAG = "\N{WARNING SIGN}"
 GATE_NAMES = {
     "max_accuracy_drop": "accuracy drop at most",
     "min_accuracy": "accuracy at least",
+    "min_accuracy_ratio": "accuracy in parts of the teacher's at least",
+    "max_p50_ms": "p50 in ms at most, at every shape",
+    "max_p90_ms": "p90 in ms at most, at every shape",
+    "max_p95_ms": "p95 in ms at most, at every shape",
+    "max_p99_ms": "p99 in ms at most, at every shape",
     "min_speedup": "speed-up at least, at every shape",
     "min_shrink": "shrink at least",
     "max_bytes": "bytes at most",
@@ -73,7 +78,7 @@ def p50(row: LatencyRow) -> str:
 
 def percentile(row: LatencyRow, share: float) -> str:
     """A percentile in ms, or how many samples are missing: 3.26, or 'needs 64, has 30'."""
-    value = {50: row.p50, 90: row.p90, 95: row.p95, 99: row.p99, 99.9: row.p99_9}[share]
+    value = row.percentile(share)
     if row.samples < (needed := least_samples(share)):
         return f"needs {needed}, has {row.samples}"
     return MISSING if value is None else ms(value)
@@ -214,7 +219,8 @@ def _words(shape: Shape) -> dict[str, str]:
 
 def gate_text(verdict: GateVerdict) -> tuple[str, str, str]:
     """Demand, limit and measured value of one gate, each as it is read."""
-    write = {"max_bytes": human_bytes, "min_speedup": times, "min_shrink": times}.get(verdict.gate, share)
+    known = {"max_bytes": human_bytes, "min_speedup": times, "min_shrink": times}
+    write = ms if verdict.gate.endswith("_ms") else known.get(verdict.gate, share)
     measured = "not measured" if verdict.measured is None else write(verdict.measured)
     if verdict.bound is not None:
         measured += f"; at 95 % confidence {write(verdict.bound)}"

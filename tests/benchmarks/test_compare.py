@@ -116,3 +116,30 @@ def test_a_gate_that_holds_at_its_bound_passes(report: Report) -> None:
 def test_another_confidence_than_that_of_the_intervals_is_refused(report: Report) -> None:
     with pytest.raises(BenchmarkError, match=r"the intervals of a report hold 0.95, got a confidence of 0.9"):
         judge_gates({}, report.teacher, report.teacher, 0.9)
+
+
+def test_latency_is_judged_at_its_percentile_and_at_the_slowest_shape(report: Report) -> None:
+    """p50 is 1 and 1.6 ms, p90 a tenth more; 20 samples tell a p50 and no p90."""
+    chosen = report.candidates[0]
+    many = chosen.model_copy(
+        update={"latency": tuple(row.model_copy(update={"samples": 64}) for row in chosen.latency)}
+    )
+    gates = {"max_p50_ms": 1.6, "max_p90_ms": 1.7}
+    few = judge_gates(gates, report.teacher, chosen)
+    assert [(one.measured, one.passed) for one in few] == [(1.6, True), (None, False)]
+    enough = judge_gates(gates, report.teacher, many)
+    assert [(one.measured, one.passed) for one in enough] == [(1.6, True), (pytest.approx(1.76), False)]
+    assert [one.passed for one in judge_gates(gates, report.teacher, many, 0.95)] == [False, False]
+
+
+def test_accuracy_can_be_asked_for_in_parts_of_the_teachers(report: Report) -> None:
+    """0.88 of 0.9 are 0.9778; the flips leave 1 - 0.035 / 0.9 = 0.9611 likely."""
+    chosen, gates = report.candidates[0], {"min_accuracy_ratio": 0.97}
+    (point,), (bound,) = (judge_gates(gates, report.teacher, chosen, confidence) for confidence in (None, 0.95))
+    assert point.measured == pytest.approx(0.88 / 0.9) and point.passed
+    assert bound.bound == pytest.approx(1 - 0.035 / 0.9) and not bound.passed
+
+
+def test_latency_of_hardware_that_is_not_here_is_not_judged(report: Report) -> None:
+    built = Row(name="x", target="tensorrt-gpu", precision="int8", status="built", accuracy=0.5, reason="no GPU")
+    assert judge_gates({"max_p50_ms": 1.0, "max_p99_ms": 2.0}, report.teacher, built) == ()

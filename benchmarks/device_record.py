@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +19,7 @@ from pydantic import Field, ValidationError
 from benchmarks.statistics import told_percentile
 from targets.base import Artifact, Record, sha256_of
 from targets.errors import ArtifactError, BenchmarkError, StoreError
+from targets.files import write_whole
 
 SCHEMA_VERSION, KIND = "1.0", "edgepress-device-record"
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99_9": 99.9}
@@ -134,20 +134,13 @@ def add_records(run: Path, records: Sequence[Path]) -> Path:
     current = {record.record_sha256 for record in merged.records if release.refusal(record) is None}
     try:
         folder.mkdir(exist_ok=True)
-        _replace(folder / "devices.json", merged.model_dump_json(indent=1) + "\n")
-        _replace(folder / "devices.md", devices_markdown(merged.records, run.resolve().name, current))
+        write_whole(folder / "devices.json", merged.model_dump_json(indent=1) + "\n")
+        write_whole(folder / "devices.md", devices_markdown(merged.records, run.resolve().name, current))
     except OSError as fault:
         raise StoreError(
             f"{folder} cannot be written ({fault.strerror}); make it writable, or free some space"
         ) from None
     return folder / "devices.md"
-
-
-def _replace(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)  # noqa: PTH105
 
 
 def read_record(path: Path) -> DeviceRecord:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from targets.errors import BenchmarkError, EdgepressError, TargetError
+from targets.files import write_whole
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 LOG_TAIL = 20
@@ -114,9 +115,7 @@ def one_line(fault: BaseException) -> str:
 def tell_progress(done: int, total: int) -> None:
     """Called in the child: the parent's `progress` hears it. Nothing where there is no parent to hear."""
     if path := os.environ.get(PROGRESS_VARIABLE):
-        temporary = Path(f"{path}.part")
-        temporary.write_text(f"{done} {total}", encoding="ascii")
-        temporary.replace(path)
+        write_whole(Path(path), f"{done} {total}")
 
 
 def _wait(child: subprocess.Popen[bytes], timeout_s: float, folder: Path, progress: Progress | None) -> int:
@@ -225,9 +224,7 @@ def _serve(function: str, folder: Path) -> int:
     except Exception as fault:  # whatever it is, the parent raises it again
         refused = isinstance(fault, EdgepressError)
         text = json.dumps({"fault": one_line(fault), "refused": refused, "traceback": traceback.format_exc()})
-    part = folder / "answer.json.part"
-    part.write_text(text, encoding="utf-8")
-    part.replace(folder / "answer.json")
+    write_whole(folder / "answer.json", text)
     return 0
 
 

@@ -16,7 +16,7 @@ from tests.end_to_end.recipes import PLAIN, changed, edgepress, hashes, leftover
 
 pytestmark = pytest.mark.slow
 TARGETS = ["onnxruntime-cpu", {"tflite-mobile": {"compatibility": "legacy"}}, {"xla-tpu": {"topologies": []}}]
-PACKAGE = ("package", "runs/devices", "--recipe", "recipe.yaml")
+PACKAGE = ("package", "runs/devices")
 
 
 @pytest.fixture(scope="session")
@@ -102,14 +102,14 @@ def test_packaging_twice_gives_the_same_files(packaged: Path, tmp_path: Path) ->
 
 def test_another_recipe_is_refused(packaged: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(packaged, tmp_path / "copy")
-    done = edgepress(copy, *PACKAGE, "--set", "seed=1")
+    done = edgepress(copy, *PACKAGE, "--recipe", "recipe.yaml", "--set", "seed=1")
     assert done.returncode == 2
     assert "the recipe 'devices' is not the one that runs/devices was made with, or its data or teacher" in done.stderr
 
 
 def test_images_travel_as_pixels(image_run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(image_run, tmp_path / "copy")
-    done = edgepress(copy, "package", "runs/image", "--recipe", "recipe.yaml", "--samples", "5")
+    done = edgepress(copy, "package", "runs/image", "--samples", "5")
     assert done.returncode == 0 and "5 test rows travel with it" in done.stdout, done.stderr
     release = copy / "runs/image/release"
     done = run_bare(release, "--samples", "11")

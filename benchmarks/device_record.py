@@ -21,7 +21,7 @@ from targets.base import Artifact, Record, sha256_of
 from targets.errors import ArtifactError, BenchmarkError, StoreError
 from targets.files import write_whole
 
-SCHEMA_VERSION, KIND = "1.0", "edgepress-device-record"
+SCHEMA_VERSION, KIND = "1.1", "edgepress-device-record"
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99_9": 99.9}
 SAME = 1e-9
 AGAIN = "Copy it again from the device, or measure again there."
@@ -55,14 +55,18 @@ class DeviceAccuracy(Record):
 class DeviceLatency(Record):
     """Raw wall times of one shape in ms, and their percentiles; null where the samples are too few to tell one.
 
-    `threads` is null where the runtime decides on them itself.
+    `threads` is null where the runtime decides on them itself; `pinned` holds the processors that the process was kept
+    on, and is null where it was not. `sittings`: how many of the samples each process took, in order. `energy_uj`: of
+    all samples together, in microjoules.
     """
 
     batch: Whole
     sequence: Whole | None
     threads: Whole | None
+    pinned: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None
     unit: Literal["ms"]
     samples: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    sittings: Annotated[tuple[Whole, ...], Field(min_length=1)]
     p50: Positive | None
     p90: Positive | None
     p95: Positive | None
@@ -70,12 +74,18 @@ class DeviceLatency(Record):
     p99_9: Positive | None
     warmup_rounds: Annotated[int, Field(ge=0)]
     stable: bool
+    energy_uj: Annotated[int, Field(ge=0)] | None
 
 
 class DeviceRecord(Record):
-    """What one device measured of one artifact. `files`: path in the release -> sha256."""
+    """What one device measured of one artifact. `files`: path in the release -> sha256.
 
-    schema_version: Literal["1.0"]
+    `cold_start_ms`: from the start of a process to its first answer, Python, NumPy and the runtime loaded in it, the
+    files read before. `open_ms` and `first_inference_ms` are parts of it. `peak_memory_bytes`: of the largest process.
+    `energy_note`: how energy was taken, or why not.
+    """
+
+    schema_version: Literal["1.1"]
     kind: Literal["edgepress-device-record"]
     name: str
     recipe_digest: str
@@ -92,6 +102,8 @@ class DeviceRecord(Record):
     remarks: tuple[str, ...]
     open_ms: Positive
     first_inference_ms: Positive
+    cold_start_ms: Positive
+    energy_note: str
     latency: Annotated[tuple[DeviceLatency, ...], Field(min_length=1)]
     peak_memory_bytes: Whole | None
     created: str
@@ -101,7 +113,7 @@ class DeviceRecord(Record):
 class Devices(Record):
     """`devices.json`: every record that was added to a run, as it was."""
 
-    schema_version: Literal["1.0"] = "1.0"
+    schema_version: Literal["1.1"] = "1.1"
     records: tuple[DeviceRecord, ...] = ()
 
 
@@ -120,7 +132,7 @@ def add_records(run: Path, records: Sequence[Path]) -> Path:
 
     release = _Release(run)
     folder = run / "devices"
-    kept = Devices.read(folder / "devices.json") if (folder / "devices.json").is_file() else Devices()
+    kept = _kept(folder)
     seen = {record.record_sha256: f"{run} has it already" for record in kept.records}
     added = []
     for path in records:
@@ -141,6 +153,28 @@ def add_records(run: Path, records: Sequence[Path]) -> Path:
             f"{folder} cannot be written ({fault.strerror}); make it writable, or free some space"
         ) from None
     return folder / "devices.md"
+
+
+def _kept(folder: Path) -> Devices:
+    """The records that were added before."""
+    path = folder / "devices.json"
+    if not path.is_file():
+        return Devices()
+    version = _version(path.read_text(encoding="utf-8", errors="replace"))
+    if version not in (None, SCHEMA_VERSION):
+        raise ArtifactError(
+            f"{path} holds records of schema version {version!r}, this edgepress reads {SCHEMA_VERSION!r}. Move "
+            f"{folder} away, package the release with this version and measure again."
+        )
+    return Devices.read(path)
+
+
+def _version(text: str) -> object:
+    try:
+        found = json.loads(text)
+    except ValueError:  # `read` tells what is wrong
+        return None
+    return found.get("schema_version") if isinstance(found, dict) else None
 
 
 def read_record(path: Path) -> DeviceRecord:
@@ -201,6 +235,8 @@ def _latency_faults(record: DeviceRecord) -> list[str]:
     shapes = [(row.batch, row.sequence, row.threads) for row in record.latency]
     found = ["one shape is there twice"] if len(set(shapes)) < len(shapes) else []
     for number, row in enumerate(record.latency):
+        if sum(row.sittings) != len(row.samples):
+            found.append(f"latency.{number}.sittings are of {sum(row.sittings)} samples, there are {len(row.samples)}")
         for name, share in PERCENTILES.items():
             want, got = told_percentile(row.samples, share), getattr(row, name)
             if (want is None) != (got is None) or (want is not None and not math.isclose(want, got, rel_tol=SAME)):

@@ -204,9 +204,17 @@ def _die_with_parent() -> None:
 
 
 def _peak_bytes() -> int:
-    """Largest resident memory of this process so far; 0 where the system does not tell."""
+    """Largest resident memory of this process so far; 0 where the system does not tell.
+
+    Linux counts into `ru_maxrss` what the process was before its program began, a fork of a larger parent, so the
+    memory's own high-water mark comes first.
+    """
     if sys.platform == "win32":
         return 0
+    status = Path("/proc/self/status")
+    rows = status.read_text(encoding="ascii", errors="replace").splitlines() if status.is_file() else []
+    if own := [row.split() for row in rows if row.startswith("VmHWM:")]:
+        return int(own[0][1]) * 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -6,10 +6,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from targets.errors import BenchmarkError
-from targets.isolation import ChildCrash, child_environment, run_isolated
+from targets.isolation import ChildCrash, child_environment, convert_apart, run_isolated
 
 CHILD = """
 import os, signal, sys, time
@@ -64,6 +65,13 @@ def test_the_answer_comes_from_another_process_with_its_threads_capped() -> None
     assert answer["pid"] != os.getpid()
     assert answer["got"] == {"text": "é", "number": 0.1}
     assert answer["threads"] == "3"
+
+
+def test_peak_memory_is_the_childs_own_and_not_that_of_its_parent() -> None:
+    ballast = np.ones(60_000_000)  # 480 MB
+    answer, peak = convert_apart("child_functions:echo", {}, timeout_s=30)
+    assert answer["pid"] != os.getpid()
+    assert 5e6 < peak < ballast.nbytes / 2
 
 
 def test_an_error_of_ours_comes_back_as_its_own_line() -> None:

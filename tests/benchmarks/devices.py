@@ -93,7 +93,8 @@ def seal(folder: Path) -> None:
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = [entry(folder, path) for path in paths if path != "manifest.json" and "__pycache__" not in path]
     manifest = {"format": 1, "name": "tiny", "recipe_digest": "a" * 64, "stage_digest": "b" * 64}
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "artifacts": {TARGET: "fp32"}, "files": files}))
+    artifacts = {path.parent.name: "fp32" for path in sorted(folder.glob("*/artifact.json"))}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "artifacts": artifacts, "files": files}))
 
 
 def write_sealed(path: Path, record: dict[str, Any]) -> Path:

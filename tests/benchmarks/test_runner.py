@@ -19,6 +19,7 @@ from benchmarks.device_record import KIND, PERCENTILES, SCHEMA_VERSION, add_reco
 from benchmarks.statistics import least_samples
 from benchmarks.turns import AGREEMENT, WINDOWS, shared_out
 from compress.recipe import Benchmark
+from targets.tensorrt_gpu import gpus
 from tests.benchmarks.devices import BLOCKED, RUNNER, TARGET, bare, run_bare, seal, tiny_release
 
 FILES = sorted(RUNNER.glob("run_*.py"))
@@ -245,12 +246,43 @@ def test_a_wrong_argument_is_told(release: Path, arguments: tuple[str, ...], wor
     assert words in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_runtime_that_is_not_there_is_told_with_what_to_install(own: Path) -> None:
-    (own / "onnxruntime.py").write_text("raise ImportError('not on this device')")
-    done = run_bare(own)
+@pytest.mark.parametrize(
+    ("target", "package", "install"),
+    [
+        (TARGET, "onnxruntime", "onnxruntime"),
+        ("tflite-mobile", "ai_edge_litert", "ai-edge-litert (or tflite-runtime, where that has no wheel)"),
+        ("xla-tpu", "jax", "jax safetensors"),
+    ],
+)
+def test_a_runtime_that_is_not_there_is_told_with_what_to_install(
+    own: Path, target: str, package: str, install: str
+) -> None:
+    released_for(own, target)
+    (own / f"{package}.py").write_text("raise ImportError('not on this device')")
+    done = run_bare(own, "--target", target)
     assert done.returncode == 2
+    named = "ai_edge_litert.interpreter" if target == "tflite-mobile" else package
+    assert (
+        done.stderr
+        == f"error: this target needs the package {named} (not on this device). Run: pip install {install}\n"
+    )
+
+
+def released_for(release: Path, target: str) -> None:
+    """The same files under another target's name."""
+    if target != TARGET:
+        (release / TARGET).rename(release / target)
+        seal(release)
+
+
+def test_without_a_gpu_an_engine_is_refused_in_one_line(own: Path) -> None:
+    if gpus():
+        pytest.skip("there is a GPU with a driver here")
+    released_for(own, "tensorrt-gpu")
+    done = run_bare(own)
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: this target needs the package onnxruntime (not on this device). Run: pip install onnxruntime\n"
+        "error: tensorrt-gpu: there is no NVIDIA GPU with a driver here. Run it on a machine that has one.\n"
     )
 
 

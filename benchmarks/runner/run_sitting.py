@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -175,7 +176,16 @@ def latency_of(infer: Infer, feeds: Feeds, samples: int, energy: Meter) -> dict[
     return {"samples": times, "warmup_rounds": rounds, "stable": stable, "energy_uj": spent}
 
 
+def end_with_parent() -> None:
+    """The parent never writes again: the end of the standard input means that it is gone, however it went."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
 def main() -> None:
+    request = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=end_with_parent, daemon=True).start()
     # Native libraries write where they like: the answer's own pipe is kept from them.
     with os.fdopen(os.dup(1), "w", encoding="ascii") as out:
         os.dup2(2, 1)
@@ -184,7 +194,7 @@ def main() -> None:
             print(json.dumps(line), file=out, flush=True)
 
         try:
-            say(answer=sit(json.load(sys.stdin), lambda phase: say(phase=phase)))
+            say(answer=sit(request, lambda phase: say(phase=phase)))
         except Refused as fault:
             say(refused=str(fault))
     os._exit(0)  # a runtime that crashes or hangs in its clean-up takes no answer with it

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +23,7 @@ from benchmarks.turns import AGREEMENT, WINDOWS, shared_out
 from compress.recipe import Benchmark
 from targets.tensorrt_gpu import gpus
 from tests.benchmarks.devices import BLOCKED, RUNNER, TARGET, bare, run_bare, seal, tiny_release
+from tests.conftest import is_alive
 
 FILES = sorted(RUNNER.glob("run_*.py"))
 
@@ -310,6 +313,38 @@ def test_a_runtime_that_crashes_or_hangs_is_told_in_one_line(own: Path, code: st
     done = run_bare(own, "--limit", "2")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{words}\n")
     assert [path.name for path in own.glob("*record*")] == []
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "words"),
+    [
+        (signal.SIGINT, 130, "error: stopped by Ctrl-C; no record was written.\n"),
+        (signal.SIGKILL, -signal.SIGKILL, ""),
+    ],
+)
+def test_a_stopped_runner_leaves_neither_a_record_nor_a_process(
+    own: Path, how: signal.Signals, code: int, words: str
+) -> None:
+    (own / "onnxruntime.py").write_text(
+        "import os, time\n__version__ = '0'\n"
+        "def SessionOptions():\n    open('pid', 'w').write(str(os.getpid()))\n    time.sleep(60)\n"
+    )
+    runner = subprocess.Popen([sys.executable, "run_benchmark.py"], cwd=own, stderr=subprocess.PIPE, text=True)
+    with runner:
+        wait_for(lambda: (own / "pid").is_file() and (own / "pid").read_text() != "")
+        runner.send_signal(how)
+        told = runner.communicate(timeout=20)[1]
+    assert (runner.returncode, told) == (code, words)
+    child = int((own / "pid").read_text())
+    wait_for(lambda: not is_alive(child))
+    assert [path.name for path in own.glob("*record*")] == []
+
+
+def wait_for(state: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not state():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_fault_of_the_runner_itself_is_one_line_too(own: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from targets.errors import BenchmarkError
 from targets.isolation import ChildCrash, child_environment, convert_apart, run_isolated
+from tests.conftest import is_alive
 
 CHILD = """
 import os, signal, sys, time
@@ -49,15 +50,6 @@ def odd(request):
 def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "child_functions.py").write_text(CHILD)
     monkeypatch.syspath_prepend(tmp_path)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # A zombie that nobody has reaped is dead too.
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_the_answer_comes_from_another_process_with_its_threads_capped() -> None:

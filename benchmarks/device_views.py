@@ -100,6 +100,8 @@ def remarks(record: DeviceRecord, row: DeviceLatency, current: bool) -> list[str
         found.append("never warmed up: two windows of calls never agreed within 2 %")
     if row.threads is not None and row.pinned is None:
         found.append("not kept on processors of its own")
+    if row.threads is not None and row.pinned is not None and len(row.pinned) < row.threads:
+        found.append(f"{row.threads} threads shared {len(row.pinned)} processor{'s' if len(row.pinned) > 1 else ''}")
     scatter = variation(row.samples)
     if scatter is not None and scatter.unsteady:
         found.append(f"times scatter by {100 * scatter.cv:.1f} %")

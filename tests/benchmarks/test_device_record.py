@@ -57,6 +57,24 @@ def test_records_of_several_devices_become_one_report(run: Path, sound: dict[str
     assert [record.device for record in Devices.read(run / "devices" / "devices.json").records] == ["phone", "board|1"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pinned": None}, "not kept on processors of its own; "),
+        ({"threads": 4, "pinned": [0]}, "4 threads shared 1 processor; "),
+        ({"threads": 4, "pinned": [0, 2]}, "4 threads shared 2 processors; "),
+        ({"threads": 2, "pinned": [0, 2]}, ""),
+        ({"threads": None, "pinned": None}, ""),
+        ({"stable": False}, "never warmed up: two windows of calls never agreed within 2 %; "),
+    ],
+)
+def test_what_lessens_a_figure_is_remarked(
+    run: Path, sound: dict[str, Any], tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    told = add_records(run, [write_sealed(tmp_path / "one.json", latency(sound, **changes))]).read_text()
+    assert f"| 2 | {words}1 of 4 cores allowed; limited to 1.5 cores' time |" in told
+
+
 def test_records_that_are_there_are_kept(run: Path, sound: dict[str, Any], tmp_path: Path) -> None:
     add_records(run, [write_sealed(tmp_path / "one.json", sound)])
     add_records(run, [write_sealed(tmp_path / "two.json", {**sound, "device": "other"})])

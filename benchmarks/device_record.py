@@ -9,19 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field, ValidationError
 
 from benchmarks.statistics import told_percentile
-from targets.base import Artifact, Record, sha256_of
+from targets.base import Record
 from targets.errors import ArtifactError, BenchmarkError, StoreError
+from targets.files import write_whole
 
-SCHEMA_VERSION, KIND = "1.0", "edgepress-device-record"
+SCHEMA_VERSION, KIND = "1.1", "edgepress-device-record"
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99_9": 99.9}
 SAME = 1e-9
 AGAIN = "Copy it again from the device, or measure again there."
@@ -55,14 +54,18 @@ class DeviceAccuracy(Record):
 class DeviceLatency(Record):
     """Raw wall times of one shape in ms, and their percentiles; null where the samples are too few to tell one.
 
-    `threads` is null where the runtime decides on them itself.
+    `threads` is null where the runtime decides on them itself; `pinned` holds the processors that the process was kept
+    on, and is null where it was not. `sittings`: how many of the samples each process took, in order. `energy_uj`: of
+    all samples together, in microjoules.
     """
 
     batch: Whole
     sequence: Whole | None
     threads: Whole | None
+    pinned: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None
     unit: Literal["ms"]
     samples: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    sittings: Annotated[tuple[Whole, ...], Field(min_length=1)]
     p50: Positive | None
     p90: Positive | None
     p95: Positive | None
@@ -70,12 +73,18 @@ class DeviceLatency(Record):
     p99_9: Positive | None
     warmup_rounds: Annotated[int, Field(ge=0)]
     stable: bool
+    energy_uj: Annotated[int, Field(ge=0)] | None
 
 
 class DeviceRecord(Record):
-    """What one device measured of one artifact. `files`: path in the release -> sha256."""
+    """What one device measured of one artifact. `files`: path in the release -> sha256.
 
-    schema_version: Literal["1.0"]
+    `cold_start_ms`: from the start of a process to its first answer, Python, NumPy and the runtime loaded in it, the
+    files read before. `open_ms` and `first_inference_ms` are parts of it. `peak_memory_bytes`: of the largest process.
+    `energy_note`: how energy was taken, or why not.
+    """
+
+    schema_version: Literal["1.1"]
     kind: Literal["edgepress-device-record"]
     name: str
     recipe_digest: str
@@ -92,6 +101,8 @@ class DeviceRecord(Record):
     remarks: tuple[str, ...]
     open_ms: Positive
     first_inference_ms: Positive
+    cold_start_ms: Positive
+    energy_note: str
     latency: Annotated[tuple[DeviceLatency, ...], Field(min_length=1)]
     peak_memory_bytes: Whole | None
     created: str
@@ -101,7 +112,7 @@ class DeviceRecord(Record):
 class Devices(Record):
     """`devices.json`: every record that was added to a run, as it was."""
 
-    schema_version: Literal["1.0"] = "1.0"
+    schema_version: Literal["1.1"] = "1.1"
     records: tuple[DeviceRecord, ...] = ()
 
 
@@ -116,11 +127,12 @@ def add_records(run: Path, records: Sequence[Path]) -> Path:
         ArtifactError: a record is damaged, of another version, of another release, or contradicts itself.
         BenchmarkError: a record is there already, or was given twice.
     """
+    from benchmarks.device_release import Release
     from benchmarks.device_views import devices_markdown
 
-    release = _Release(run)
+    release = Release(run)
     folder = run / "devices"
-    kept = Devices.read(folder / "devices.json") if (folder / "devices.json").is_file() else Devices()
+    kept = _kept(folder)
     seen = {record.record_sha256: f"{run} has it already" for record in kept.records}
     added = []
     for path in records:
@@ -134,8 +146,8 @@ def add_records(run: Path, records: Sequence[Path]) -> Path:
     current = {record.record_sha256 for record in merged.records if release.refusal(record) is None}
     try:
         folder.mkdir(exist_ok=True)
-        _replace(folder / "devices.json", merged.model_dump_json(indent=1) + "\n")
-        _replace(folder / "devices.md", devices_markdown(merged.records, run.resolve().name, current))
+        write_whole(folder / "devices.json", merged.model_dump_json(indent=1) + "\n")
+        write_whole(folder / "devices.md", devices_markdown(merged.records, run.resolve().name, current))
     except OSError as fault:
         raise StoreError(
             f"{folder} cannot be written ({fault.strerror}); make it writable, or free some space"
@@ -143,11 +155,26 @@ def add_records(run: Path, records: Sequence[Path]) -> Path:
     return folder / "devices.md"
 
 
-def _replace(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)  # noqa: PTH105
+def _kept(folder: Path) -> Devices:
+    """The records that were added before."""
+    path = folder / "devices.json"
+    if not path.is_file():
+        return Devices()
+    version = _version(path.read_text(encoding="utf-8", errors="replace"))
+    if version not in (None, SCHEMA_VERSION):
+        raise ArtifactError(
+            f"{path} holds records of schema version {version!r}, this edgepress reads {SCHEMA_VERSION!r}. Move "
+            f"{folder} away, package the release with this version and measure again."
+        )
+    return Devices.read(path)
+
+
+def _version(text: str) -> object:
+    try:
+        found = json.loads(text)
+    except ValueError:  # `read` tells what is wrong
+        return None
+    return found.get("schema_version") if isinstance(found, dict) else None
 
 
 def read_record(path: Path) -> DeviceRecord:
@@ -208,6 +235,8 @@ def _latency_faults(record: DeviceRecord) -> list[str]:
     shapes = [(row.batch, row.sequence, row.threads) for row in record.latency]
     found = ["one shape is there twice"] if len(set(shapes)) < len(shapes) else []
     for number, row in enumerate(record.latency):
+        if sum(row.sittings) != len(row.samples):
+            found.append(f"latency.{number}.sittings are of {sum(row.sittings)} samples, there are {len(row.samples)}")
         for name, share in PERCENTILES.items():
             want, got = told_percentile(row.samples, share), getattr(row, name)
             if (want is None) != (got is None) or (want is not None and not math.isclose(want, got, rel_tol=SAME)):
@@ -229,61 +258,3 @@ def _accuracy_faults(record: DeviceRecord) -> list[str]:
         for name, want in wanted.items()
         if not math.isclose(getattr(told, name), want, rel_tol=SAME)
     ]
-
-
-class _Release:
-    """The release of a run, as far as records are compared with it."""
-
-    def __init__(self, run: Path) -> None:
-        self.folder = run / "release"
-        if not (self.folder / "manifest.json").is_file():
-            state = "has no release" if run.is_dir() else "does not exist"
-            raise StoreError(f"{run} {state}. Give a finished run (runs/<name>); `edgepress run` finishes one.")
-        try:
-            manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
-            self.targets = sorted(manifest["artifacts"])
-            self.recipe = manifest["recipe_digest"]
-            self.known: dict[str, str] = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
-        except (ValueError, KeyError, TypeError) as fault:
-            raise ArtifactError(
-                f"{self.folder / 'manifest.json'} is damaged ({fault}). Make it with `edgepress run`."
-            ) from None
-        self._sample = self.folder / "sample.npz"
-
-    def check(self, path: Path, record: DeviceRecord) -> None:
-        """Raises ArtifactError for a record of other files than the released ones, or of other labels."""
-        if (reason := self.refusal(record)) is not None:
-            raise ArtifactError(f"{path} is not of this release: {reason}. Measure the release of this very run.")
-
-    def refusal(self, record: DeviceRecord) -> str | None:
-        """Why a record is not of this release; None where it is."""
-        if record.target not in self.targets:
-            return f"target {record.target!r} is not in it, it has {', '.join(self.targets)}"
-        artifact = Artifact.read(self.folder / record.target / Artifact.FILE_NAME)
-        stated = {"recipe_digest": self.recipe, "artifact": artifact.name, "precision": artifact.precision}
-        for name, want in stated.items():
-            if (got := getattr(record, name)) != want:
-                return f"its {name} is {got!r}, the release has {want!r}"
-        return self._file_fault(record, artifact) or self._sample_fault(record)
-
-    def _file_fault(self, record: DeviceRecord, artifact: Artifact) -> str | None:
-        """The files that a device needs, each with its sha256, and no others."""
-        paths = [artifact.FILE_NAME, *(entry.path for entry in artifact.files if entry.shipped)]
-        wanted = {path: self.known.get(path, "") for path in (f"{record.target}/{name}" for name in paths)}
-        for name, want in wanted.items():
-            if (given := record.files.get(name)) != want:
-                return f"{name} had the sha256 {str(given)[:16]}…, the released one has {want[:16]}…"
-        if more := sorted(set(record.files) - set(wanted)):
-            return f"it names {more[0]}, which is no file of the artifact"
-        return None
-
-    def _sample_fault(self, record: DeviceRecord) -> str | None:
-        """Labels that are not the sample's, where that sample is still here."""
-        told = record.accuracy
-        if told is None or not self._sample.is_file() or sha256_of(self._sample) != record.sample_sha256:
-            return None
-        with np.load(self._sample, allow_pickle=False) as sample:
-            labels, teacher = sample["labels"].tolist(), sample["teacher"].argmax(-1).tolist()
-        if (list(told.labels), list(told.teacher)) != (labels, teacher):
-            return "its labels or the teacher's classes are not those of the sample"
-        return None

@@ -7,22 +7,27 @@ from typing import TYPE_CHECKING
 
 from benchmarks.markdown import escape, table
 from benchmarks.statistics import least_samples, median_interval, variation, wilson_interval
-from benchmarks.wording import MISSING, ms, share, with_interval
+from benchmarks.wording import MISSING, human_bytes, ms, share, with_interval
 
 if TYPE_CHECKING:
     from benchmarks.device_record import DeviceLatency, DeviceRecord
 
 HEADS = (
     *("device", "CPU", "target", "artifact", "runtime", "accuracy [95 %]", "agreement"),
-    *("shape", "p50 ms [95 %]", "p90 ms", "samples", "remarks"),
+    *("shape", "p50 ms [95 %]", "p90 ms", "samples", "energy mJ", "remarks"),
+)
+COSTS = (
+    *("device", "target", "artifact", "cold start ms", "open ms", "first call ms", "peak memory"),
+    *("temperature °C", "governor", "energy"),
 )
 
 
 def devices_markdown(records: Sequence[DeviceRecord], run: str, current: Collection[str]) -> str:
     """One line for each shape of each record; `current`: the record_sha256 of those that are of the run's release."""
+    ordered = sorted(records, key=lambda record: (record.target, record.device, record.created))
     rows = [
         [escape(cell) for cell in _cells(record, row, record.record_sha256 in current)]
-        for record in sorted(records, key=lambda record: (record.target, record.device, record.created))
+        for record in ordered
         for row in record.latency
     ]
     parts = [
@@ -30,6 +35,10 @@ def devices_markdown(records: Sequence[DeviceRecord], run: str, current: Collect
         f"{len(records)} records of run_benchmark.py, each measured on its device. Accuracy is on the sample that the "
         f"release carries; the raw values are in devices.json.",
         table(HEADS, rows),
+        "## What a start takes",
+        "Cold start is from the start of a process to its first answer: it loads Python, NumPy and the runtime. "
+        "Peak memory is of the largest of the processes that measured. Energy, in the table above, is for one call.",
+        table(COSTS, [[escape(cell) for cell in _costs(record)] for record in ordered]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -49,7 +58,24 @@ def _cells(record: DeviceRecord, row: DeviceLatency, current: bool) -> tuple[str
         with_interval(_percentile(row.p50, 50, row), median_interval(row.samples), ms),
         _percentile(row.p90, 90, row),
         str(len(row.samples)),
+        MISSING if row.energy_uj is None else f"{row.energy_uj / 1000 / len(row.samples):.3g}",
         "; ".join(remarks(record, row, current)) or MISSING,
+    )
+
+
+def _costs(record: DeviceRecord) -> tuple[str, ...]:
+    heat = [record.environment.get(f"temperature_{when}_c") for when in ("before", "after")]
+    return (
+        record.device,
+        record.target,
+        f"{record.artifact} ({record.precision})",
+        ms(record.cold_start_ms),
+        ms(record.open_ms),
+        ms(record.first_inference_ms),
+        MISSING if record.peak_memory_bytes is None else human_bytes(record.peak_memory_bytes),
+        MISSING if None in heat else f"{heat[0]} → {heat[1]}",
+        str(record.environment.get("governor") or MISSING),
+        record.energy_note,
     )
 
 
@@ -72,6 +98,10 @@ def remarks(record: DeviceRecord, row: DeviceLatency, current: bool) -> list[str
         found.append("no TPU there: the same program on the CPU")
     if not row.stable:
         found.append("never warmed up: two windows of calls never agreed within 2 %")
+    if row.threads is not None and row.pinned is None:
+        found.append("not kept on processors of its own")
+    if row.threads is not None and row.pinned is not None and len(row.pinned) < row.threads:
+        found.append(f"{row.threads} threads shared {len(row.pinned)} processor{'s' if len(row.pinned) > 1 else ''}")
     scatter = variation(row.samples)
     if scatter is not None and scatter.unsteady:
         found.append(f"times scatter by {100 * scatter.cv:.1f} %")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import targets
+from benchmarks.clock import Clock, monotonic
 from benchmarks.costs import Footprint
-from benchmarks.energy import energy_of
 from benchmarks.pinning import pin
+from benchmarks.runner.run_energy import Meter, meter
 from targets.base import Artifact
 from targets.errors import BenchmarkError
 from targets.isolation import peak_bytes, run_isolated
@@ -21,6 +22,8 @@ from targets.isolation import peak_bytes, run_isolated
 CHILD = "benchmarks.footprint:start_here"
 STARTS = 3
 ZSTD_LEVEL = 10
+# RAPL's counters move a thousand times a second.
+ENERGY_S = 1.0
 
 
 def shrink(teacher_bytes: int, shipped_bytes: int) -> float:
@@ -97,14 +100,26 @@ def start_here(request: dict[str, Any]) -> dict[str, Any]:
         session.infer(feeds)
         cold_ms = (time.monotonic_ns() - request["started_ns"]) / 1e6
         peak = peak_bytes()
-        energy = energy_of(lambda: session.infer(feeds)) if request["energy"] else None
+        energy, note = energy_of(lambda: session.infer(feeds), meter()) if request["energy"] else (None, "")
     return {
-        "cold_ms": cold_ms,
-        "before_bytes": before,
-        "peak_bytes": peak,
-        "energy_mj": energy.millijoules if energy else None,
-        "energy_note": energy.note if energy else "",
-    }
+        "cold_ms": cold_ms, "before_bytes": before, "peak_bytes": peak, "energy_mj": energy, "energy_note": note
+    }  # fmt: skip
+
+
+def energy_of(
+    call: Callable[[], object], counters: Meter, seconds: float = ENERGY_S, clock: Clock = monotonic
+) -> tuple[float | None, str]:
+    """Millijoules of one call while it runs again and again for `seconds`, None where they cannot be told; and how
+    they were taken, or why not."""
+    if not counters.packages:
+        return None, counters.note
+    before, start, calls = counters.read(), clock(), 0
+    while not calls or clock() - start < seconds * 1e9:
+        call()
+        calls += 1
+    if not (spent := counters.spent_uj(before)):
+        return None, f"not measured: the RAPL counters stood still for {seconds:g} s"
+    return spent / 1e3 / calls, f"{counters.note}; {calls} calls"
 
 
 def resident_bytes() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 from benchmarks.markdown import markdown
@@ -11,6 +10,7 @@ from benchmarks.records import Report
 from benchmarks.schema import report_schema, schema_text
 from benchmarks.sheet import sheet
 from benchmarks.tables import stages_table, summary_table
+from targets.files import write_whole
 
 __all__ = ["read_report", "report_schema", "stages_table", "summary_table", "write_report"]
 
@@ -33,7 +33,7 @@ def write_report(report: Report, folder: Path) -> None:
         JSON_NAME: report.model_dump_json(indent=1) + "\n",
     }
     for name, text in texts.items():
-        _write_whole(folder / name, text)
+        write_whole(folder / name, text)
 
 
 def read_report(folder: Path) -> Report:
@@ -43,13 +43,3 @@ def read_report(folder: Path) -> Report:
         ArtifactError: report.json is missing, damaged or of another schema version.
     """
     return Report.read(folder / JSON_NAME)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="")  # the line ends of a CSV are its own
-        part.replace(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):  # renamed: nothing to clear away
-            part.unlink()

@@ -8,15 +8,17 @@ from typing import Annotated
 import typer
 
 from compress.cli_common import JsonOption, errors_told
+from targets.errors import RecipeError
 
 
 def package(
     run: Annotated[Path, typer.Argument(help="The finished run whose release is packaged: runs/<name>.")],
     recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="The run's recipe: it says where the test rows are read.")
+        Path | None, typer.Option("--recipe", help="Instead of the recipe that the run holds: where its files moved.")
     ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="What the run changed in the recipe.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="What the run changed in the recipe that --recipe gives."),
     ] = None,
     samples: Annotated[
         int, typer.Option(min=0, help="Test rows that travel with the release; 0: none, and no accuracy on devices.")
@@ -36,6 +38,8 @@ def package(
         from compress.packaging import package_release
 
         loaded = None
+        if overrides and recipe is None:
+            raise RecipeError("--set changes the recipe that --recipe gives, and there is none. Leave it out.")
         if recipe is not None:
             from compress.recipe import Recipe
 

@@ -5,6 +5,7 @@ The sample is for reporting only: no choice rests on test rows, here or on a dev
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -15,12 +16,13 @@ import numpy as np
 
 import benchmarks
 from compress.disk import disk_faults
+from compress.kept_recipe import kept_recipe
 from compress.pipeline import reopen
 from compress.plan import plan
-from compress.release import SUMS, Manifest, check_release, swap_in
+from compress.release import check_release, seal, swap_in
 from compress.store import STAGE_FILE, RunFolder, StageRecord
-from targets.base import Artifact, FileEntry, TensorSpec, sha256_of
-from targets.errors import RecipeError
+from targets.base import Artifact, TensorSpec
+from targets.errors import DataError, ModelError, RecipeError
 
 if TYPE_CHECKING:
     from compress.console import Console
@@ -28,31 +30,29 @@ if TYPE_CHECKING:
     from compress.tasks.base import Features
 
 RUNNER = Path(benchmarks.__file__).parent / "runner"
-SAMPLE, MANIFEST = "sample.npz", "manifest.json"
+SAMPLE = "sample.npz"
+# Data may lie elsewhere as long as they are the same; the teacher's path is part of what a run is.
+MOVED = "Give the recipe with the data's new paths with --recipe, or package without rows: --samples 0"
 
 
 def package_release(run: Path, recipe: Recipe | None, samples: int, console: Console | None = None) -> tuple[Path, int]:
     """Write the release of a finished run anew, with the runner and `samples` rows of the test split.
 
-    `recipe` is the run's own; None where `samples` is 0.
+    `recipe` says where the rows are read; None: the one that the run holds.
 
     Returns:
         The release folder, and how many rows travel with it: no more than the test split has.
 
     Raises:
         StoreError: the run is not finished, or another process holds it.
-        RecipeError: there is no recipe to read rows by, or it is another than the run's.
+        RecipeError: there is no recipe to read rows by, it is another than the run's, or its data or teacher are gone.
     """
     from compress.console import Console
 
     console = console if console is not None else Console("silent")
-    if samples and recipe is None:
-        raise RecipeError(
-            "the sample's rows are read as the run's recipe says: give it with --recipe, or package without rows: "
-            "--samples 0"
-        )
-    if recipe is not None and samples:
-        _check_recipe(recipe, run)  # before the release is written anew
+    recipe, base = _recipe_of(run, recipe) if samples else (None, Path())
+    if recipe is not None:
+        check_recipe(recipe, base, run)  # before the release is written anew
     result = reopen(run, console)
     manifest = check_release(result.release_folder)
     root = result.folder
@@ -64,24 +64,59 @@ def package_release(run: Path, recipe: Recipe | None, samples: int, console: Con
     ):
         folder = Path(temporary) / "release"
         shutil.copytree(result.release_folder, folder)
-        if recipe is not None and samples:
-            rows = _write_sample(recipe, root / result.stages[0].folder, samples, folder, console)
+        if recipe is not None:
+            teacher, place = (root / result.stages[0].folder).resolve(), folder.resolve()
+            with contextlib.chdir(base):
+                rows = _write_sample(recipe, teacher, samples, place, console)
         for path in sorted(RUNNER.glob("run_*.py")):
             shutil.copyfile(path, folder / path.name)
-        _reseal(folder, manifest)
+        seal(folder, manifest)
         swap_in(folder, result.release_folder)
     return result.release_folder, rows
 
 
-def _check_recipe(recipe: Recipe, run: Path) -> None:
-    """The digest of the last stage covers the recipe, its data and its teacher. An unfinished run is told later."""
+def _recipe_of(run: Path, given: Recipe | None) -> tuple[Recipe | None, Path]:
+    """The recipe to read rows by, and the folder in which its relative paths begin; None where the run has none."""
+    if given is not None:
+        return given, Path.cwd()
+    if _benchmark_of(run) is None:  # told by `reopen`, in its own words
+        return None, Path.cwd()
+    kept = kept_recipe(run)
+    if kept is None:
+        raise RecipeError(
+            f"{run} does not hold its recipe: an older edgepress made it. Give it with --recipe, or start the run "
+            f"again, which keeps it from now on, or package without rows: --samples 0"
+        )
+    return kept.recipe, kept.base(run)
+
+
+def _benchmark_of(run: Path) -> Path | None:
+    """The last stage of a finished run."""
     stage = RunFolder(run.resolve().name, run.resolve().parent).latest_stage()
-    if stage is None or not stage.name.endswith("-benchmark"):
+    return stage if stage is not None and stage.name.endswith("-benchmark") else None
+
+
+def check_recipe(recipe: Recipe, base: Path, run: Path) -> None:
+    """Whether a finished run was made with this recipe: the digest of its last stage covers recipe, data and teacher.
+
+    Raises:
+        RecipeError: it was made with another one, or data or teacher are gone or changed.
+    """
+    stage = _benchmark_of(run)
+    if stage is None:
         return
-    if plan(recipe)[-1].digest != StageRecord.read(stage / STAGE_FILE).digest:
+    digest = StageRecord.read(stage / STAGE_FILE).digest
+    if not base.is_dir():
+        raise RecipeError(f"{run} was made in {base}, which is gone. {MOVED}")
+    try:
+        with contextlib.chdir(base):
+            found = plan(recipe)[-1].digest
+    except (DataError, ModelError) as fault:
+        raise RecipeError(f"the rows of {run} cannot be read again: {str(fault).rstrip('.')}. {MOVED}") from None
+    if found != digest:
         raise RecipeError(
             f"the recipe {recipe.name!r} is not the one that {run} was made with, or its data or teacher have changed "
-            f"since. Give the run's own recipe, with the same --set, or run it again."
+            f"since. Give the run's own recipe with --recipe, with the same --set, or run it again."
         )
 
 
@@ -120,14 +155,3 @@ def sample_arrays(features: Features, specs: Sequence[TensorSpec]) -> dict[str, 
         else:
             arrays[f"input:{spec.name}"] = np.stack(values)
     return arrays | {"widths": widths}
-
-
-def _reseal(release: Path, manifest: Manifest) -> None:
-    """`manifest.json` and `SHA256SUMS` with the files that were added, in the order that a release has."""
-    sealed = {MANIFEST, SUMS}
-    paths = sorted(path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file())
-    files = tuple(FileEntry.of(release, path) for path in paths if path not in sealed)
-    manifest.model_copy(update={"files": files}).write(release / MANIFEST)
-    lines = [f"{entry.sha256}  {entry.path}" for entry in files]
-    lines.append(f"{sha256_of(release / MANIFEST)}  {MANIFEST}")
-    (release / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")

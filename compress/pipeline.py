@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress import distributed
+from compress.disk import disk_faults
+from compress.kept_recipe import holds_recipe, keep_recipe
 from compress.plan import Planned, plan
 from compress.recipe import Recipe
 from compress.store import RunFolder, remove
@@ -75,12 +77,16 @@ def run(
 
 def _lead(recipe: Recipe, folder: RunFolder, stages: tuple[Planned, ...], console: Console) -> Result:
     done = finished(folder, stages)
-    if len(done) == len(stages) and (not _ends_in_report(stages) or _published(folder.root, done[-1])):
+    if len(done) == len(stages) and (not _ends_in_report(stages) or _complete(folder.root, done[-1], recipe)):
         return _result(folder, stages, ())
     with folder.locked():
         clear_leftovers(folder.root)
         # Another process may have finished stages since this one looked.
         done = finished(folder, stages)
+        if len(done) < len(stages) or _ends_in_report(stages):
+            # Else nothing is made here, and what follows in the folder may be of another recipe.
+            with disk_faults(folder.root):
+                keep_recipe(recipe, folder.root)
         if len(done) < len(stages):
             from compress.execution import execute
 
@@ -131,13 +137,17 @@ def _ends_in_report(stages: Sequence[Planned]) -> bool:
     return stages[-1].name == "benchmark"
 
 
-def _published(root: Path, benchmark: Path) -> bool:
-    """Whether report and release are whole and of this benchmark: both are written from it and can be made again."""
+def _complete(root: Path, benchmark: Path, recipe: Recipe) -> bool:
+    """Whether a finished run holds this recipe, and its report and release are whole and of this benchmark.
+
+    All three can be written again from what the run holds.
+    """
     from benchmarks.report import FILE_NAMES
     from compress.release import is_whole
 
     report = root / "report"
-    return all((report / name).is_file() for name in FILE_NAMES) and is_whole(root / "release", benchmark)
+    published = all((report / name).is_file() for name in FILE_NAMES) and is_whole(root / "release", benchmark)
+    return published and holds_recipe(recipe, root)
 
 
 def clear_leftovers(root: Path) -> None:

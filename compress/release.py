@@ -16,7 +16,7 @@ from compress.disk import disk_faults
 from targets.base import Artifact, FileEntry, Record, sha256_of
 from targets.errors import ArtifactError
 
-SUMS = "SHA256SUMS"
+SUMS, MANIFEST = "SHA256SUMS", "manifest.json"
 
 
 class Manifest(Record):
@@ -38,7 +38,8 @@ def publish(run: Path, benchmark: Path, stages: Sequence[Path]) -> None:
         release = Path(temporary) / "release"
         chosen = _copy_chosen(chosen_of(report), stages[-2], release)
         write_report(report, release)
-        _seal(release, report.name, report.recipe_digest, _digest(benchmark), chosen)
+        recipe, stage = report.recipe_digest, _digest(benchmark)
+        seal(release, Manifest(name=report.name, recipe_digest=recipe, stage_digest=stage, artifacts=chosen, files=()))
         for name in ("report", "release"):
             swap_in(Path(temporary) / name, run / name)
 
@@ -65,15 +66,16 @@ def _digest(stage: Path) -> str:
     return str(json.loads((stage / "stage.json").read_text(encoding="utf-8"))["digest"])
 
 
-def _seal(release: Path, name: str, recipe: str, stage: str, chosen: dict[str, str]) -> None:
-    """`SHA256SUMS`, which `sha256sum -c` reads, and `manifest.json`, which covers the same files."""
-    release.mkdir(parents=True, exist_ok=True)
+def seal(release: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` with every file that lies there, and `SHA256SUMS`, which `sha256sum -c` reads.
+
+    `manifest` says whose release it is; its own list of files is replaced.
+    """
     paths = sorted(path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file())
-    files = tuple(FileEntry.of(release, path) for path in paths)
-    manifest = Manifest(name=name, recipe_digest=recipe, stage_digest=stage, artifacts=chosen, files=files)
-    manifest.write(release / "manifest.json")
+    files = tuple(FileEntry.of(release, path) for path in paths if path not in (MANIFEST, SUMS))
+    manifest.model_copy(update={"files": files}).write(release / MANIFEST)
     lines = [f"{entry.sha256}  {entry.path}" for entry in files]
-    lines.append(f"{sha256_of(release / 'manifest.json')}  manifest.json")
+    lines.append(f"{sha256_of(release / MANIFEST)}  {MANIFEST}")
     (release / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -83,7 +85,7 @@ def check_release(folder: Path) -> Manifest:
     Raises:
         ArtifactError: a file is missing or changed.
     """
-    manifest = Manifest.read(folder / "manifest.json")
+    manifest = Manifest.read(folder / MANIFEST)
     for entry in manifest.files:
         path = folder / entry.path
         if not path.is_file():
@@ -96,7 +98,7 @@ def check_release(folder: Path) -> Manifest:
 def is_whole(folder: Path, benchmark: Path) -> bool:
     """Whether a release is of this benchmark stage and has all of its files, by their size alone."""
     try:
-        manifest = Manifest.read(folder / "manifest.json")
+        manifest = Manifest.read(folder / MANIFEST)
     except ArtifactError:
         return False
     sizes = {entry.path: entry.bytes for entry in manifest.files}

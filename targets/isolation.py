@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from targets.errors import BenchmarkError, EdgepressError, TargetError
+from targets.files import write_whole
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 LOG_TAIL = 20
@@ -131,9 +132,7 @@ def one_line(fault: BaseException) -> str:
 def tell_progress(done: int, total: int) -> None:
     """Called in the child: the parent's `progress` hears it. Nothing where there is no parent to hear."""
     if path := os.environ.get(PROGRESS_VARIABLE):
-        temporary = Path(f"{path}.part")
-        temporary.write_text(f"{done} {total}", encoding="ascii")
-        temporary.replace(path)
+        write_whole(Path(path), f"{done} {total}")
 
 
 def _wait(child: subprocess.Popen[bytes], patience: Patience, told: Path, progress: Progress | None) -> int:
@@ -243,15 +242,15 @@ def _die_with_parent() -> None:
 def peak_bytes() -> int:
     """Largest resident memory of this process so far; 0 where the system does not tell.
 
-    Linux keeps the peak of getrusage across exec: a child's would be that of the large process which started it. The
-    high-water mark in /proc is of the program alone.
+    Linux counts into `ru_maxrss` what the process was before its program began, a fork of a larger parent, so the
+    memory's own high-water mark comes first.
     """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
     if sys.platform == "win32":
         return 0
+    status = Path("/proc/self/status")
+    rows = status.read_text(encoding="ascii", errors="replace").splitlines() if status.is_file() else []
+    if own := [row.split() for row in rows if row.startswith("VmHWM:")]:
+        return int(own[0][1]) * 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -269,9 +268,7 @@ def _serve(function: str, folder: Path) -> int:
     except Exception as fault:  # whatever it is, the parent raises it again
         refused = isinstance(fault, EdgepressError)
         text = json.dumps({"fault": one_line(fault), "refused": refused, "traceback": traceback.format_exc()})
-    part = folder / "answer.json.part"
-    part.write_text(text, encoding="utf-8")
-    part.replace(folder / "answer.json")
+    write_whole(folder / "answer.json", text)
     return 0
 
 

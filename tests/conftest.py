@@ -45,3 +45,13 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that is the current one during the test."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; the file of one that ends meanwhile may be gone."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return state != "Z"  # a zombie that nobody has reaped is dead too

@@ -12,14 +12,11 @@ wrong is told in one line, with exit code 2.
 from __future__ import annotations
 
 import argparse
-import gc
 import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,111 +31,24 @@ except ImportError:
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 if TYPE_CHECKING:
-    from benchmarks.runner.run_environment import environment, peak_memory_bytes, temperature
-    from benchmarks.runner.run_release import RELEASE, SAMPLE, SCRIPT, checked, choose, read_manifest
-    from benchmarks.runner.run_runtimes import RUNTIMES, Artifact, Feeds, Infer, Refused, Runtime, quiet
+    from benchmarks.runner.run_apart import apart
+    from benchmarks.runner.run_environment import environment, temperature
+    from benchmarks.runner.run_release import RELEASE, SAMPLE, SCRIPT, SITTING, checked, choose, read_manifest
+    from benchmarks.runner.run_runtimes import RUNTIMES, THREADED, Artifact, Refused
 else:
-    from run_environment import environment, peak_memory_bytes, temperature
-    from run_release import RELEASE, SAMPLE, SCRIPT, checked, choose, read_manifest
-    from run_runtimes import RUNTIMES, Artifact, Feeds, Infer, Refused, Runtime, quiet
+    from run_apart import apart
+    from run_environment import environment, temperature
+    from run_release import RELEASE, SAMPLE, SCRIPT, SITTING, checked, choose, read_manifest
+    from run_runtimes import RUNTIMES, THREADED, Artifact, Refused
 
-SCHEMA_VERSION, KIND = "1.0", "edgepress-device-record"
-# The rules of `edgepress run`: warm-up goes on in windows of calls until the medians of two, one after the other,
-# differ by at most this share; ten windows are the limit.
-WINDOW, STEADY, WINDOWS = 10, 0.02, 10
+SCHEMA_VERSION, KIND = "1.1", "edgepress-device-record"
 # The fewest samples that tell a percentile with 99 % confidence, by LoadGen's binomial rule.
 LEAST = {"p50": (50, 11), "p90": (90, 64), "p95": (95, 130), "p99": (99, 662), "p99_9": (99.9, 6636)}
 LENGTHS = (32, 128)
-# Where each new length costs a compilation, rows are padded to a multiple of this; the mask hides the padding.
-PADDED_TO = 32
+# As in `edgepress run`: two sessions of one artifact differ by about 1 % for as long as their process lives, which no
+# number of samples in one process shows. So the samples are shared out, twenty at least to each process.
+SITTINGS, LEAST_ROUNDS = 5, 20
 NO_SAMPLE = "accuracy not measured: no sample in this release"
-
-
-# --- the session ---------------------------------------------------------------------------------------------------
-
-
-def open_session(runtime: Runtime, target: str, artifact: Artifact, threads: int) -> tuple[Infer, float]:
-    """The session, and how long it took to open, in ms; the runtime's packages were loaded before."""
-    start = time.perf_counter_ns()
-    try:
-        with quiet():
-            infer = runtime.open(RELEASE / target, artifact, threads)
-    except Refused:
-        raise
-    except Exception as fault:  # the runtimes' errors share no base class
-        raise Refused(f"{target} cannot be opened by {runtime.name} {runtime.version}: {first_line(fault)}") from None
-    return infer, (time.perf_counter_ns() - start) / 1e6
-
-
-def answers(infer: Infer, feeds: Feeds) -> np.ndarray:
-    """Logits `[batch, classes]` that are numbers."""
-    try:
-        logits = np.asarray(infer(feeds))
-    except Refused:
-        raise
-    except Exception as fault:
-        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in feeds.items())
-        raise Refused(f"the model fails on {shapes}: {first_line(fault)}") from None
-    if not np.isfinite(logits).all():
-        raise Refused("the model gives NaN or infinite outputs on this device. Use another target or precision.")
-    return logits
-
-
-def first_line(fault: Exception) -> str:
-    lines = str(fault).strip().splitlines()
-    return f"{type(fault).__name__}: {lines[0][:300]}" if lines else type(fault).__name__
-
-
-# --- accuracy ------------------------------------------------------------------------------------------------------
-
-
-def read_sample() -> dict[str, np.ndarray]:
-    """`labels` and `teacher` (logits); of each input its rows, one behind the other where they have `widths`."""
-    try:
-        with np.load(RELEASE / SAMPLE, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as fault:
-        raise Refused(f"{RELEASE / SAMPLE} cannot be read: {first_line(fault)}") from None
-
-
-def sample_rows(sample: dict[str, np.ndarray], artifact: Artifact, compiles: bool) -> Iterator[Feeds]:
-    """Each row of the sample as a batch of one, as long as it is."""
-    signature = artifact["signature"]
-    masked = any(spec["name"] == "attention_mask" for spec in signature["inputs"])
-    ends = np.cumsum(sample["widths"])
-    for row, end in enumerate(ends):
-        feeds = {}
-        for spec in signature["inputs"]:
-            values = sample["input:" + spec["name"]]
-            if "sequence" not in spec["shape"]:
-                feeds[spec["name"]] = values[row : row + 1]
-                continue
-            width = int(sample["widths"][row])
-            longest = min(-(-width // PADDED_TO) * PADDED_TO, signature["bounds"]["sequence"][1])
-            more = max(0, longest - width) if compiles and masked else 0
-            feeds[spec["name"]] = np.pad(values[end - width : end], (0, more))[None]
-        yield feeds
-
-
-def accuracy_of(infer: Infer, artifact: Artifact, compiles: bool) -> dict[str, Any]:
-    """Right answers on the sample and agreement with the teacher's; the classes themselves are the raw values."""
-    sample = read_sample()
-    predicted = [int(answers(infer, feeds)[0].argmax()) for feeds in sample_rows(sample, artifact, compiles)]
-    labels, teacher = sample["labels"].tolist(), sample["teacher"].argmax(-1).tolist()
-    right = sum(one == other for one, other in zip(predicted, labels))  # noqa: B905 (Python 3.9 has no strict)
-    agreed = sum(one == other for one, other in zip(predicted, teacher))  # noqa: B905
-    return {
-        "rows": len(predicted),
-        "right": right,
-        "value": right / len(predicted),
-        "agreement": agreed / len(predicted),
-        "predicted": predicted,
-        "labels": labels,
-        "teacher": teacher,
-    }
-
-
-# --- latency -------------------------------------------------------------------------------------------------------
 
 
 def shapes_of(artifact: Artifact, options: argparse.Namespace) -> list[dict[str, int]]:
@@ -159,50 +69,60 @@ def shapes_of(artifact: Artifact, options: argparse.Namespace) -> list[dict[str,
     return found
 
 
-def synthetic(artifact: Artifact, sizes: dict[str, int]) -> Feeds:
-    """Full sequences without padding, pixels from a fixed seed: values don't change the work that is done."""
-    random = np.random.default_rng(0)
-    feeds = {}
-    for spec in artifact["signature"]["inputs"]:
-        shape = tuple(sizes[size] if isinstance(size, str) else size for size in spec["shape"])
-        if np.issubdtype(np.dtype(spec["dtype"]), np.integer):
-            feeds[spec["name"]] = np.full(shape, 0 if spec["name"] == "token_type_ids" else 1, spec["dtype"])
-        else:
-            feeds[spec["name"]] = random.standard_normal(shape).astype(spec["dtype"])
-    return feeds
+def shared_out(samples: int) -> list[int]:
+    """Samples of each process, as even as can be."""
+    sittings = max(1, min(SITTINGS, samples // LEAST_ROUNDS))
+    return [samples // sittings + (number < samples % sittings) for number in range(sittings)]
 
 
-def timed_ms(call: Callable[[], object]) -> float:
-    start = time.perf_counter_ns()
-    call()
-    return (time.perf_counter_ns() - start) / 1e6
-
-
-def warm_up(call: Callable[[], object]) -> tuple[int, bool]:
-    """Uncounted calls, and whether the medians of two windows of them, one after the other, agreed."""
-    before = None
-    for window in range(1, WINDOWS + 1):
-        median = float(np.median([timed_ms(call) for _ in range(WINDOW)]))
-        if before is not None and abs(median - before) <= STEADY * before:
-            return window * WINDOW, True
-        before = median
-    return WINDOWS * WINDOW, False
-
-
-def latency_of(infer: Infer, feeds: Feeds, samples: int) -> dict[str, Any]:
-    """Wall times of calls in ms, warm-up not counted; a percentile for which they are too few is null."""
-    answers(infer, feeds)
-    gc.collect()
-    gc.disable()  # a collection inside a timed call would be charged to the model
-    try:
-        rounds, stable = warm_up(lambda: infer(feeds))
-        times = [timed_ms(lambda: infer(feeds)) for _ in range(samples)]
-    finally:
-        gc.enable()
-    told = {
-        name: float(np.percentile(times, share)) if samples >= least else None for name, (share, least) in LEAST.items()
+def take_figures(
+    target: str, shapes: list[dict[str, int]], options: argparse.Namespace, sampled: bool
+) -> dict[str, Any]:
+    """Cold start, accuracy and latency, each thread count in processes of its own; accuracy is of the first one."""
+    threaded = target in THREADED
+    sat: list[dict[str, Any]] = []
+    latency = []
+    for threads in options.threads if threaded else options.threads[:1]:
+        counts, mine = shared_out(options.samples), []
+        for number, samples in enumerate(counts, 1):
+            if sys.stderr.isatty():
+                print(f"threads {threads}: process {number} of {len(counts)}", file=sys.stderr)
+            request = {"target": target, "threads": threads, "pin": threaded, "shapes": shapes, "samples": samples}
+            request = {**request, "accuracy": sampled and not sat, "started_ns": time.perf_counter_ns()}
+            mine.append(apart(RELEASE / SITTING, request, threads, options.limit))
+            sat += mine[-1:]
+        for place, sizes in enumerate(shapes):
+            shape = {"batch": sizes["batch"], "sequence": sizes.get("sequence")}
+            taken = joined([one["latency"][place] for one in mine])
+            pinned = mine[0]["pinned"]
+            latency.append({**shape, "threads": threads if threaded else None, "pinned": pinned, **taken})
+    peaks = [one["peak_memory_bytes"] for one in sat if one["peak_memory_bytes"] is not None]
+    first = ("runtime", "accuracy", "open_ms", "first_inference_ms", "cold_start_ms", "energy_note")
+    return {
+        **{name: sat[0][name] for name in first},
+        "remarks": [] if sampled else [NO_SAMPLE],
+        "latency": latency,
+        "peak_memory_bytes": max(peaks, default=None),
     }
-    return {"unit": "ms", "samples": times, **told, "warmup_rounds": rounds, "stable": stable}
+
+
+def joined(sittings: list[dict[str, Any]]) -> dict[str, Any]:
+    """One shape's times from all processes; stable where each was; a percentile for which they are too few is null."""
+    times = [sample for one in sittings for sample in one["samples"]]
+    told = {
+        name: float(np.percentile(times, share)) if len(times) >= least else None
+        for name, (share, least) in LEAST.items()
+    }
+    energy = [one["energy_uj"] for one in sittings]
+    return {
+        "unit": "ms",
+        "samples": times,
+        "sittings": [len(one["samples"]) for one in sittings],
+        **told,
+        "warmup_rounds": sum(one["warmup_rounds"] for one in sittings),
+        "stable": all(one["stable"] for one in sittings),
+        "energy_uj": None if None in energy else sum(energy),
+    }
 
 
 # --- the record ----------------------------------------------------------------------------------------------------
@@ -214,10 +134,9 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     target = choose(sorted(manifest["artifacts"]), options.target, tuple(RUNTIMES))
     artifact, files = checked(manifest["known"], target)
     shapes = shapes_of(artifact, options)
-    runtime = RUNTIMES[target](artifact)
     here = environment()
     here["temperature_before_c"] = temperature()
-    figures = take_figures(runtime, target, artifact, shapes, options, SAMPLE in manifest["known"])
+    figures = take_figures(target, shapes, options, SAMPLE in manifest["known"])
     here["temperature_after_c"] = temperature()
     return {
         "schema_version": SCHEMA_VERSION,
@@ -231,38 +150,10 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "sample_sha256": manifest["known"].get(SAMPLE),
         "runner_sha256": manifest["known"][SCRIPT],
         "device": options.device or f"{here['cpu']}, {here['usable_cores']} of {here['logical_cores']} cores",
-        "runtime": {"name": runtime.name, "version": runtime.version, "runs_on": runtime.runs_on},
         "environment": here,
         **figures,
-        "peak_memory_bytes": peak_memory_bytes(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017 (UTC is of Python 3.11)
     }
-
-
-def take_figures(
-    runtime: Runtime,
-    target: str,
-    artifact: Artifact,
-    shapes: list[dict[str, int]],
-    options: argparse.Namespace,
-    sampled: bool,
-) -> dict[str, Any]:
-    """Cold start, accuracy and latency; with `threads` null where the runtime decides on them itself."""
-    cold: dict[str, float] = {}
-    accuracy: dict[str, Any] | None = None
-    latency = []
-    for threads in options.threads if runtime.threaded else options.threads[:1]:
-        infer, open_ms = open_session(runtime, target, artifact, threads)
-        if not cold:
-            feeds = synthetic(artifact, shapes[0])
-            cold = {"open_ms": open_ms, "first_inference_ms": timed_ms(partial(answers, infer, feeds))}
-            accuracy = accuracy_of(infer, artifact, runtime.compiles) if sampled else None
-        for sizes in shapes:
-            taken = latency_of(infer, synthetic(artifact, sizes), options.samples)
-            shape = {"batch": sizes["batch"], "sequence": sizes.get("sequence")}
-            latency.append({**shape, "threads": threads if runtime.threaded else None, **taken})
-    remarks = [] if sampled else [NO_SAMPLE]
-    return {"accuracy": accuracy, "remarks": remarks, **cold, "latency": latency}
 
 
 def record_sha256(record: dict[str, Any]) -> str:
@@ -277,8 +168,18 @@ def record_sha256(record: dict[str, Any]) -> str:
 
 def write(record: dict[str, Any], path: Path) -> None:
     sealed = {**record, "record_sha256": record_sha256(record)}
+    write_into(path, json.dumps(sealed, indent=1, allow_nan=False) + "\n")
+
+
+def write_into(path: Path, text: str) -> None:
+    """Whole or not at all; without a text only tried."""
+    part = path.with_name(f".{path.name}.part")
     try:
-        path.write_text(json.dumps(sealed, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
+        if text:
+            part.replace(path)
+        else:
+            part.unlink()
     except OSError as fault:
         raise Refused(f"{path} cannot be written ({fault.strerror}). Name another place with --out.") from None
 
@@ -294,11 +195,21 @@ def summary(record: dict[str, Any]) -> str:
             f"accuracy {accuracy['value']:.4f} ({of} rows), agreement with the teacher {accuracy['agreement']:.4f}"
         )
     for row in record["latency"]:
-        shape = ", ".join(f"{key} {row[key]}" for key in ("batch", "sequence", "threads") if row[key] is not None)
         told = [f"{name} {row[name]:.3f}" for name in LEAST if row[name] is not None]
         few = "too few samples for a percentile"
-        lines.append(f"{shape}: {', '.join(told) + ' ms' if told else few}, {len(row['samples'])} samples")
+        lines.append(f"{shape_words(row)}: {', '.join(told) + ' ms' if told else few}, {len(row['samples'])} samples")
+    memory = record["peak_memory_bytes"]
+    lines.append(
+        f"cold start {record['cold_start_ms']:.0f} ms" + (f", peak memory {memory / 1e6:.1f} MB" if memory else "")
+    )
     return "\n".join(lines)
+
+
+def shape_words(row: dict[str, Any]) -> str:
+    """'batch 1, sequence 32, 1 thread'."""
+    sizes = [f"{name} {row[name]}" for name in ("batch", "sequence") if row[name] is not None]
+    threads = row["threads"]
+    return ", ".join(sizes + ([] if threads is None else [f"{threads} thread{'s' if threads > 1 else ''}"]))
 
 
 def whole(text: str) -> int:
@@ -315,6 +226,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=whole, nargs="+", default=[1], help="threads of the session (default 1)")
     parser.add_argument("--batch", type=whole, nargs="+", default=[1], help="rows in one call (default 1)")
     parser.add_argument("--sequence", type=whole, nargs="+", help="tokens in a row (default 32 128)")
+    parser.add_argument("--limit", type=whole, default=1800, help="seconds for each process of it (default 1800)")
     parser.add_argument("--device", help="how the report calls this device (default: its CPU and cores)")
     parser.add_argument("--out", type=Path, default=Path("record.json"), help="the record (default record.json)")
     options = parser.parse_args(arguments)
@@ -326,6 +238,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parsed(arguments)
     try:
+        write_into(options.out, "")  # a place that cannot be written is told now, and not after minutes of measuring
         record = measured(options)
         write(record, options.out)
     except Refused as fault:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ PACKAGES = (
 )
 
 
-def environment(root: Path = Path("/")) -> dict[str, Any]:
+def environment(root: Path = Path("/"), packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """CPU, its instruction sets and governor, cores this process may use, memory, load, system and versions."""
     cpu = cpuinfo(root)
     flags = set((cpu.get("flags") or cpu.get("Features") or "").split())
@@ -40,7 +41,7 @@ def environment(root: Path = Path("/")) -> dict[str, Any]:
         "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "os": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "versions": versions(),
+        "versions": versions(packages),
     }
 
 
@@ -92,7 +93,13 @@ def memory_bytes() -> int | None:
 
 
 def peak_memory_bytes() -> int | None:
-    """The most memory this process ever had; None on Windows."""
+    """The most memory this process ever had; None on Windows.
+
+    Linux counts into `ru_maxrss` what the process was before its program began: a fork of a larger parent.
+    """
+    own = [row.split() for row in (text(Path("/proc/self/status")) or "").splitlines() if row.startswith("VmHWM:")]
+    if own:
+        return int(own[0][1]) * 1024
     try:
         import resource
     except ImportError:
@@ -101,10 +108,10 @@ def peak_memory_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB
 
 
-def versions() -> dict[str, str]:
+def versions(packages: Sequence[str]) -> dict[str, str]:
     """Versions of those that are installed, read from their metadata: nothing is imported."""
     found = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -18,8 +18,14 @@ else:
     from run_runtimes import Artifact, Refused
 
 MANIFEST, SAMPLE, ARTIFACT = "manifest.json", "sample.npz", "artifact.json"
-SCRIPT = "run_benchmark.py"
-FILES = (SCRIPT, "run_environment.py", "run_release.py", "run_runtimes.py")
+SCRIPT, SITTING = "run_benchmark.py", "run_sitting.py"
+FILES = (
+    *(SCRIPT, SITTING, "run_apart.py", "run_energy.py", "run_environment.py", "run_release.py", "run_runtimes.py"),
+    "run_sample.py",
+)
+FORMAT = 1
+# What the runner reads in artifact.json.
+KEYS = ("name", "precision", "files", "signature", "settings", "candidate", "versions")
 RELEASE = Path(__file__).resolve().parent
 
 
@@ -44,6 +50,9 @@ def read_manifest() -> dict[str, Any]:
     """The manifest, with `known`: path -> sha256 of every released file."""
     manifest = read_json(RELEASE / MANIFEST)
     try:
+        if manifest["format"] != FORMAT:
+            found = f"{RELEASE / MANIFEST} has format {manifest['format']}, this runner reads {FORMAT}"
+            raise Refused(f"{found}. Package the release again.")
         known = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
         return {"known": known, **{key: manifest[key] for key in ("name", "recipe_digest", "artifacts")}}
     except (KeyError, TypeError) as fault:
@@ -70,6 +79,11 @@ def checked(known: dict[str, str], target: str) -> tuple[Artifact, dict[str, str
         verified(path, known)
     found = {f"{target}/{ARTIFACT}": verified(f"{target}/{ARTIFACT}", known)}
     artifact = read_json(RELEASE / target / ARTIFACT)
+    for key in KEYS:
+        if key not in artifact:
+            raise Refused(
+                f"{RELEASE / target / ARTIFACT} is of another version (no {key!r}). Package the release again."
+            )
     shipped = [f"{target}/{entry['path']}" for entry in artifact["files"] if entry["shipped"]]
     found.update({path: verified(path, known) for path in shipped})
     return artifact, found

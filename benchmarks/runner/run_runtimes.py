@@ -31,13 +31,12 @@ class Refused(Exception):
 
 
 class Runtime(NamedTuple):
-    """An imported runtime. `runs_on`: "CPU", "GPU" or "TPU"; `threaded`: whether it obeys --threads; `compiles`:
-    whether each new combination of sizes costs a compilation. `open`: (folder, artifact, threads) -> Infer."""
+    """An imported runtime. `runs_on`: "CPU", "GPU" or "TPU"; `compiles`: whether each new combination of sizes costs a
+    compilation. `open`: (folder, artifact, threads) -> Infer."""
 
     name: str
     version: str
     runs_on: str
-    threaded: bool
     compiles: bool
     open: Callable[[Path, Artifact, int], Infer]
 
@@ -48,6 +47,12 @@ def needed(package: str, install: str) -> Any:
         return import_module(package)
     except ImportError as fault:
         raise Refused(f"this target needs the package {package} ({fault}). Run: pip install {install}") from None
+
+
+def first_line(fault: Exception) -> str:
+    """What a library raised, as a part of one line."""
+    lines = str(fault).strip().splitlines()
+    return f"{type(fault).__name__}: {lines[0][:300]}" if lines else type(fault).__name__
 
 
 def refuse_settings(artifact: Artifact, known: tuple[str, ...] = ()) -> None:
@@ -87,7 +92,7 @@ def onnxruntime_cpu(artifact: Artifact) -> Runtime:
         output = [artifact["signature"]["outputs"][0]["name"]]
         return lambda feeds: session.run(output, feeds)[0]
 
-    return Runtime("onnxruntime", ort.__version__, "CPU", True, False, opened)
+    return Runtime("onnxruntime", ort.__version__, "CPU", False, opened)
 
 
 def tflite_mobile(artifact: Artifact) -> Runtime:
@@ -103,7 +108,7 @@ def tflite_mobile(artifact: Artifact) -> Runtime:
         runners = {n: interpreter.get_signature_runner(f"seq{n}" if n else "image") for n in lengths}
         return tflite_infer(runners, artifact["signature"]["inputs"])
 
-    return Runtime(package, version(package.replace("_", "-")), "CPU", True, False, opened)
+    return Runtime(package, version(package.replace("_", "-")), "CPU", False, opened)
 
 
 def tflite_infer(runners: dict[int, Any], specs: list[dict[str, Any]]) -> Infer:
@@ -170,7 +175,7 @@ def xla_tpu(artifact: Artifact) -> Runtime:
 
         return infer
 
-    return Runtime("jax", jax.__version__, "TPU" if has_tpu() else "CPU", False, True, opened)
+    return Runtime("jax", jax.__version__, "TPU" if has_tpu() else "CPU", True, opened)
 
 
 def has_tpu() -> bool:
@@ -201,7 +206,7 @@ def tensorrt_gpu(artifact: Artifact) -> Runtime:
             raise Refused(f"the engine was built for another GPU or version than {trt.__name__} {trt.__version__}.")
         return gpu_infer(torch, runtime, engine, gpu_context(trt, engine), artifact)
 
-    return Runtime(trt.__name__, trt.__version__, "GPU", False, False, opened)
+    return Runtime(trt.__name__, trt.__version__, "GPU", False, opened)
 
 
 def gpu_context(trt: Any, engine: Any) -> Any:
@@ -248,3 +253,5 @@ RUNTIMES: dict[str, Callable[[Artifact], Runtime]] = {
     "xla-tpu": xla_tpu,
     "tensorrt-gpu": tensorrt_gpu,
 }
+# The others decide on their threads themselves.
+THREADED = ("onnxruntime-cpu", "tflite-mobile")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,11 @@ RUNNER = ROOT / "benchmarks" / "runner"
 TARGET = "onnxruntime-cpu"
 # What a device does not have: the runner must not miss it.
 BLOCKED = ("torch", "transformers", "pydantic", "compress", "benchmarks", "targets")
+# Python imports this by itself, also in the processes that the runner starts.
 BARE = f"""
-import runpy, sys
+import sys
 for name in {BLOCKED!r}:
     sys.modules[name] = None
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -33,8 +34,18 @@ def run_bare(
     release: Path, *arguments: str, python: str | Path = sys.executable, before: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
     """The runner of a release as a device runs it: in its folder, without torch, transformers or this project."""
-    command = [*before, str(python), "-W", "error::SyntaxWarning", "-c", BARE, "./run_benchmark.py", *arguments]
-    return subprocess.run(command, cwd=release, capture_output=True, text=True, timeout=120)
+    return bare(release, "run_benchmark.py", *arguments, python=python, before=before)
+
+
+def bare(
+    folder: Path, *arguments: str, python: str | Path = sys.executable, before: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Python in an environment that has neither torch nor this project."""
+    with tempfile.TemporaryDirectory() as blocking:
+        (Path(blocking) / "sitecustomize.py").write_text(BARE)
+        variables = {**os.environ, "PYTHONPATH": blocking, "PYTHONWARNINGS": "error::SyntaxWarning"}
+        command = [*before, str(python), *arguments]
+        return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
 
 
 def tiny_release(folder: Path, scale: float = 1.0, sample: bool = True) -> Path:
@@ -58,7 +69,7 @@ def tiny_release(folder: Path, scale: float = 1.0, sample: bool = True) -> Path:
             "outputs": [{"name": "logits", "dtype": "float32", "shape": ["batch", 2]}], "bounds": {"batch": [1, 8]},
         },
         "comparison": {"samples": 1, "max_abs_diff": 0.0, "agreement": 1.0, "sqnr_db": None},
-        "settings": {"disabled_optimizers": [], "spinning": True},
+        "settings": {"disabled_optimizers": [], "spinning": True}, "versions": {},
     }  # fmt: skip
     (place / "artifact.json").write_text(json.dumps(artifact))
     if sample:
@@ -82,7 +93,8 @@ def seal(folder: Path) -> None:
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = [entry(folder, path) for path in paths if path != "manifest.json" and "__pycache__" not in path]
     manifest = {"format": 1, "name": "tiny", "recipe_digest": "a" * 64, "stage_digest": "b" * 64}
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "artifacts": {TARGET: "fp32"}, "files": files}))
+    artifacts = {path.parent.name: "fp32" for path in sorted(folder.glob("*/artifact.json"))}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "artifacts": artifacts, "files": files}))
 
 
 def write_sealed(path: Path, record: dict[str, Any]) -> Path:
@@ -96,21 +108,24 @@ def tiny_record(release: Path, **changes: Any) -> dict[str, Any]:
     known = {file["path"]: file["sha256"] for file in json.loads((release / "manifest.json").read_text())["files"]}
     samples = [1.0 + 0.001 * number for number in range(11)]
     latency = {
-        "batch": 1, "sequence": None, "threads": 1, "unit": "ms", "samples": samples, "p50": 1.005, "p90": None,
-        "p95": None, "p99": None, "p99_9": None, "warmup_rounds": 20, "stable": True,
+        "batch": 1, "sequence": None, "threads": 1, "pinned": [0], "unit": "ms", "samples": samples, "sittings": [11],
+        "p50": 1.005, "p90": None, "p95": None, "p99": None, "p99_9": None, "warmup_rounds": 20, "stable": True,
+        "energy_uj": 22000,
     }  # fmt: skip
     accuracy = {
         "rows": 4, "right": 3, "value": 0.75, "agreement": 1.0, "predicted": [0, 1, 0, 1], "labels": [0, 1, 0, 0],
         "teacher": [0, 1, 0, 1],
     }  # fmt: skip
     record = {
-        "schema_version": "1.0", "kind": "edgepress-device-record", "name": "tiny", "recipe_digest": "a" * 64,
+        "schema_version": "1.1", "kind": "edgepress-device-record", "name": "tiny", "recipe_digest": "a" * 64,
         "target": TARGET, "artifact": "fp32", "precision": "fp32",
         "files": {path: known[path] for path in (f"{TARGET}/artifact.json", f"{TARGET}/model.onnx")},
         "sample_sha256": known.get("sample.npz"), "runner_sha256": known["run_benchmark.py"], "device": "board",
         "runtime": {"name": "onnxruntime", "version": "1.2", "runs_on": "CPU"},
-        "environment": {"cpu": "some CPU", "usable_cores": 1, "logical_cores": 4, "cpu_quota": 1.5},
-        "accuracy": accuracy, "remarks": [], "open_ms": 2.0, "first_inference_ms": 1.5, "latency": [latency],
+        "environment": {"cpu": "some CPU", "usable_cores": 1, "logical_cores": 4, "cpu_quota": 1.5, "governor": None,
+                        "temperature_before_c": 41.5, "temperature_after_c": 50.0},
+        "accuracy": accuracy, "remarks": [], "open_ms": 2.0, "first_inference_ms": 1.5,
+        "cold_start_ms": 120.0, "energy_note": "by a meter", "latency": [latency],
         "peak_memory_bytes": 1000, "created": "2026-01-02T03:04:05+00:00",
     }  # fmt: skip
     return {**record, **changes}

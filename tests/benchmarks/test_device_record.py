@@ -45,13 +45,34 @@ def test_records_of_several_devices_become_one_report(run: Path, sound: dict[str
     assert told == run / "devices" / "devices.md"
     lines = told.read_text().splitlines()
     assert lines[0] == "# run: devices"
-    assert [line.split(" | ")[0] for line in lines[6:]] == ["| board\\|1", "| phone"]
+    assert [line.split(" | ")[0] for line in lines[6:8]] == ["| board\\|1", "| phone"]
     assert lines[7] == (
         "| phone | some CPU | onnxruntime-cpu | fp32 (fp32) | onnxruntime 1.2 | 0.7500 \\[0.3006, 0.9544\\] | 1.0000 "
-        "| batch 1, 1 thread | 1.00 \\[1.00, 1.01\\] | needs 64, has 11 | 11 | 1 of 4 cores allowed; limited to 1.5 "
-        "cores' time |"
+        "| batch 1, 1 thread | 1.00 \\[1.00, 1.01\\] | needs 64, has 11 | 11 | 2 | 1 of 4 cores allowed; limited to "
+        "1.5 cores' time |"
+    )
+    assert lines[-1] == (
+        "| phone | onnxruntime-cpu | fp32 (fp32) | 120 | 2.00 | 1.50 | 1.00 kB | 41.5 → 50.0 | – | by a meter |"
     )
     assert [record.device for record in Devices.read(run / "devices" / "devices.json").records] == ["phone", "board|1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pinned": None}, "not kept on processors of its own; "),
+        ({"threads": 4, "pinned": [0]}, "4 threads shared 1 processor; "),
+        ({"threads": 4, "pinned": [0, 2]}, "4 threads shared 2 processors; "),
+        ({"threads": 2, "pinned": [0, 2]}, ""),
+        ({"threads": None, "pinned": None}, ""),
+        ({"stable": False}, "never warmed up: two windows of calls never agreed within 2 %; "),
+    ],
+)
+def test_what_lessens_a_figure_is_remarked(
+    run: Path, sound: dict[str, Any], tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    told = add_records(run, [write_sealed(tmp_path / "one.json", latency(sound, **changes))]).read_text()
+    assert f"| 2 | {words}1 of 4 cores allowed; limited to 1.5 cores' time |" in told
 
 
 def test_records_that_are_there_are_kept(run: Path, sound: dict[str, Any], tmp_path: Path) -> None:
@@ -91,7 +112,11 @@ FORGED: list[tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = [
     (lambda r: latency(r, samples=[0.0] * 11), r"is damaged: latency\.0\.samples\.0: Input should be greater than 0"),
     (lambda r: latency(r, samples=[]), r"is damaged: latency\.0\.samples: Tuple should have at least 1 item"),
     (lambda r: {**r, "extra": 1}, r"is damaged: extra: Extra inputs are not permitted"),
-    (lambda r: {**r, "schema_version": "2.0"}, r"has schema version '2\.0', this edgepress reads '1\.0'\. Package"),
+    (lambda r: {**r, "schema_version": "2.0"}, r"has schema version '2\.0', this edgepress reads '1\.1'\. Package"),
+    (lambda r: {**r, "schema_version": "1.0"}, r"has schema version '1\.0', this edgepress reads '1\.1'\. Package"),
+    (lambda r: latency(r, sittings=[10]), r"latency\.0\.sittings are of 10 samples, there are 11"),
+    (lambda r: latency(r, energy_uj=-1), r"is damaged: latency\.0\.energy_uj: Input should be greater than or"),
+    (lambda r: latency(r, pinned=[]), r"is damaged: latency\.0\.pinned: Tuple should have at least 1 item"),
     (lambda r: {**r, "kind": "report"}, r"is no record of a device \(kind 'report'\)\. Give what run_benchmark\.py"),
     (lambda r: {**r, "open_ms": float("nan")}, r"is damaged: it holds NaN, which is no number\. Copy it again"),
 ]  # fmt: skip
@@ -130,6 +155,22 @@ def test_what_is_of_another_release_is_refused(
     with pytest.raises(ArtifactError, match=f"is not of this release: {words}") as told:
         add_records(run, [write_sealed(tmp_path / "record.json", forge(sound))])
     assert str(told.value).endswith("Measure the release of this very run.")
+
+
+def test_records_of_an_older_version_that_were_added_before_are_told(
+    run: Path, sound: dict[str, Any], tmp_path: Path
+) -> None:
+    (run / "devices").mkdir()
+    (run / "devices" / "devices.json").write_text('{"schema_version": "1.0", "records": []}')
+    with pytest.raises(ArtifactError) as told:
+        add_records(run, [write_sealed(tmp_path / "one.json", sound)])
+    assert str(told.value) == (
+        f"{run}/devices/devices.json holds records of schema version '1.0', this edgepress reads '1.1'. Move "
+        f"{run}/devices away, package the release with this version and measure again."
+    )
+    (run / "devices" / "devices.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"devices\.json is damaged or of another version"):
+        add_records(run, [tmp_path / "one.json"])
 
 
 def test_a_careless_edit_is_found_by_the_records_own_sha256(sound: dict[str, Any], tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.environment import environment, versions
+from benchmarks.environment import environment
+from benchmarks.runner.run_environment import versions
 
 ARM = """processor\t: 0
 BogoMIPS\t: 50.00

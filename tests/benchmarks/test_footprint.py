@@ -7,8 +7,8 @@ import pytest
 from safetensors.numpy import save_file
 
 import benchmarks.footprint as footprint
-from benchmarks.energy import energy_of
-from benchmarks.footprint import compressed_bytes, measure_footprint
+from benchmarks.footprint import compressed_bytes, energy_of, measure_footprint
+from benchmarks.runner.run_energy import Meter, Package
 from targets.base import Artifact, Candidate, Comparison, FileEntry, Signature, TensorSpec
 
 # A target for the child process: opening it takes 50 MB, and its settings say how it fails.
@@ -95,45 +95,26 @@ def test_a_download_counts_shipped_files_alone_and_zeros_are_nearly_free(tmp_pat
     assert 10_000 < compressed_bytes(artifact, folder) < 10_400
 
 
-def rapl(root: Path, *counts: int, most: int = 1_000_000) -> Path:
-    """A machine with one package, its core domain, and so many counters."""
+def counters(root: Path, *counts: int) -> Meter:
+    """Packages whose counters begin again at 1 J."""
     for number, count in enumerate(counts):
-        for name in (f"intel-rapl:{number}", f"intel-rapl:{number}:0"):
-            folder = root / "sys/class/powercap" / name
-            folder.mkdir(parents=True)
-            (folder / "energy_uj").write_text(f"{count}\n")
-            (folder / "max_energy_range_uj").write_text(f"{most}\n")
-    return root
+        (root / str(number)).write_text(f"{count}\n")
+    return Meter(tuple(Package(root / str(number), 1_000_000) for number in range(len(counts))), "by counters")
 
 
-def test_energy_of_a_call_is_that_of_all_packages_by_the_calls_and_counters_start_again_at_zero(tmp_path: Path) -> None:
-    root = rapl(tmp_path, 100, 999_000)
+def test_energy_of_a_call_is_that_of_all_packages_by_the_calls(tmp_path: Path) -> None:
     times = iter(range(99))
 
     def call() -> None:
         for number, more in ((0, 2_000), (1, 3_000)):
-            path = root / f"sys/class/powercap/intel-rapl:{number}/energy_uj"
-            path.write_text(str((int(path.read_text()) + more) % 1_000_001))
+            path = tmp_path / str(number)
+            path.write_text(str((int(path.read_text()) + more) % 1_000_000))
 
-    found = energy_of(call, root, seconds=5, clock=lambda: float(next(times)))
-    assert found.millijoules == pytest.approx(5.0)
-    assert found.note == "RAPL of 2 package(s), idle power included, 4 calls"
-
-
-def test_a_machine_without_a_counter_says_so_and_so_does_one_that_stands_still(tmp_path: Path) -> None:
-    assert energy_of(lambda: None, tmp_path, seconds=0.01) == (
-        None,
-        "not measured: this machine offers no RAPL counter (/sys/class/powercap)",
-    )
-    still = energy_of(lambda: None, rapl(tmp_path, 100), seconds=0.01)
-    assert still == (None, "not measured: the RAPL counter stood still for 0.01 s")
+    found = energy_of(call, counters(tmp_path, 100, 999_000), 4, lambda: next(times) * 10**9)
+    assert found == (pytest.approx(5.0), "by counters; 4 calls")
 
 
-def test_a_counter_that_may_not_be_read_says_who_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = rapl(tmp_path, 100)
-
-    def refuse(self: Path, **options: str) -> str:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "read_text", refuse)
-    assert "may not be read by this user; root or a udev rule may" in energy_of(lambda: None, root).note
+def test_energy_that_cannot_be_told_has_its_reason(tmp_path: Path) -> None:
+    assert energy_of(lambda: None, Meter((), "not measured: no counters")) == (None, "not measured: no counters")
+    still = energy_of(lambda: None, counters(tmp_path, 7), seconds=0.01)
+    assert still == (None, "not measured: the RAPL counters stood still for 0.01 s")

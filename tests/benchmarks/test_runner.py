@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.device_record import PERCENTILES, add_records, read_record, record_sha256
+from benchmarks.device_record import KIND, PERCENTILES, SCHEMA_VERSION, add_records, read_record, record_sha256
 from benchmarks.statistics import least_samples
-from benchmarks.turns import AGREEMENT, WINDOWS
-from tests.benchmarks.devices import RUNNER, TARGET, run_bare, seal, tiny_release
+from benchmarks.turns import AGREEMENT, WINDOWS, shared_out
+from compress.recipe import Benchmark
+from targets.tensorrt_gpu import gpus
+from tests.benchmarks.devices import BLOCKED, RUNNER, TARGET, bare, run_bare, seal, tiny_release
+from tests.conftest import is_alive
 
 FILES = sorted(RUNNER.glob("run_*.py"))
 
@@ -49,28 +58,42 @@ def test_the_runner_is_python_3_9_and_needs_numpy_alone(path: Path) -> None:
     assert found <= allowed
 
 
-def test_the_rules_are_those_of_the_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def travelling(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Imports a file of the runner as a device does."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.syspath_prepend(RUNNER)
-    import run_benchmark  # type: ignore[import-not-found]
-    import run_release  # type: ignore[import-not-found]
+    return import_module
+
+
+def test_the_environment_of_these_tests_is_bare(tmp_path: Path) -> None:
+    for name in BLOCKED:
+        done = bare(tmp_path, "-c", f"import {name}")
+        assert done.returncode == 1 and f"import of {name} halted" in done.stderr
+
+
+def test_the_rules_are_those_of_the_benchmarks(travelling: Callable[[str], Any]) -> None:
+    run_benchmark, run_release, run_sitting = map(travelling, ("run_benchmark", "run_release", "run_sitting"))
 
     assert {name: (share, least_samples(share)) for name, share in PERCENTILES.items()} == run_benchmark.LEAST
-    assert (run_benchmark.STEADY, run_benchmark.WINDOWS) == (AGREEMENT, WINDOWS)
+    assert (run_sitting.STEADY, run_sitting.WINDOWS) == (AGREEMENT, WINDOWS)
+    assert Benchmark().warmup == run_sitting.WINDOW
+    assert all(run_benchmark.shared_out(samples) == list(shared_out(samples)) for samples in range(1, 200))
+    assert (run_benchmark.SCHEMA_VERSION, run_benchmark.KIND) == (SCHEMA_VERSION, KIND)
     assert sorted(run_release.FILES) == [path.name for path in FILES]
     record = {"b": 1.5, "a": ["é", None], "record_sha256": "x"}
     assert run_benchmark.record_sha256(record) == record_sha256(record)
 
 
-def test_warm_up_ends_where_two_windows_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.syspath_prepend(RUNNER)
-    import run_benchmark
+def test_warm_up_ends_where_two_windows_agree(
+    travelling: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_sitting = travelling("run_sitting")
 
     def warmed(times: list[float]) -> object:
         left = iter(times)
-        monkeypatch.setattr(run_benchmark, "timed_ms", lambda call: next(left))
-        return run_benchmark.warm_up(lambda: None)
+        monkeypatch.setattr(run_sitting, "timed_ms", lambda call: next(left))
+        return run_sitting.warm_up(lambda: None)
 
     assert warmed([2.0] * 10 + [1.0] * 20) == (30, True)
     assert warmed([2.0**window for window in range(10) for _ in range(10)]) == (100, False)
@@ -89,6 +112,11 @@ def test_a_record_holds_the_raw_values_and_what_they_tell(release: Path, tmp_pat
         (2, None, 1, 64),
     ]
     assert all(row.p90 is not None and row.p95 is None for row in record.latency)
+    assert [row.sittings for row in record.latency] == [(22, 21, 21)] * 2
+    assert all(row.pinned == (sorted(os.sched_getaffinity(0))[0],) for row in record.latency)
+    assert record.cold_start_ms > record.open_ms + record.first_inference_ms
+    assert record.peak_memory_bytes is not None and 10e6 < record.peak_memory_bytes < 300e6
+    assert record.energy_note.startswith(("RAPL counters", "not measured: "))
     assert {"cpu", "isa", "governor", "temperature_before_c", "os", "versions", "usable_cores", "cpu_quota"} <= set(
         record.environment
     )
@@ -97,7 +125,7 @@ def test_a_record_holds_the_raw_values_and_what_they_tell(release: Path, tmp_pat
 
 def test_too_few_samples_tell_no_percentile(release: Path, tmp_path: Path) -> None:
     done = run_bare(release, "--samples", "10", "--out", str(tmp_path / "record.json"))
-    assert "batch 1, threads 1: too few samples for a percentile, 10 samples" in done.stdout
+    assert "batch 1, 1 thread: too few samples for a percentile, 10 samples" in done.stdout
     row = json.loads((tmp_path / "record.json").read_text())["latency"][0]
     assert [row[name] for name in PERCENTILES] == [None] * 5
 
@@ -124,10 +152,46 @@ def no_model(release: Path) -> None:
     seal(release)
 
 
-def nan(release: Path) -> None:
-    arrays = dict(np.load(release / "sample.npz"))
-    arrays["input:pixels"][:] = np.nan
-    np.savez(release / "sample.npz", **arrays)
+def changed_sample(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def harm(release: Path) -> None:
+        arrays = dict(np.load(release / "sample.npz"))
+        change(arrays)
+        np.savez(release / "sample.npz", **arrays)
+        seal(release)
+
+    return harm
+
+
+PIXELS = "input:pixels"
+nan = changed_sample(lambda arrays: arrays.update({PIXELS: np.full_like(arrays[PIXELS], np.nan)}))
+narrow = changed_sample(lambda arrays: arrays.update({PIXELS: arrays[PIXELS][:, :3]}))
+double = changed_sample(lambda arrays: arrays.update({PIXELS: arrays[PIXELS].astype(np.float64)}))
+nameless = changed_sample(lambda arrays: arrays.pop(PIXELS))
+unequal = changed_sample(lambda arrays: arrays.update(labels=arrays["labels"][:3]))
+
+
+def cut(path: str) -> Callable[[Path], None]:
+    """The first half of a file, released as such."""
+
+    def harm(release: Path) -> None:
+        content = (release / path).read_bytes()
+        (release / path).write_bytes(content[: len(content) // 2])
+        seal(release)
+
+    return harm
+
+
+cut_sample, cut_model = cut("sample.npz"), cut(f"{TARGET}/model.onnx")
+
+
+def another_format(release: Path) -> None:
+    manifest = json.loads((release / "manifest.json").read_text())
+    (release / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
+
+
+def another_artifact(release: Path) -> None:
+    path = release / TARGET / "artifact.json"
+    path.write_text(path.read_text().replace('"signature"', '"inputs"'))
     seal(release)
 
 
@@ -144,9 +208,18 @@ HARMS: list[tuple[Callable[[Path], object], str]] = [
     (remove(f"{TARGET}/model.onnx"), "model.onnx is missing. Copy the release again."),
     (remove("manifest.json"), "manifest.json is missing. Keep run_benchmark.py in its release folder, with all files."),
     (damage("manifest.json"), "manifest.json is damaged (Expecting value"),
-    (lambda release: (release / "manifest.json").write_text("{}"), "is damaged (no 'files'). Copy the release again."),
+    (lambda release: (release / "manifest.json").write_text("{}"), "is damaged (no 'format'). Copy the release again."),
     (unpackaged, "this release was not packaged. Run `edgepress package`, and copy the folder again."),
     (no_model, "onnxruntime-cpu cannot be opened by onnxruntime "),
+    (narrow, "does not fit the model: input 'pixels' must be float32[batch, 4], got float32[4, 3] for 4 rows. Package"),
+    (double, "does not fit the model: input 'pixels' must be float32[batch, 4], got float64[4, 4] for 4 rows. Package"),
+    (nameless, "does not fit the model: input 'pixels' is missing, the model takes float32[batch, 4]. Package"),
+    (unequal, "does not fit the model: 3 labels, 4 rows of the teacher, 4 widths. Package the release again."),
+    (cut_sample, "sample.npz cannot be read: "),
+    (cut_model, "onnxruntime-cpu cannot be opened by onnxruntime "),
+    (damage("run_sitting.py"), "run_sitting.py is not the released file"),
+    (another_format, "manifest.json has format 2, this runner reads 1. Package the release again."),
+    (another_artifact, "artifact.json is of another version (no 'signature'). Package the release again."),
     (nan, "the model gives NaN or infinite outputs on this device. Use another target or precision."),
 ]
 
@@ -158,7 +231,7 @@ def test_a_harmed_release_is_told_in_one_line(own: Path, harm: Callable[[Path], 
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert words in done.stderr
-    assert not (own / "record.json").exists()
+    assert [path.name for path in own.glob("*record*")] == []
 
 
 @pytest.mark.parametrize(
@@ -176,13 +249,174 @@ def test_a_wrong_argument_is_told(release: Path, arguments: tuple[str, ...], wor
     assert words in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_runtime_that_is_not_there_is_told_with_what_to_install(own: Path) -> None:
-    (own / "onnxruntime.py").write_text("raise ImportError('not on this device')")
+@pytest.mark.parametrize(
+    ("target", "package", "install"),
+    [
+        (TARGET, "onnxruntime", "onnxruntime"),
+        ("tflite-mobile", "ai_edge_litert", "ai-edge-litert (or tflite-runtime, where that has no wheel)"),
+        ("xla-tpu", "jax", "jax safetensors"),
+    ],
+)
+def test_a_runtime_that_is_not_there_is_told_with_what_to_install(
+    own: Path, target: str, package: str, install: str
+) -> None:
+    released_for(own, target)
+    (own / f"{package}.py").write_text("raise ImportError('not on this device')")
+    done = run_bare(own, "--target", target)
+    assert done.returncode == 2
+    named = "ai_edge_litert.interpreter" if target == "tflite-mobile" else package
+    assert (
+        done.stderr
+        == f"error: this target needs the package {named} (not on this device). Run: pip install {install}\n"
+    )
+
+
+def released_for(release: Path, target: str) -> None:
+    """The same files under another target's name."""
+    if target != TARGET:
+        (release / TARGET).rename(release / target)
+        seal(release)
+
+
+def test_without_a_gpu_an_engine_is_refused_in_one_line(own: Path) -> None:
+    if gpus():
+        pytest.skip("there is a GPU with a driver here")
+    released_for(own, "tensorrt-gpu")
+    done = run_bare(own)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: tensorrt-gpu: there is no NVIDIA GPU with a driver here. Run it on a machine that has one.\n"
+    )
+
+
+# A runtime that loads, and fails in the middle.
+FAILING: list[tuple[str, str]] = [
+    (
+        "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+        "error: measuring (opening the model) was killed by SIGSEGV. Nothing was recorded.",
+    ),
+    (
+        "import os; os._exit(3)",
+        "error: measuring (opening the model) ended with exit code 3 and without a word. Nothing was recorded.",
+    ),
+    (
+        "import time; time.sleep(60)",
+        "error: measuring (opening the model) hangs: no answer within 2 s. Measure fewer samples, or allow more "
+        "seconds with --limit.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "words"), FAILING)
+def test_a_runtime_that_crashes_or_hangs_is_told_in_one_line(own: Path, code: str, words: str) -> None:
+    (own / "onnxruntime.py").write_text(f"__version__ = '0'\ndef SessionOptions():\n    {code}\n")
+    done = run_bare(own, "--limit", "2")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{words}\n")
+    assert [path.name for path in own.glob("*record*")] == []
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "words"),
+    [
+        (signal.SIGINT, 130, "error: stopped by Ctrl-C; no record was written.\n"),
+        (signal.SIGKILL, -signal.SIGKILL, ""),
+    ],
+)
+def test_a_stopped_runner_leaves_neither_a_record_nor_a_process(
+    own: Path, how: signal.Signals, code: int, words: str
+) -> None:
+    (own / "onnxruntime.py").write_text(
+        "import os, time\n__version__ = '0'\n"
+        "def SessionOptions():\n    open('pid', 'w').write(str(os.getpid()))\n    time.sleep(60)\n"
+    )
+    runner = subprocess.Popen([sys.executable, "run_benchmark.py"], cwd=own, stderr=subprocess.PIPE, text=True)
+    with runner:
+        wait_for(lambda: (own / "pid").is_file() and (own / "pid").read_text() != "")
+        runner.send_signal(how)
+        told = runner.communicate(timeout=20)[1]
+    assert (runner.returncode, told) == (code, words)
+    child = int((own / "pid").read_text())
+    wait_for(lambda: not is_alive(child))
+    assert [path.name for path in own.glob("*record*")] == []
+
+
+def wait_for(state: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not state():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_fault_of_the_runner_itself_is_one_line_too(own: Path) -> None:
+    (own / "onnxruntime.py").write_text("raise RuntimeError('first\\nsecond')")
     done = run_bare(own)
     assert done.returncode == 2
-    assert done.stderr == (
-        "error: this target needs the package onnxruntime (not on this device). Run: pip install onnxruntime\n"
+    assert (
+        done.stderr == "error: measuring (loading the runtime) ended with exit code 1: second. Nothing was recorded.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("widths", "tokens", "words"),
+    [
+        ([2, 4], 6, None),
+        ([2, 4], 5, "input 'ids' must be int64[batch, sequence], got int64[5] for 2 rows"),
+        ([1, 4], 5, "its rows have 1 to 4 tokens, the model takes 2 to 4"),
+        ([2, 5], 7, "its rows have 2 to 5 tokens, the model takes 2 to 4"),
+    ],
+)
+def test_sequences_of_a_sample_fit_the_bounds(
+    travelling: Callable[[str], Any], widths: list[int], tokens: int, words: str | None
+) -> None:
+    ids = {"name": "ids", "dtype": "int64", "shape": ["batch", "sequence"]}
+    artifact = {"signature": {"inputs": [ids], "bounds": {"batch": [1, 8], "sequence": [2, 4]}}}
+    sample = {"labels": np.zeros(2), "teacher": np.zeros((2, 2)), "widths": np.array(widths)}
+    sample["input:ids"] = np.zeros(tokens, np.int64)
+    assert travelling("run_sample").misfit(sample, artifact) == words
+
+
+def test_energy_is_what_the_packages_counted(travelling: Callable[[str], Any], tmp_path: Path) -> None:
+    run_energy = travelling("run_energy")
+    assert run_energy.meter(tmp_path) == ((), "not measured: this system shows no RAPL counters")
+    for name, kind, counted in (("intel-rapl:0", "package-0", 900), ("intel-rapl:1", "package-1", 10)):
+        write_counter(tmp_path, name, kind, counted)
+    write_counter(tmp_path, "intel-rapl:0:0", "core", 5)
+    meter = run_energy.meter(tmp_path)
+    before = meter.read()
+    assert before == [900, 10] and meter.note == run_energy.MEASURED
+    write_counter(tmp_path, "intel-rapl:0", "package-0", 20)  # it began again after 999
+    write_counter(tmp_path, "intel-rapl:1", "package-1", 40)
+    assert meter.spent_uj(before) == 120 + 30
+
+
+def write_counter(root: Path, name: str, kind: str, counted: int) -> None:
+    folder = root / "sys/class/powercap" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, value in (("name", kind), ("energy_uj", counted), ("max_energy_range_uj", 999)):
+        (folder / file).write_text(f"{value}\n")
+
+
+def test_energy_that_cannot_be_read_is_told_with_the_reason(
+    travelling: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_energy = travelling("run_energy")
+    write_counter(tmp_path, "intel-rapl:0", "package-0", 1)
+    (tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj").write_text("")
+    assert run_energy.meter(tmp_path) == ((), "not measured: intel-rapl:0 cannot be read (ValueError)")
+    assert run_energy.meter(tmp_path).spent_uj([]) is None
+
+    def refused(path: Path, *_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refused)  # these tests may run as root
+    assert run_energy.meter(tmp_path).note == "not measured: intel-rapl:0/energy_uj may be read by root alone"
+
+
+def test_a_process_counts_its_own_memory_and_not_that_of_its_parent(travelling: Callable[[str], Any]) -> None:
+    ballast = np.ones(40_000_000)  # 320 MB
+    code = "import run_environment; print(run_environment.peak_memory_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=RUNNER, capture_output=True, text=True, check=True)
+    assert 1e6 < int(done.stdout) < ballast.nbytes / 2
 
 
 def test_a_setting_that_the_runner_does_not_know_is_not_passed_over(own: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +15,17 @@ from typer.testing import CliRunner
 from benchmarks.device_record import read_record
 from compress import packaging
 from compress.cli import app
-from compress.packaging import package_release, sample_arrays
+from compress.kept_recipe import KeptRecipe, keep_recipe
+from compress.packaging import check_recipe, package_release, sample_arrays
+from compress.plan import plan
+from compress.recipe import Recipe
 from compress.release import check_release
+from compress.store import RunFolder
 from targets.base import TensorSpec
 from tests.benchmarks.devices import RUNNER, run_bare, tiny_release
 from tests.compress.fakes import TokenFeatures
-from tests.end_to_end.recipes import hashes
+from tests.compress.tiny import tiny_text_data
+from tests.end_to_end.recipes import PLAIN, changed, hashes, write_recipe
 
 RUNNER_FILES = {path.name for path in RUNNER.glob("run_*.py")}
 
@@ -91,11 +98,74 @@ def edgepress(*arguments: str) -> tuple[int, str]:
     return told.exit_code, told.stderr
 
 
-def test_a_sample_without_a_recipe_is_refused(workdir: Path) -> None:
-    assert edgepress("package", "runs/a") == (
+@pytest.fixture
+def made(workdir: Path) -> Path:
+    """A run that looks finished, and holds its recipe; its data and teacher lie beside it."""
+    tiny_text_data(workdir / "data", 8)
+    tiny_text_data(workdir / "data", 4, "test.jsonl")
+    (workdir / "teacher").mkdir()
+    (workdir / "teacher/config.json").write_text("{}")
+    recipe = Recipe.load(write_recipe(workdir, PLAIN))
+    last = plan(recipe)[-1]
+    with RunFolder("plain").locked() as folder, folder.write_stage(last.index, last.name, last.digest) as stage:
+        (stage / "rows").write_text("")
+    keep_recipe(recipe, folder.root)
+    return folder.root
+
+
+def move_data(run: Path) -> None:
+    Path("data").rename("rows")
+
+
+def change_data(run: Path) -> None:
+    with Path("data/train.jsonl").open("a") as file:
+        file.write('{"text": "one more", "label": 1}\n')
+
+
+def move_teacher(run: Path) -> None:
+    Path("teacher").rename("moved")
+
+
+def forget_recipe(run: Path) -> None:
+    (run / "recipe.json").unlink()
+
+
+def start_elsewhere(run: Path) -> None:
+    kept = KeptRecipe.read(run / "recipe.json")
+    kept.model_copy(update={"folder": "gone"}).write(run / "recipe.json")
+
+
+MOVED = "Give the recipe with the data's new paths with --recipe, or package without rows: --samples 0"
+OTHER = "the recipe 'plain' is not the one that runs/plain was made with, or its data or teacher have changed since"
+UNREADABLE: list[tuple[Callable[[Path], object], str]] = [
+    (move_data, f"the rows of runs/plain cannot be read again: data/train.jsonl is missing.* {MOVED}"),
+    (move_teacher, OTHER),
+    (change_data, OTHER),
+    (forget_recipe, "runs/plain does not hold its recipe: an older edgepress made it. Give it with --recipe, or start"),
+    (start_elsewhere, f"runs/plain was made in .*/runs/plain/gone, which is gone. {MOVED}"),
+]
+
+
+@pytest.mark.parametrize(("harm", "words"), UNREADABLE)
+def test_rows_that_cannot_be_read_as_the_run_read_them_are_refused(
+    made: Path, harm: Callable[[Path], object], words: str
+) -> None:
+    harm(made)
+    code, told = edgepress("package", "runs/plain")
+    assert code == 2 and told.count("\n") == 1
+    assert re.match(f"error: .*{words}", told), told
+
+
+def test_a_recipe_with_the_new_paths_is_the_same_one(made: Path) -> None:
+    move_data(made)
+    moved = changed(PLAIN, data={"train": "rows/train.jsonl", "test": "rows/test.jsonl"})
+    check_recipe(Recipe.load(write_recipe(Path(), moved)), Path(), made)
+
+
+def test_overrides_without_a_recipe_are_refused(workdir: Path) -> None:
+    assert edgepress("package", "runs/a", "--set", "seed=1") == (
         2,
-        "error: the sample's rows are read as the run's recipe says: give it with --recipe, or package without rows: "
-        "--samples 0\n",
+        "error: --set changes the recipe that --recipe gives, and there is none. Leave it out.\n",
     )
 
 

@@ -10,13 +10,14 @@ import pytest
 
 from benchmarks.device_record import Devices, read_record
 from compress.release import check_release
-from tests.benchmarks.devices import run_bare
+from tests.benchmarks.devices import run_bare, seal
 from tests.end_to_end.conftest import finish, made_once
 from tests.end_to_end.recipes import PLAIN, changed, edgepress, hashes, leftovers, write_text_inputs
 
 pytestmark = pytest.mark.slow
 TARGETS = ["onnxruntime-cpu", {"tflite-mobile": {"compatibility": "legacy"}}, {"xla-tpu": {"topologies": []}}]
-PACKAGE = ("package", "runs/devices", "--recipe", "recipe.yaml")
+NAMES = ["onnxruntime-cpu", "tflite-mobile", "xla-tpu"]
+PACKAGE = ("package", "runs/devices")
 
 
 @pytest.fixture(scope="session")
@@ -50,14 +51,32 @@ def reported(packaged: Path, target: str) -> float:
     return row.accuracy
 
 
-@pytest.mark.parametrize("target", ["onnxruntime-cpu", "tflite-mobile", "xla-tpu"])
+@pytest.mark.parametrize("target", NAMES)
 def test_the_runner_needs_the_runtime_alone(target: str, packaged: Path, release: Path) -> None:
-    done = run_bare(release, "--target", target, "--samples", "11")
+    done = run_bare(release, "--target", target, "--samples", "40")
     assert (done.returncode, done.stderr) == (0, "")
     record = read_record(release / "record.json")
     assert record.accuracy is not None and record.accuracy.value == reported(packaged, target)
     assert record.accuracy.rows == 32 and record.accuracy.agreement >= 0.98
-    assert [row.sequence for row in record.latency] == [32]
+    assert [(row.sequence, row.sittings) for row in record.latency] == [(32, (20, 20))]
+    threaded = target != "xla-tpu"
+    assert all((row.threads, row.pinned is not None) == (1 if threaded else None, threaded) for row in record.latency)
+    assert record.cold_start_ms > record.open_ms + record.first_inference_ms
+    assert record.peak_memory_bytes is not None and record.peak_memory_bytes < 1e9
+
+
+@pytest.mark.parametrize(
+    ("target", "file"), [(NAMES[0], "model.onnx"), (NAMES[1], "model.tflite"), (NAMES[2], "program.jax")]
+)
+def test_a_cut_artifact_that_was_released_as_such_is_one_line(target: str, file: str, release: Path) -> None:
+    path = release / target / file
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    seal(release)
+    done = run_bare(release, "--target", target, "--samples", "11")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert "cannot be opened by" in done.stderr or "was killed by SIG" in done.stderr
+    assert not (release / "record.json").exists()
 
 
 def test_the_old_runtime_runs_it_too(root: Path, packaged: Path, release: Path) -> None:
@@ -76,18 +95,25 @@ def test_records_of_two_devices_become_one_report(packaged: Path, release: Path,
         pytest.skip("taskset is missing (Debian, Ubuntu: apt install util-linux): it makes the second device")
     first = sorted(os.sched_getaffinity(0))[0]
     limits: dict[str, tuple[str, ...]] = {"whole": (), "limited": ("taskset", "-c", str(first))}
+    records = []
     for name, before in limits.items():
-        arguments = ("--target", "onnxruntime-cpu", "--samples", "11", "--device", name, "--out", f"{name}.json")
-        assert run_bare(release, *arguments, before=before).returncode == 0
+        for target in NAMES:
+            records.append(release / f"{name}-{target}.json")
+            arguments = ("--target", target, "--samples", "11", "--device", name, "--out", records[-1].name)
+            done = run_bare(release, *arguments, before=before)
+            assert (done.returncode, done.stderr) == (0, "")
     shutil.copytree(packaged / "runs", tmp_path / "runs")
-    records = [str(release / f"{name}.json") for name in limits]
-    done = edgepress(tmp_path, "report", "add", "runs/devices", *records)
+    done = edgepress(tmp_path, "report", "add", "runs/devices", *map(str, records))
     assert (done.returncode, done.stdout) == (0, "Hardware report: runs/devices/devices/devices.md\n")
     merged = Devices.read(tmp_path / "runs/devices/devices/devices.json").records
-    assert [record.device for record in merged] == ["whole", "limited"]
-    assert merged[1].environment["usable_cores"] == 1
-    assert "| limited | " in (tmp_path / "runs/devices/devices/devices.md").read_text()
-    again = edgepress(tmp_path, "report", "add", "runs/devices", records[0])
+    assert [(record.device, record.target) for record in merged] == [
+        (name, target) for name in limits for target in NAMES
+    ]
+    assert all((record.environment["usable_cores"] == 1) for record in merged if record.device == "limited")
+    lines = (tmp_path / "runs/devices/devices/devices.md").read_text().splitlines()
+    for target in NAMES:
+        assert sum(line.startswith("| limited | ") and f" | {target} | " in line for line in lines) == 2
+    again = edgepress(tmp_path, "report", "add", "runs/devices", str(records[0]))
     assert again.returncode == 1 and "is the same record again" in again.stderr
 
 
@@ -102,14 +128,14 @@ def test_packaging_twice_gives_the_same_files(packaged: Path, tmp_path: Path) ->
 
 def test_another_recipe_is_refused(packaged: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(packaged, tmp_path / "copy")
-    done = edgepress(copy, *PACKAGE, "--set", "seed=1")
+    done = edgepress(copy, *PACKAGE, "--recipe", "recipe.yaml", "--set", "seed=1")
     assert done.returncode == 2
     assert "the recipe 'devices' is not the one that runs/devices was made with, or its data or teacher" in done.stderr
 
 
 def test_images_travel_as_pixels(image_run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(image_run, tmp_path / "copy")
-    done = edgepress(copy, "package", "runs/image", "--recipe", "recipe.yaml", "--samples", "5")
+    done = edgepress(copy, "package", "runs/image", "--samples", "5")
     assert done.returncode == 0 and "5 test rows travel with it" in done.stdout, done.stderr
     release = copy / "runs/image/release"
     done = run_bare(release, "--samples", "11")

@@ -12,9 +12,10 @@ import pytest
 from compress import Recipe, run
 from compress.console import Console
 from compress.data import Rows, Splits
+from compress.kept_recipe import KeptRecipe
 from compress.pipeline import Result
 from targets.base import Artifact
-from tests.end_to_end.recipes import PLAIN, TEXT, changed, edgepress, hashes, stage_hashes, write_recipe
+from tests.end_to_end.recipes import PLAIN, TEXT, changed, edgepress, hashes, leftovers, stage_hashes, write_recipe
 
 # Printed as the process ends.
 TELL_HEAVY = """
@@ -48,6 +49,29 @@ def test_a_changed_stage_is_run_again_with_those_behind_it(text_copy: Path) -> N
     after = stage_hashes(text_copy / "runs/text")
     assert list(after) == STAGES
     assert [name for name in STAGES if before[name] == after[name]] == ["01-teacher", "02-student", "03-distill"]
+
+
+@pytest.mark.slow
+def test_a_run_holds_the_recipe_of_its_stages(plain_copy: Path) -> None:
+    path = plain_copy / "runs/plain/recipe.json"
+    recipe = Recipe.load(plain_copy / "recipe.yaml")
+    kept = KeptRecipe.read(path)
+    assert (kept.recipe, kept.folder) == (recipe, "../..")
+    # Nothing is made, so what lies there is still of the recipe before.
+    again(plain_copy, "gates.min_shrink=1.5", until="export")
+    assert KeptRecipe.read(path) == kept
+    assert again(plain_copy, "gates.min_shrink=1.5").fresh == ("benchmark",)
+    assert KeptRecipe.read(path).recipe.gates.min_shrink == 1.5
+
+
+@pytest.mark.slow
+def test_a_finished_run_of_an_older_layout_gets_its_recipe(plain_copy: Path) -> None:
+    path = plain_copy / "runs/plain/recipe.json"
+    before = path.read_bytes()
+    path.unlink()
+    assert again(plain_copy).fresh == ()
+    assert path.read_bytes() == before
+    assert leftovers(plain_copy / "runs/plain") == []
 
 
 @pytest.mark.slow

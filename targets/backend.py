@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from targets.base import Artifact, Candidate, Exportable, Feeds, Precision, Refusal, Session
-from targets.errors import ArtifactError, TargetError, TargetUnavailable
+from targets.errors import ArtifactError, TargetBroken, TargetError, TargetUnavailable
+from targets.isolation import one_line
 
 if TYPE_CHECKING:
     from targets.verification import Reference
@@ -81,6 +83,15 @@ class Backend(ABC, Generic[Prepared]):
         """Raises TargetUnavailable, with the remedy, unless all of the packages can be imported."""
         if lacking := absent(packages):
             raise TargetUnavailable(f"{self.name} needs {lacking}. Fix: {self.remedy}")
+
+    def _load(self, package: str) -> Any:
+        """The package or module, imported. Raises TargetBroken when it is installed and cannot be."""
+        try:
+            return import_module(package)
+        except Exception as fault:  # a library that is missing, of another version, or built for another machine
+            reason = f"{package} is installed and cannot be loaded: {one_line(fault)}"
+            remedy = f"remove {package.partition('.')[0]} and install it again: {self.remedy}"
+            raise TargetBroken(reason, remedy) from fault
 
     def _refuse_settings(self, artifact: Artifact) -> None:
         if artifact.settings:

@@ -11,7 +11,7 @@ import typer
 from compress.cli_common import JsonOption, errors_told, show_result
 from compress.package_command import package
 from compress.report_commands import report_app
-from targets.errors import BenchmarkError, EdgepressError
+from targets.errors import BenchmarkError, EdgepressError, TargetError
 
 if TYPE_CHECKING:
     from compress.console import Console
@@ -168,9 +168,12 @@ def targets(json: JsonOption = False) -> None:
         table = Table(title="Targets")
         for column in ("target", "state", "reason", "remedy"):
             table.add_column(column)
-        for name, found in probe_all().items():
+        states = probe_all()
+        for name, found in states.items():
             table.add_row(name, found.state, found.reason, found.remedy)
         console.table(table)
+        if broken := [f"{name}: {found.reason}" for name, found in states.items() if found.state == "broken"]:
+            raise TargetError("; ".join(broken))
 
 
 def main() -> None:

@@ -187,12 +187,12 @@ def _select(
     name: str, model: Model, options: Quantize | None, figures: FigureTaker, context: Context, folder: Path
 ) -> Selection:
     """The choice for one target; one that cannot make anything of the model does not stop the others."""
-    found = context.target(name).probe()
-    if found.state == "missing":
-        reason = f"{name} {found.reason}. Fix: {found.remedy}"
-        context.console.warn(reason)
-        return Selection(target=name, trials=(), chosen="", holds=False, failure=reason, unavailable=True)
     try:
+        found = context.target(name).probe()
+        if found.state == "missing":
+            reason = f"{name} {found.reason}. Fix: {found.remedy}"
+            context.console.warn(reason)
+            return Selection(target=name, trials=(), chosen="", holds=False, failure=reason, unavailable=True)
         return quantize(name, model, options, figures.cases(model), context, folder)
     except (TargetError, StageError) as fault:
         if len(context.recipe.targets) == 1:

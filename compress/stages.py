@@ -18,6 +18,7 @@ from compress.recipe import Distill, Factorize, Prune, Recipe, StageOptions, Tra
 from compress.tasks.base import Features, Task, batches
 from targets import load
 from targets.base import Description, Feeds, Target
+from targets.errors import TargetBroken
 
 if TYPE_CHECKING:
     from compress.console import Console
@@ -82,8 +83,15 @@ class Context:
     @cached_property
     def clock_target(self) -> str:
         """Where stages are timed: the recipe's first target that runs here, else the framework itself."""
-        running = (name for name in self.recipe.targets if self.target(name).probe().state == "available")
-        return next(running, "pytorch")
+        return next(filter(self._runs_here, self.recipe.targets), "pytorch")
+
+    def _runs_here(self, name: str) -> bool:
+        try:
+            return self.target(name).probe().state == "available"
+        except TargetBroken:
+            if len(self.recipe.targets) == 1:
+                raise
+            return False  # its own row tells of it
 
     def title(self, what: str) -> str:
         """How the progress of `what` is called, e.g. `prune: recovery`."""

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from targets.errors import TargetError
+from targets.errors import TargetBroken, TargetError
 
 if TYPE_CHECKING:
     from targets.base import Artifact, Availability, Session, Target
@@ -42,5 +42,14 @@ def open_numbers(artifact: Artifact, folder: Path, threads: int = 1) -> Abstract
 
 
 def probe_all() -> dict[str, Availability]:
-    """What each target can do on this machine."""
-    return {name: load(name).probe() for name in TARGETS}
+    """What each target can do on this machine; a broken one does not hide the others."""
+    return {name: _probed(name) for name in TARGETS}
+
+
+def _probed(name: str) -> Availability:
+    from targets.base import Availability
+
+    try:
+        return load(name).probe()
+    except TargetBroken as fault:
+        return Availability(state="broken", reason=fault.reason, remedy=fault.remedy)

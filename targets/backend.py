@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from targets.base import Artifact, Candidate, Exportable, Feeds, MacCount, Precision, Refusal, Session
-from targets.errors import ArtifactError, TargetError, TargetUnavailable
+from targets.errors import ArtifactError, TargetBroken, TargetError, TargetUnavailable
+from targets.isolation import one_line
 
 if TYPE_CHECKING:
     from targets.verification import Reference
@@ -94,6 +95,15 @@ class Backend(ABC, Generic[Prepared]):
         """Raises TargetUnavailable, with the remedy, unless all of the packages can be imported."""
         if lacking := absent(packages):
             raise TargetUnavailable(f"{self.name} needs {lacking}. Fix: {self.remedy}")
+
+    def _load(self, package: str) -> Any:
+        """The package or module, imported. Raises TargetBroken when it is installed and cannot be."""
+        try:
+            return import_module(package)
+        except Exception as fault:  # a library that is missing, of another version, or built for another machine
+            reason = f"{package} is installed and cannot be loaded: {one_line(fault)}"
+            remedy = f"remove {package.partition('.')[0]} and install it again: {self.remedy}"
+            raise TargetBroken(reason, remedy) from fault
 
     def _refuse_settings(self, artifact: Artifact) -> None:
         if artifact.settings:

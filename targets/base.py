@@ -231,9 +231,12 @@ class Refusal(Record):
 
 
 class Availability(Record):
-    """Whether a target can run here, only build here, or neither, and what to do about it."""
+    """Whether a target can run here, only build here, or neither, and what to do about it.
 
-    state: Literal["available", "built-only", "missing"]
+    A broken one is installed and cannot be loaded: something went wrong, where a missing one was never asked for.
+    """
+
+    state: Literal["available", "built-only", "missing", "broken"]
     reason: str = ""
     remedy: str = ""
 
@@ -287,7 +290,11 @@ class Target(Protocol):
     stand_in: ClassVar[str]
 
     def probe(self) -> Availability:
-        """Whether this backend can run here. Never raises for a missing package; a broken one stays loud."""
+        """Whether this backend can run here. A missing package is an answer.
+
+        Raises:
+            TargetBroken: its package is installed and cannot be loaded.
+        """
         ...
 
     def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:

@@ -9,6 +9,7 @@ EdgepressError                  one line for the user: what was wrong, what was 
 ├── StoreError                  run folders: locked, damaged, disk full
 ├── TargetError                 a backend refused
 │   ├── TargetUnavailable       its package or hardware is not here
+│   ├── TargetBroken            its package is here and cannot be loaded
 │   ├── ArtifactError           files missing, damaged or of another version
 │   └── SignatureError          an input that does not fit
 ├── BenchmarkError              a measurement that could not be taken
@@ -58,6 +59,14 @@ class TargetError(EdgepressError):
 
 class TargetUnavailable(TargetError):
     """A backend whose package or hardware is not here."""
+
+
+class TargetBroken(TargetError):
+    """A backend whose package is installed and cannot be loaded."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}. Fix: {remedy}")
+        self.reason, self.remedy = reason, remedy
 
 
 class ArtifactError(TargetError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +41,7 @@ def export_program(model: Exportable, example: Feeds) -> ExportedProgram:
         try:
             program = torch.export.export(module, inputs, dynamic_shapes=(shapes,) if several else shapes, strict=False)
         except Exception as fault:
-            raise TargetError(_explain(fault, signature)) from fault
+            raise TargetError(_explain(fault, signature, failing_module(fault, module))) from fault
     program.example_inputs = None  # an artifact must not carry the user's data
     return program
 
@@ -71,6 +72,16 @@ def module_of(node: Node) -> str:
         return ""
     path, kind = list(stack.values())[-1]
     return f" (in module {path!r}, {str(kind).rpartition('.')[2]})"
+
+
+def failing_module(fault: BaseException, module: torch.nn.Module) -> str:
+    """` (in module 'path', Kind)`: the innermost part of `module` that was running when `fault` was raised; "" where
+    none was."""
+    known = {id(part): (name, part) for name, part in module.named_modules()}
+    for frame, _ in reversed([*walk_tb(fault.__traceback__)]):
+        if found := known.get(id(frame.f_locals.get("self"))):
+            return f" (in module {found[0]!r}, {type(found[1]).__name__})"
+    return ""
 
 
 def module_using(program: ExportedProgram, operation: str) -> str:
@@ -158,7 +169,7 @@ def _parameters(module: torch.nn.Module) -> list[inspect.Parameter]:
     return list(inspect.signature(module.forward).parameters.values())
 
 
-def _explain(fault: Exception, signature: Signature) -> str:
+def _explain(fault: Exception, signature: Signature, module: str) -> str:
     text = re.sub(r"\x1b\[\d+m", "", str(fault))
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(fault).__name__]
     for name, (low, high) in signature.bounds.items():
@@ -170,4 +181,4 @@ def _explain(fault: Exception, signature: Signature) -> str:
             )
     where = re.search(r'File "[^"]*?([^"/\\]+)", line (\d+), in (\w+)', text)
     place = f" (at {where[3]}, {where[1]} line {where[2]})" if where else ""
-    return f"torch.export refused the model: {lines[0]}{place}"
+    return f"torch.export refused the model{module}: {lines[0]}{place}"

@@ -56,9 +56,7 @@ class OnnxRuntimeCpu(Backend[Path]):
     def probe(self) -> Availability:
         if lacking := absent(self.exports_with):
             return Availability(state="missing", reason=f"needs {lacking}", remedy=self.remedy)
-        import onnxruntime
-
-        return Availability(state="available", reason=f"onnxruntime {onnxruntime.__version__}")
+        return Availability(state="available", reason=f"onnxruntime {self._load('onnxruntime').__version__}")
 
     def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
         if precision == "fp32":

@@ -50,9 +50,7 @@ class PyTorch(Backend["ExportedProgram"]):
     def probe(self) -> Availability:
         if lacking := absent(self.exports_with):
             return Availability(state="missing", reason=f"needs {lacking}", remedy=self.remedy)
-        import torch
-
-        return Availability(state="available", reason=f"torch {torch.__version__}")
+        return Availability(state="available", reason=f"torch {self._load('torch').__version__}")
 
     def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
         return (Candidate(name="fp32", precision="fp32"),) if precision == "fp32" else ()

@@ -61,9 +61,7 @@ class TensorRtGpu(Backend[Path]):
     def probe(self) -> Availability:
         if lacking := absent(self.exports_with):
             return Availability(state="missing", reason=f"needs {lacking}", remedy=self.remedy)
-        from importlib import import_module
-
-        package = f"{self._package} {import_module(self._package).__version__}"
+        package = f"{self._package} {self._load(self._package).__version__}"
         if self._package == "tensorrt":
             if gpus():
                 return Availability(state="available", reason=f"{package} builds for the GPU here")

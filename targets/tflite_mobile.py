@@ -67,6 +67,7 @@ class TfliteMobile(Backend[Converted]):
             return Availability(state="missing", reason=f"needs {lacking}", remedy=self.remedy)
         from importlib.metadata import version
 
+        self._load("ai_edge_litert.interpreter")
         return Availability(state="available", reason=f"ai-edge-litert {version('ai-edge-litert')} on this CPU")
 
     def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:

@@ -25,7 +25,8 @@ from targets.base import (
     compare,
 )
 from targets.errors import ArtifactError, TargetError
-from targets.graph_export import check_weights, resized, sizes_of
+from targets.graph_export import check_weights, failing_module, resized, sizes_of
+from targets.isolation import one_line
 
 # Least SQNR in dB. A faithful fp32 export lies above 100, fp16 near 60, bf16 near 40, a wrong graph below 10. int8 has
 # to be better than noise only: validation accuracy decides about it.
@@ -58,8 +59,15 @@ def run_torch(model: Exportable, batches: Sequence[Feeds]) -> tuple[np.ndarray, 
     for feeds in batches:
         model.signature.check(feeds)
         inputs = [torch.from_numpy(np.ascontiguousarray(feeds[spec.name])) for spec in model.signature.inputs]
-        with torch.inference_mode():
-            outputs.append(module(*inputs).numpy())
+        try:
+            with torch.inference_mode():
+                outputs.append(module(*inputs).numpy())
+        except Exception as fault:
+            sizes = _shape_text(sizes_of(feeds, model.signature))
+            raise TargetError(
+                f"the torch model fails at {sizes}{failing_module(fault, module)}: {one_line(fault)}. "
+                f"Change the bounds of its signature, or the model."
+            ) from fault
         check_finite(outputs[-1], "the torch model", sizes_of(feeds, model.signature))
     return tuple(outputs)
 

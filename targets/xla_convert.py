@@ -23,17 +23,26 @@ if TYPE_CHECKING:
 
 MANIFEST, LOADER, PLAIN = "manifest.json", "load_model.py", "model.stablehlo"
 PLATFORMS = ("tpu", "cpu")
-LOADER_TEXT = '''"""`load()(*inputs)` gives logits; inputs in the manifest's order. Needs jax and safetensors."""
+# What it imports comes with jax; jax.export itself wants flatbuffers.
+LOADER_TEXT = '''"""`load()(*inputs)` gives logits; inputs in the manifest's order. Needs jax (and flatbuffers)."""
 
+import json
 from pathlib import Path
 
 import jax.export
-from safetensors.flax import load_file
+import numpy as np
+
+TYPES = {"F32": np.float32, "BF16": jax.numpy.bfloat16, "I8": np.int8, "I32": np.int32, "BOOL": np.bool_}
 
 
 def load(folder=Path(__file__).parent):
+    data = (folder / "weights.safetensors").read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    weights = {}
+    for name, entry in json.loads(data[8:start]).items():
+        low, high = (start + place for place in entry["data_offsets"])
+        weights[name] = np.frombuffer(data[low:high], TYPES[entry["dtype"]]).reshape(entry["shape"])
     program = jax.export.deserialize(bytearray((folder / "program.jax").read_bytes()))
-    weights = load_file(folder / "weights.safetensors")
     return lambda *inputs: jax.jit(program.call)(weights, *inputs)
 '''
 

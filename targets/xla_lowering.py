@@ -6,10 +6,11 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from targets.errors import TargetError
 from targets.graph_export import module_of
+from targets.isolation import one_line
 from targets.xla_ops import OPERATIONS, Kit
 
 if TYPE_CHECKING:
@@ -69,10 +70,15 @@ class Lowering:
         arguments, named = value_of(node.args), value_of(node.kwargs)
         if target not in OPERATIONS:
             return node.target(*arguments, **named)  # type: ignore[operator]  # arithmetic on sizes
-        if node.name in self.scales:
-            result = self._int8(kit, node, arguments, weights)
-        else:
-            result = OPERATIONS[target](kit, *arguments, **named)
+        try:
+            if node.name in self.scales:
+                result = self._int8(kit, node, arguments, weights)
+            else:
+                result = OPERATIONS[target](kit, *arguments, **named)
+        except Exception as fault:  # jax's errors share no base class
+            raise TargetError(
+                f"xla-tpu has no form of {target} as it is used{module_of(node)}: {one_line(fault)}"
+            ) from fault
         if macs is not None and (target in PRODUCTS or target in ACTIVATION_PRODUCTS):
             _count(macs, target, arguments, result, node.name in self.scales)
         return result
@@ -99,26 +105,34 @@ class Lowering:
 
 
 def weight_of(node: Node, program: ExportedProgram) -> str | None:
-    """Name of the weight that an int8 product would multiply with, used by it alone; None where there is none."""
+    """Name of the weight that an int8 product would multiply with; None where there is none, or where anything but
+    products multiplies with it too. Layers may share one, as ALBERT's do."""
+    source = _weight(node)
+    if source is None:
+        return None
+    name = program.graph_signature.inputs_to_parameters.get(source.name)
+    turned = {user for user in source.users if str(user.target) == "aten.permute.default"}
+    users = {*source.users, *(user for each in turned for user in each.users)} - turned
+    return name if all(_weight(user) is source for user in users) else None
+
+
+def _weight(node: Node) -> Node | None:
+    """What a product multiplies its activations with, where int8 has a form of that product: of a convolution the
+    second factor, of a matrix product the second factor before it was transposed."""
     target = str(node.target)
     if target not in PRODUCTS:
         return None
-    plain = target == "aten.convolution.default"
-    source: Any = node.args[PRODUCTS[target][1]]
-    if not plain and str(source.target) == "aten.permute.default" and list(source.args[1]) == [1, 0]:
-        if len(source.users) > 1:
-            return None
-        source = source.args[0]
-    elif not plain:
+    source = cast("Node", node.args[PRODUCTS[target][1]])
+    if list(node.args).count(source) > 1:  # it multiplies with itself
         return None
-    if plain and node.args[6]:
-        return None
-    known = program.graph_signature.inputs_to_parameters
-    return known.get(source.name) if len(source.users) == 1 else None
+    if target == "aten.convolution.default":
+        return None if node.args[6] else source
+    turned = str(source.target) == "aten.permute.default" and source.args[1] == [1, 0]
+    return cast("Node", source.args[0]) if turned else None
 
 
 def refuse_missing(program: ExportedProgram) -> None:
-    """Raises TargetError with all operations that the table lacks, and the module of the first."""
+    """Raises TargetError with all operations that the table lacks, each with the module that uses it first."""
     missing: dict[str, Node] = {}
     for node in program.graph.nodes:
         name = str(node.target)
@@ -127,11 +141,9 @@ def refuse_missing(program: ExportedProgram) -> None:
             continue
         missing.setdefault(name, node)
     if missing:
-        first = next(iter(missing.values()))
-        raise TargetError(
-            f"xla-tpu has no form of {', '.join(missing)}{module_of(first)}. "
-            f"Replace that operation in the model, or use the 'pytorch' target."
-        )
+        told = ", ".join(f"{name}{module_of(node)}" for name, node in missing.items())
+        what = "that operation" if len(missing) == 1 else "these operations"
+        raise TargetError(f"xla-tpu has no form of {told}. Replace {what} in the model, or use the 'pytorch' target.")
 
 
 def _placeholders(
@@ -151,9 +163,10 @@ def _placeholders(
 
 def _count(macs: Macs, target: str, arguments: Any, result: Any, small: bool) -> None:
     if target == "aten.convolution.default":
-        depth = math.prod(arguments[1].shape[1:])
+        # A transposed one multiplies each input, not each output, with its share of the kernel.
+        each, depth = arguments[0] if arguments[6] else result, math.prod(arguments[1].shape[1:])
     else:
-        depth = arguments[PRODUCTS.get(target, (0, 1))[0]].shape[-1]
-    count = math.prod(result.shape) * depth
+        each, depth = result, arguments[PRODUCTS.get(target, (0, 1))[0]].shape[-1]
+    count = math.prod(each.shape) * depth
     macs.int8 += count * small
     macs.other += count * (not small)

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from targets.xla_windows import adaptive_avg_pool, avg_pool, convolution, max_pool, pad
+from targets.errors import TargetError
+from targets.xla_resize import adaptive_avg_pool, bilinear, nearest
+from targets.xla_windows import avg_pool, convolution, max_pool, pad
 
 Operation = Callable[..., Any]
 
@@ -97,7 +99,8 @@ def _scalar_tensor(kit: Kit, value: Any, dtype: Any = None, **_: Any) -> Any:
 
 
 def _arange(kit: Kit, start: Any, end: Any, step: Any = 1, dtype: Any = None, **_: Any) -> Any:
-    kind = kit.jnp.int32 if dtype is None else kit.dtype(dtype)
+    plain = kit.floats if any(isinstance(number, float) for number in (start, end, step)) else kit.jnp.int32
+    kind = plain if dtype is None else kit.dtype(dtype)
     return kit.jnp.arange(start, end, step, dtype=kind)
 
 
@@ -107,6 +110,18 @@ def _copy(kit: Kit, x: Any, dtype: Any = None, **_: Any) -> Any:
 
 def _mean(kit: Kit, x: Any, dims: Any, keep: bool = False, **_: Any) -> Any:
     return x.astype(kit.jnp.float32).mean(tuple(dims), keepdims=keep).astype(x.dtype)
+
+
+def _as_strided(kit: Kit, x: Any, size: Any, stride: Any, offset: Any = None) -> Any:
+    """A reshape where the steps are those of a tensor of that size: pooling to one pixel asks for its layout so."""
+    step: Any = 1
+    for wide, given in zip(reversed(size), reversed(stride), strict=True):
+        if wide != 1 and given != step:
+            raise TargetError(f"only a change of shape has a form, not steps {list(stride)} over {list(size)}")
+        step = step * wide
+    if offset:
+        raise TargetError(f"only a change of shape has a form, not a start at {offset}")
+    return kit.jnp.reshape(x, size)
 
 
 def _embedding(kit: Kit, table: Any, index: Any, *_: Any) -> Any:
@@ -236,9 +251,12 @@ OPERATIONS: dict[str, Operation] = {
     "aten.mm.default": _matmul,
     "aten.bmm.default": _matmul,
     "aten.convolution.default": convolution,
-    "aten.max_pool2d_with_indices.default": max_pool,
-    "aten.avg_pool2d.default": avg_pool,
-    "aten._adaptive_avg_pool2d.default": adaptive_avg_pool,
+    **{f"aten.max_pool{rank}d_with_indices.default": max_pool for rank in (2, 3)},
+    **{f"aten.avg_pool{rank}d.default": avg_pool for rank in (1, 2, 3)},
+    "aten.adaptive_avg_pool1d.default": adaptive_avg_pool,
+    **{f"aten._adaptive_avg_pool{rank}d.default": adaptive_avg_pool for rank in (2, 3)},
+    "aten.upsample_bilinear2d.vec": bilinear,
+    "aten.upsample_nearest2d.vec": nearest,
     "aten.constant_pad_nd.default": pad,
     "aten.mean.dim": _mean,
     "aten.sum.dim_IntList": lambda kit, x, dims, keep=False, **_: x.sum(tuple(dims) or None, keepdims=keep),
@@ -255,6 +273,7 @@ OPERATIONS: dict[str, Operation] = {
     "aten.unsqueeze.default": lambda kit, x, dim: kit.jnp.expand_dims(x, dim),
     "aten.squeeze.dim": lambda kit, x, dim: kit.jnp.squeeze(x, dim) if x.shape[dim] == 1 else x,
     "aten.squeeze.dims": lambda kit, x, dims: kit.jnp.squeeze(x, tuple(d for d in dims if x.shape[d] == 1)),
+    "aten.as_strided.default": _as_strided,
     "aten.view.default": lambda kit, x, shape: kit.jnp.reshape(x, shape),
     "aten.clone.default": lambda kit, x, **_: x,
     "aten.alias.default": lambda kit, x: x,

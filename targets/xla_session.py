@@ -39,9 +39,22 @@ def _open(folder: Path, cpu: bool) -> tuple[Any, Any]:
 
     try:
         program = jax.export.deserialize(bytearray((folder / PROGRAM).read_bytes()))
+        _check_version(program)
         return jax.jit(program.call), load_file(folder / WEIGHTS)
     except Exception as fault:  # flatbuffers', jax's and safetensors' errors share no base class
         reason = " ".join(str(fault).split())[:200] or type(fault).__name__
         raise ArtifactError(
             f"{folder / PROGRAM} cannot be opened by jax {jax.__version__}: {reason}. Export it again."
         ) from fault
+
+
+def _check_version(program: Any) -> None:
+    """jax itself looks at the version when the program is called first."""
+    from jax import export
+
+    low = export.minimum_supported_calling_convention_version
+    high = export.maximum_supported_calling_convention_version
+    if not low <= program.calling_convention_version <= high:
+        raise ValueError(
+            f"its calling convention is version {program.calling_convention_version}, known {low} to {high}"
+        )

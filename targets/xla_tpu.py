@@ -80,7 +80,7 @@ class XlaTpu(Backend[Converted]):
             return Availability(state="missing", reason=f"needs {lacking}", remedy=self.remedy)
         from importlib.metadata import version
 
-        jax = f"jax {version('jax')}"
+        jax = f"jax {self._load('jax').__version__}"
         if not find_spec("libtpu"):
             return Availability(state="built-only", reason=f"{jax}; no TPU here", remedy="pip install 'edgepress[tpu]'")
         jax += f" with libtpu {version('libtpu')}"

@@ -27,13 +27,6 @@ def test_a_missing_package_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPat
         TARGET.export(make_model("resnet"), [], FP32, tmp_path)
 
 
-def test_a_broken_package_is_loud(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setattr(targets.backend, "find_spec", lambda name: object())
-    with pytest.raises(ImportError):
-        TARGET.probe()
-
-
 def test_loading_the_target_loads_no_backend() -> None:
     code = "import sys, targets; targets.load('onnxruntime-cpu'); print({'torch', 'onnxruntime'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

@@ -78,27 +78,63 @@ def test_an_operation_that_it_lacks_is_named_with_its_module(
 
 
 @pytest.mark.parametrize("name", EXPORTING)
-def test_control_flow_that_depends_on_the_data_is_named_with_its_line(name: str, tmp_path: Path) -> None:
+def test_control_flow_that_depends_on_the_data_is_named_with_its_module_and_line(name: str, tmp_path: Path) -> None:
     told = refusal(name, Seen(Branch()), tmp_path)
-    assert "\n" not in told and told.startswith("torch.export refused the model: ")
+    assert "\n" not in told and told.startswith("torch.export refused the model (in module '0', Branch): ")
     assert "(at forward, test_refusals.py line " in told
 
 
+class Volume(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv3d(1, 3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x).mean((2, 3, 4))  # type: ignore[no-any-return]
+
+
+class Peaks(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.adaptive_max_pool3d(x, 2).flatten(1)[:, :3]
+
+
 @pytest.mark.parametrize("name", EXPORTING)
-def test_a_convolution_of_volumes_is_exported_right_or_refused_by_name(name: str, tmp_path: Path) -> None:
-    class Volume(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Conv3d(1, 3, 3)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.layer(x).mean((2, 3, 4))  # type: ignore[no-any-return]
-
+@pytest.mark.parametrize(("make", "refused_by"), [(Volume, ()), (Peaks, ("tflite-mobile", "xla-tpu"))])
+def test_tensors_of_five_dimensions_are_exported_right_or_the_operation_is_named(
+    name: str, make: Callable[[], nn.Module], refused_by: tuple[str, ...], tmp_path: Path
+) -> None:
     torch.manual_seed(0)
-    model = Seen(Volume(), (1, 4, 4, 4))
-    try:
-        artifact = targets.load(name).export(model, model.rows(), FP32, tmp_path / "new")
-    except TargetError as fault:
-        assert "\n" not in str(fault) and "conv" in str(fault).lower()
+    model = Seen(make(), (1, 4, 4, 4))
+    if name in refused_by:
+        told = refusal(name, model, tmp_path)
+        assert "\n" not in told and "adaptive_max_pool3d" in told and "(in module '0', Peaks)" in told
     else:
+        artifact = targets.load(name).export(model, model.rows(), FP32, tmp_path / "new")
         assert artifact.comparison.sqnr_db is None or artifact.comparison.sqnr_db >= 60
+
+
+class Short(nn.Module):
+    """It has a table of eight positions; the signature promises more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.ones(8, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x[:, :, None] * self.table[: x.shape[1]]).sum(1)
+
+
+@pytest.mark.parametrize("name", EXPORTING)
+def test_bounds_that_the_model_cannot_hold_are_told_with_the_size_and_the_module(name: str, tmp_path: Path) -> None:
+    model = Seen(Short())
+    varying = TensorSpec(name="x", dtype="float32", shape=("batch", "length"))
+    model.signature = model.signature.model_copy(
+        update={"inputs": (varying,), "bounds": {"batch": (1, 4), "length": (2, 12)}}
+    )
+    with pytest.raises(TargetError) as caught:
+        targets.load(name).export(model, [{"x": np.ones((4, 8), np.float32)}], FP32, tmp_path / "new")
+    assert str(caught.value) == (
+        "the torch model fails at batch 1, length 12 (in module '0', Short): RuntimeError: The size of tensor a (12) "
+        "must match the size of tensor b (8) at non-singleton dimension 1. Change the bounds of its signature, or the "
+        "model."
+    )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -151,18 +152,56 @@ def test_triton_batches_where_a_single_sample_may_come() -> None:
     assert "max_batch_size: 0" in fixed and "dims: [ 4, 8 ]" in fixed
 
 
-def test_what_the_session_calls_is_there_in_the_real_package() -> None:
-    import tensorrt_rtx as trt
+# What builder and session call, in both packages; and what they call in TensorRT for RTX alone.
+CALLED = {
+    "": "Builder Logger ILogger Runtime OnnxParser NetworkDefinitionCreationFlag LayerType DataType",
+    "ILogger": "ERROR INTERNAL_ERROR log",
+    "Builder": "create_network create_builder_config create_optimization_profile build_serialized_network",
+    "NetworkDefinitionCreationFlag": "STRONGLY_TYPED",
+    "INetworkDefinition": "num_layers get_layer",
+    "ILayer": "type num_inputs num_outputs get_input get_output",
+    "ITensor": "name dtype",
+    "LayerType": "SHUFFLE CAST IDENTITY SQUEEZE UNSQUEEZE MATRIX_MULTIPLY CONVOLUTION DECONVOLUTION DEQUANTIZE",
+    "DataType": "INT8 HALF BF16",
+    "OnnxParser": "parse_from_file num_errors get_error",
+    "ParserError": "desc node_name node_operator",
+    "IBuilderConfig": "add_optimization_profile",
+    "IOptimizationProfile": "set_shape",
+    "Runtime": "deserialize_cuda_engine",
+    "ICudaEngine": "create_execution_context",
+    "IExecutionContext": "set_input_shape set_tensor_address get_tensor_shape execute_async_v3",
+}
+CALLED_OF_RTX = {
+    "": "CudaGraphStrategy ComputeCapability",
+    "IBuilderConfig": "num_compute_capabilities set_compute_capability",
+    "ComputeCapability": "SM80 SM86 SM89 SM120",
+    "ICudaEngine": "create_runtime_config",
+    "IRuntimeConfig": "cuda_graph_strategy",
+    "CudaGraphStrategy": "WHOLE_GRAPH_CAPTURE",
+}
 
-    for owner, names in {
-        trt: ["Logger", "Runtime", "CudaGraphStrategy"],
-        trt.Runtime: ["deserialize_cuda_engine"],
-        trt.ICudaEngine: ["create_execution_context", "create_runtime_config"],
-        trt.IRuntimeConfig: ["cuda_graph_strategy"],
-        trt.CudaGraphStrategy: ["WHOLE_GRAPH_CAPTURE"],
-        trt.IExecutionContext: ["set_input_shape", "set_tensor_address", "get_tensor_shape", "execute_async_v3"],
-    }.items():
-        assert [name for name in names if not hasattr(owner, name)] == []
+
+@pytest.mark.parametrize(
+    ("package", "called"), [("tensorrt_rtx", CALLED), ("tensorrt_rtx", CALLED_OF_RTX), ("tensorrt", CALLED)]
+)
+def test_what_builder_and_session_call_is_there_in_the_real_package(package: str, called: dict[str, str]) -> None:
+    trt = pytest.importorskip(package, reason=f"{package} is not installed", exc_type=ImportError)
+    for owner, names in called.items():
+        there = getattr(trt, owner) if owner else trt
+        assert [name for name in names.split() if not hasattr(there, name)] == [], owner
+
+
+def test_cuda_graphs_are_asked_for_where_the_package_has_them_alone() -> None:
+    """Full TensorRT has no CudaGraphStrategy; stand-ins, since a context cannot be made without a driver."""
+    from targets.tensorrt_session import _context
+
+    engine = SimpleNamespace(create_execution_context=lambda *given: ("context", given))
+    assert _context(SimpleNamespace(), engine) == ("context", ())
+    config = SimpleNamespace(cuda_graph_strategy=None)
+    engine.create_runtime_config = lambda: config
+    strategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole graph")
+    assert _context(SimpleNamespace(CudaGraphStrategy=strategy), engine) == ("context", (config,))
+    assert config.cuda_graph_strategy == "whole graph"
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -14,8 +15,11 @@ from torch import nn
 import targets
 from targets.base import Candidate, Description, Signature, TensorSpec
 from targets.errors import TargetError
-from targets.tflite_buckets import sequence_lengths, single_rows
+from targets.feeds import save_feeds
+from targets.noise import quiet
+from targets.tflite_buckets import names_of, sequence_lengths, single_rows
 from targets.tflite_metadata import attach
+from targets.tflite_view import View
 from tests.targets.tiny import image_signature, make_calibration, make_model, text_signature
 
 FP32 = Candidate(name="fp32", precision="fp32")
@@ -123,3 +127,50 @@ def test_full_integer_has_int8_at_its_ends_and_others_have_float(tmp_path: Path)
         details = interpreter.get_signature_runner("image").get_input_details()
         kinds[artifact.candidate.name] = details["pixel_values"]["dtype"]
     assert kinds == {"int8-full": np.int8, "int8-static": np.float32, "int8-dynamic": np.float32}
+
+
+def observed(kind: str, layers: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Ranges of an fp32 export by us, and by the library's own observer with true minimum and maximum."""
+    from ai_edge_quantizer import calibrator, quantizer
+
+    from targets.tflite_quantize import Method, _calibrate, _describe, widest
+
+    target, model = targets.load("tflite-mobile", {"sequences": [8]}), make_model(kind)
+    rows = make_calibration(model.signature)
+    made = target.export(model, rows, FP32, folder / "fp32")
+    path = str(folder / "fp32" / "model.tflite")
+    buckets = names_of(made.candidate.options["sequences"])
+    samples = {name: list(single_rows(model.signature, rows, length)) for name, length in buckets.items()}
+    worker = quantizer.Quantizer(path)
+    _describe(worker, Method(scales="fixed", layers=layers))  # type: ignore[arg-type]
+    places = {name: save_feeds(batches, folder / name) for name, batches in samples.items()}
+    with quiet():
+        theirs = calibrator.Calibrator(path, num_threads=1, qsv_update_func=widest)
+        theirs.calibrate(samples, worker._recipe_manager)
+        return _calibrate({"model": path, "calibration": places}, worker), theirs.get_model_qsvs()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "layers"), [("bert", "linear"), ("resnet", "all")])
+def test_ranges_are_the_true_ones_of_every_tensor_that_needs_one(kind: str, layers: str, tmp_path: Path) -> None:
+    ours, theirs = observed(kind, layers, tmp_path)
+    assert set(ours) == set(theirs) and len(ours) > 10
+    for name, both in theirs.items():
+        for end in ("min", "max"):
+            np.testing.assert_allclose(ours[name][end], both[end], rtol=1e-6, err_msg=name)
+            assert ours[name][end].shape == both[end].shape
+
+
+@pytest.mark.slow
+def test_sequence_lengths_share_the_weights(tmp_path: Path) -> None:
+    model = make_model("bert")
+    kept = {}
+    for lengths in ((24,), (6, 12, 24)):
+        folder = tmp_path / str(len(lengths))
+        target = targets.load("tflite-mobile", {"sequences": lengths})
+        target.export(model, make_calibration(model.signature), FP32, folder)
+        file = View.of(folder / "model.tflite").model
+        assert len(file.subgraphs) == len(lengths)
+        kept[len(lengths)] = sum(len(buffer.data) for buffer in file.buffers if buffer.data is not None)
+    # Three lengths have a few small constants of their own, such as the numbers of their positions.
+    assert 4 * 0.9 * model.parameters < kept[1] <= kept[3] < 1.1 * kept[1]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import targets
 from targets.errors import TargetError
@@ -17,6 +19,14 @@ if targets.load("xla-tpu").probe().state == "missing":
     pytest.skip("the extra xla is not installed", allow_module_level=True)
 
 IMAGE = (2, 4, 6, 6)
+
+
+def kernel(*shape: int) -> torch.Tensor:
+    """Numbers that all differ, so that no place can be taken for another."""
+    count = math.prod(shape)
+    return torch.arange(1.0, count + 1).sub(count / 3).div(count).reshape(shape)
+
+
 CASES: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], tuple[int, ...]]] = {
     "avg_pool": (lambda x: F.avg_pool2d(x, 3, 2, 1), IMAGE),
     "avg_pool_unpadded": (lambda x: F.avg_pool2d(x, (3, 2), 1, (1, 0), count_include_pad=False), IMAGE),
@@ -24,6 +34,29 @@ CASES: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], tuple[int, ...]]]
     "adaptive_avg_pool": (lambda x: F.adaptive_avg_pool2d(x, 3), IMAGE),
     "max_pool": (lambda x: F.max_pool2d(x, 3, 2, 1), IMAGE),
     "max_pool_dilated": (lambda x: F.max_pool2d(x, 2, 1, 0, 2), IMAGE),
+    "avg_pool_ceil": (lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True), IMAGE),
+    "avg_pool_ceil_unpadded": (lambda x: F.avg_pool2d(x, 4, 3, 1, True, count_include_pad=False), IMAGE),
+    "avg_pool_ceil_padded": (lambda x: F.avg_pool2d(x, 4, 3, 2, True), IMAGE),
+    "avg_pool_1d": (lambda x: F.avg_pool1d(x, 3, 2, 1), (2, 4, 6)),
+    "avg_pool_3d": (lambda x: F.avg_pool3d(x, 2), (1, 2, 4, 4, 4)),
+    "max_pool_ceil": (lambda x: F.max_pool2d(x, 3, 2, ceil_mode=True), IMAGE),
+    # 2 * 4 positions begin in the padding behind: torch leaves that window out.
+    "max_pool_ceil_left_out": (lambda x: F.max_pool2d(x, 2, 3, 1, ceil_mode=True), (2, 4, 5, 7)),
+    "max_pool_ceil_dilated": (lambda x: F.max_pool2d(x, 2, 2, 0, 2, ceil_mode=True), (2, 4, 7, 6)),
+    "max_pool_1d": (lambda x: F.max_pool1d(x, 3, 2), (2, 4, 7)),
+    "adaptive_avg_pool_uneven": (lambda x: F.adaptive_avg_pool2d(x, (4, 5)), IMAGE),
+    "adaptive_avg_pool_to_one": (lambda x: nn.AdaptiveAvgPool1d(1)(x.flatten(2).transpose(1, 2)), IMAGE),
+    "adaptive_avg_pool_1d": (lambda x: F.adaptive_avg_pool1d(x, 4), (2, 4, 6)),
+    "bilinear": (lambda x: F.interpolate(x, (9, 4), mode="bilinear"), IMAGE),
+    "bilinear_corners": (lambda x: F.interpolate(x, (4, 9), mode="bilinear", align_corners=True), IMAGE),
+    "bilinear_factor": (lambda x: F.interpolate(x, scale_factor=1.4, mode="bilinear"), IMAGE),
+    "nearest": (lambda x: F.interpolate(x, (9, 4), mode="nearest"), IMAGE),
+    "nearest_factor": (lambda x: F.interpolate(x, scale_factor=2.5, mode="nearest"), IMAGE),
+    "transposed": (lambda x: F.conv_transpose2d(x, kernel(4, 3, 3, 2), kernel(3)), IMAGE),
+    "transposed_strided": (lambda x: F.conv_transpose2d(x, kernel(4, 3, 3, 3), None, (2, 3), 1, (1, 2)), IMAGE),
+    "transposed_grouped": (lambda x: F.conv_transpose2d(x, kernel(4, 3, 3, 3), kernel(6), 2, 1, 0, 2), IMAGE),
+    "transposed_dilated": (lambda x: F.conv_transpose2d(x, kernel(4, 2, 3, 2), None, 2, 2, 1, 2, 3), IMAGE),
+    "transposed_1d": (lambda x: F.conv_transpose1d(x, kernel(4, 3, 3), kernel(3), 2, 1, 1), (2, 4, 6)),
     "pad": (lambda x: F.pad(x, (1, 2, 0, -1), value=0.5), IMAGE),
     "relu6": (F.relu6, IMAGE),
     "hardswish": (F.hardswish, IMAGE),
@@ -54,6 +87,7 @@ CASES: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], tuple[int, ...]]]
     "attention": (lambda x: F.scaled_dot_product_attention(x, x, x, x[..., :1].repeat(1, 1, 1, 6) > 0), IMAGE),
     "einsum": (lambda x: torch.einsum("bchw,bchv->bwv", x, x), IMAGE),
     "roll": (lambda x: x.roll(1, -1), (3, 5)),
+    "steps_of_a_half": (lambda x: x + torch.arange(0.5, 3.0, 0.5), (3, 5)),
     "cumsum": (lambda x: x.cumsum(1), (3, 5)),
     "logs": (lambda x: (x.abs() + 1).log() + x.abs().log1p() + x.exp() + x.expm1(), (3, 5)),
 }
@@ -86,21 +120,51 @@ def test_it_computes_what_torch_computes(name: str) -> None:
     np.testing.assert_allclose(lowered(function, x, "float32"), function(x).numpy(), atol=2e-6, rtol=2e-5)
 
 
-@pytest.mark.parametrize("name", ["avg_pool", "max_pool", "pad", "relu6", "group_norm", "elu", "masked"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "avg_pool",
+        "max_pool",
+        "max_pool_ceil",
+        "bilinear",
+        "transposed_grouped",
+        "pad",
+        "relu6",
+        "group_norm",
+        "elu",
+        "masked",
+    ],
+)
 def test_bfloat16_stays_bfloat16_close(name: str) -> None:
     function, shape = CASES[name]
     x = torch.from_numpy(np.random.default_rng(0).standard_normal(shape).astype(np.float32)).bfloat16().float()
     np.testing.assert_allclose(lowered(function, x, "bfloat16"), function(x).numpy(), atol=0.03, rtol=0.02)
 
 
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (lambda x: F.max_pool2d(x, 3, 2, ceil_mode=True), "no form of a pooling with ceil_mode"),
-        (lambda x: F.adaptive_avg_pool2d(x, 4), "no form of an adaptive pooling from 6 x 6 to 4 x 4"),
-        (lambda x: F.conv_transpose2d(x, torch.ones(4, 2, 3, 3)), "no form of a transposed convolution"),
-    ],
-)
-def test_what_has_no_form_is_said(function: Callable[[torch.Tensor], torch.Tensor], message: str) -> None:
-    with pytest.raises(TargetError, match=message):
-        lowered(function, torch.ones(2, 4, 6, 6), "float32")
+class Steps(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.as_strided((2, 3), (1, 2))
+
+
+def test_what_has_no_form_is_said_with_its_module() -> None:
+    with pytest.raises(TargetError) as caught:
+        lowered(nn.Sequential(Steps()), torch.ones(2, 3), "float32")
+    assert str(caught.value) == (
+        "xla-tpu has no form of aten.as_strided.default as it is used (in module 'function.0', Steps): "
+        "only a change of shape has a form, not steps [1, 2] over [2, 3]"
+    )
+
+
+def test_a_transposed_convolution_multiplies_each_input_with_its_kernel() -> None:
+    import jax
+
+    from targets.xla_lowering import Lowering, Macs
+
+    layer = nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2, bias=False).eval()
+    with quiet():
+        program = torch.export.export(layer, (torch.ones(1, 4, 5, 5),)).run_decompositions()
+    macs = Macs()
+    weight = layer.weight.detach().numpy()
+    jax.eval_shape(Lowering(program, "float32").function(macs), {"weight": weight}, np.ones((1, 4, 5, 5), np.float32))
+    # 4 x 5 x 5 inputs, each with 3 outputs of 3 x 3 places.
+    assert (macs.int8, macs.other) == (0, 100 * 27)

@@ -11,6 +11,7 @@ from compress.benchmarking import benchmark
 from compress.console import Console
 from compress.evaluation import Verdict, check_contract, complaints, fingerprint, verdict_of
 from compress.figures import FigureTaker
+from compress.half_speed import bf16_warning
 from compress.model import Model, Step
 from compress.plan import Planned
 from compress.quantization import Selection, quantize
@@ -55,6 +56,9 @@ def execute(recipe: Recipe, folder: RunFolder, stages: tuple[Planned, ...], done
     execution = Execution(recipe, folder, stages, workspace, console)
     if done:
         workspace.teacher_folder = folder.root / stages[0].folder
+    teacher = () if done else (recipe.teacher,)
+    if slow := bf16_warning([*teacher, *(stage.options for stage in stages[done:])]):
+        console.warn(slow)
     model: Model | None = None
     for stage in stages[done:]:
         began = time.monotonic()

@@ -73,7 +73,7 @@ class Backend(ABC, Generic[Prepared]):
     def load_runtime(self) -> None:
         self._require(self.runs_with)
         for package in self.runs_with:
-            import_module(package)
+            self._load(package)
 
     def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
         return None

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+
+import compress.half_speed as half_speed
+from compress.half_speed import bf16_cost, bf16_warning, trainings
+from compress.recipe import Distill, Prune, Quantize, Teacher, Training
+
+BF16, FP32 = Training(precision="bf16"), Training()
+
+
+def test_trainings_are_found_in_teachers_distillations_and_recoveries() -> None:
+    teacher = Teacher(config={"model_type": "resnet"}, training=BF16)
+    sections = [teacher, None, Distill(training=FP32), Prune(ffn=0.5, recover=BF16), Prune(ffn=0.5), Quantize()]
+    assert [one.precision for one in trainings(sections)] == ["bf16", "fp32", "bf16"]
+
+
+def test_a_processor_that_is_slow_at_bf16_is_told_before_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(half_speed, "bf16_cost", lambda: 9.04)
+    told = bf16_warning([Distill(training=BF16)])
+    assert told is not None and "takes 9.0 times as long for it as for fp32" in told
+    assert "Set precision: fp32 in the training" in told
+    assert bf16_warning([Distill(training=FP32)]) is None
+    monkeypatch.setattr(half_speed, "bf16_cost", lambda: 0.6)
+    assert bf16_warning([Distill(training=BF16)]) is None
+
+
+def test_a_gpu_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert bf16_warning([Distill(training=BF16)]) is None
+
+
+def test_the_cost_of_bf16_is_a_ratio_of_two_times() -> None:
+    assert 0.01 < bf16_cost() < 1000

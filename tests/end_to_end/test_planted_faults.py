@@ -1,0 +1,110 @@
+"""Faults that were put in on purpose must be found by what a run checks. Slowness is planted in examples/trust.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from benchmarks.compare import judge_gates
+from benchmarks.fidelity import judge
+from benchmarks.jobs import Case, Opened, Subject
+from benchmarks.latency import measure_latency
+from benchmarks.records import Row, Shape
+from compress.console import Console
+from compress.exporting import artifact_logits
+from compress.inference import logits_of
+from compress.model import Model
+from compress.recipe import Recipe
+from compress.recipe_sections import Benchmark
+from compress.rows import fidelity_figures
+from compress.tasks.loading import load_network
+from compress.workspace import Workspace
+from targets import load
+from targets.errors import BenchmarkError
+from tests.compress.fakes import TokenFeatures, tiny_bert
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    """A tiny BERT for ONNX Runtime, on which two sessions with other settings give the same answers."""
+    model, target = tiny_bert(), load("onnxruntime-cpu")
+    feeds = TokenFeatures(4).batch(range(4))
+    target.export(model, [feeds], target.candidates(model, "fp32")[0], tmp_path / "fp32")
+    save_file({name: value[:1] for name, value in feeds.items()}, tmp_path / "case.safetensors")
+    return tmp_path / "fp32"
+
+
+def timed(artifact: Path, settings: dict[str, Any] | None) -> Opened:
+    feeds = str(artifact.parent / "case.safetensors")
+    case = Case(shape=Shape(batch=1, sequence=None, threads=1), feeds=feeds)
+    subject = Subject(key="a", folder=str(artifact), settings=settings)
+    result = measure_latency([subject], [case], samples=1, warmup=0, enough_s=0)["a"]
+    assert result.failure is None and result.opened is not None
+    return result.opened
+
+
+def answers(artifact: Path, opened: Opened) -> np.ndarray:
+    context: Any = SimpleNamespace(recipe=SimpleNamespace(benchmark=Benchmark()), console=Console("silent"))
+    return artifact_logits(artifact, TokenFeatures(8), context, "testing", opened=opened)
+
+
+def test_a_session_with_other_settings_for_accuracy_than_for_timing_is_found(artifact: Path) -> None:
+    other = {"disabled_optimizers": ["SkipLayerNormFusion"]}
+    with pytest.raises(BenchmarkError, match="accuracy and latency of 'fp32' are not of one session"):
+        answers(artifact, timed(artifact, other))
+    assert answers(artifact, timed(artifact, None)).shape == (8, 2)
+
+
+def test_a_file_that_is_changed_between_timing_and_testing_is_found(artifact: Path) -> None:
+    opened = timed(artifact, None)
+    model, target = tiny_bert(seed=1), load("onnxruntime-cpu")
+    candidate = target.candidates(model, "fp32")[0]
+    target.export(model, [TokenFeatures(4).batch(range(4))], candidate, artifact.parent / "other")
+    (artifact.parent / "other").rename(artifact.parent / "fp32-new")
+    with pytest.raises(BenchmarkError, match="files, settings or threads are not those that were timed"):
+        answers(artifact.parent / "fp32-new", opened)
+
+
+def shifted(network: Any, by: float) -> Any:
+    """The classifier leans towards one class."""
+    network.classifier.bias.data[1] += by
+    return network
+
+
+@pytest.mark.slow
+def test_a_candidate_that_is_2_points_less_accurate_on_real_sentences_is_found(
+    shared_data: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA", str(shared_data))
+    workspace = Workspace(Recipe.load(root / "examples" / "sst2.yaml"), Console("silent"))
+    recipe, test = workspace.recipe, workspace.test()
+    network = load_network(str(recipe.teacher.model), "text-classification", trust_remote_code=False)
+    signature = workspace.task.signature(network, workspace.processor, recipe.data)
+    reference = logits_of(Model(network, "text-classification", signature), test)
+    accuracy = float((reference.argmax(-1) == test.labels).mean())
+
+    def leaning(by: float) -> np.ndarray:
+        return reference + np.array([0.0, by], np.float32)
+
+    by = next(by for by in np.arange(0, 9, 0.05) if (leaning(by).argmax(-1) == test.labels).mean() <= accuracy - 0.02)
+    planted = Model(shifted(network, float(by)), "text-classification", signature)
+    target = load("onnxruntime-cpu")
+    calibration = [workspace.calibration.batch(range(8))]
+    target.export(planted, calibration, target.candidates(planted, "fp32")[0], tmp_path / "planted")
+    context: Any = SimpleNamespace(recipe=SimpleNamespace(benchmark=Benchmark()), console=Console("silent"))
+    logits = artifact_logits(tmp_path / "planted", test, context, "testing")
+
+    figures = fidelity_figures(judge(test.labels, reference, logits), against_itself=False)
+    common = {"target": "onnxruntime-cpu", "precision": "fp32", "status": "measured"}
+    teacher = Row.model_validate({**common, "name": "teacher", "accuracy": accuracy})
+    row = Row.model_validate({**common, "name": "planted", **figures})
+    assert row.accuracy_difference == pytest.approx(-0.02, abs=0.002)
+    assert row.mcnemar_p is not None and row.mcnemar_p < 0.05
+    assert row.accuracy_difference_high is not None and row.accuracy_difference_high < 0
+    gates = {"max_accuracy_drop": 0.02, "min_accuracy_ratio": 0.98}
+    assert [one.passed for one in judge_gates(gates, teacher, row)] == [False, False]

@@ -22,6 +22,7 @@ class Footprint(Record):
     cold_start_ms: float | None = Field(
         default=None, description="from the start of a process to its first answer, packages loaded in it, ms"
     )
+    starts: int = Field(default=0, description="processes behind these figures; the cold start is their median")
     energy_mj: float | None = Field(
         default=None, description="energy of the whole processor package for one call, idle power included, mJ"
     )

@@ -54,10 +54,10 @@ def compressed_bytes(artifact: Artifact, folder: Path) -> int:
     return total
 
 
-def measure_footprint(folder: Path, feeds: Path, threads: int, timeout_s: float) -> Footprint:
-    """Memory, cold start and energy of one artifact: three processes of its own, each of which opens it and answers.
+def measure_footprint(folder: Path, feeds: Path, threads: int, timeout_s: float, starts: int = STARTS) -> Footprint:
+    """Memory, cold start and energy of one artifact: `starts` processes of its own, each of which opens it and answers.
 
-    The cold start is the median of the three, files in the page cache; memory is the largest of them.
+    The cold start is the median of them, files in the page cache; memory is the largest of them.
 
     Raises:
         ArtifactError: there is no artifact.
@@ -66,16 +66,17 @@ def measure_footprint(folder: Path, feeds: Path, threads: int, timeout_s: float)
     size = compressed_bytes(artifact, folder)
     request = {"folder": str(folder), "feeds": str(feeds), "threads": threads}
     try:
-        starts = [_start(request | {"energy": last}, timeout_s) for last in (*[False] * (STARTS - 1), True)]
+        taken = [_start(request | {"energy": number == 0}, timeout_s) for number in range(starts)]
     except BenchmarkError as fault:
         return Footprint(zstd_bytes=size, failure=str(fault), energy_note="not measured: it did not run")
     return Footprint(
         zstd_bytes=size,
-        runtime_memory_bytes=max(start["before_bytes"] for start in starts) or None,
-        peak_memory_bytes=max(start["peak_bytes"] for start in starts) or None,
-        cold_start_ms=float(np.median([start["cold_ms"] for start in starts])),
-        energy_mj=starts[-1]["energy_mj"],
-        energy_note=starts[-1]["energy_note"],
+        runtime_memory_bytes=max(one["before_bytes"] for one in taken) or None,
+        peak_memory_bytes=max(one["peak_bytes"] for one in taken) or None,
+        cold_start_ms=float(np.median([one["cold_ms"] for one in taken])),
+        starts=starts,
+        energy_mj=taken[0]["energy_mj"],
+        energy_note=taken[0]["energy_note"],
     )
 
 

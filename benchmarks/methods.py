@@ -71,7 +71,8 @@ METHODS = (
     ),
     (
         "cold start",
-        "from the start of a fresh process to its first answer: Python, the runtime's packages, opening and one call.",
+        "from the start of a fresh process to its first answer: Python, the runtime's packages, opening and one call; "
+        "files in the page cache. The median of three starts for the teacher and what was chosen, of one for others.",
     ),
     (
         "peak memory",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WIDTH, ROWS, LAYERS = 512, 512, 4
 # A peak needs its fastest calls, not a narrow interval.
 SAMPLES, WARMUP = 11, 3
-INT8_METHODS = 2
+INT8_METHODS = 1
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _peak(target: Target, threads: int, folder: Path) -> MachinePeak:
 
 
 def _export(target: Target, feeds: Feeds, folder: Path) -> None:
-    """fp32 and the target's first methods of int8; one that it refuses is left out."""
+    """fp32 and the target's first method of int8; one that it refuses is left out."""
     model = _products()
     candidates: list[Candidate] = [*target.candidates(model, "fp32")[:1]]
     candidates += target.candidates(model, "int8")[:INT8_METHODS]

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from benchmarks.costs import BatchCheck, IsaCheck, MachinePeak
+from benchmarks.environment import environment
 from benchmarks.footprint import STARTS, measure_footprint
 from benchmarks.jobs import Case
 from benchmarks.loads import ScenarioName, ScenarioResult, Shape
@@ -48,7 +49,7 @@ def with_costs(
             entrant.folder, Path(cases[0].feeds), cases[0].shape.threads, asked.time_limit_s, STARTS if shown else 1
         ),
         "batch_check": batch_check(entrant.folder, artifact, logits, lineup),
-        "isa_checks": isa_checks(artifact, entrant.folder),
+        "isa_checks": isa_checks(artifact, entrant.folder, row.accuracy),
     }
     if shown:
         found["scenarios"] = tuple(_bear(name, entrant, cases[-1].shape, lineup) for name in asked.scenarios)
@@ -98,19 +99,34 @@ def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, lineup: Li
     )
 
 
-def isa_checks(artifact: Artifact, folder: Path) -> tuple[IsaCheck, ...]:
-    """What the weights alone prove of other processors: no runtime here has a switch for its instruction set."""
+def isa_checks(artifact: Artifact, folder: Path, accuracy: float | None) -> tuple[IsaCheck, ...]:
+    """What the weights alone prove of processors without VNNI: no runtime here has a switch for its instruction set.
+
+    `accuracy` is the measured one: where this processor is such a one it is the answer.
+    """
     share = load(artifact.target).saturating(artifact, folder)
     if share is None:
         return ()
+    if lacks_vnni(environment()["isa"]):
+        return (IsaCheck(isa=NO_VNNI, saturating=share, accuracy=accuracy, note="measured: this processor is one"),)
     if share == 0:
         note = "no pair of weights can leave 16 bits: the same answers as here, by proof"
     else:
         note = (
-            "pairs of weights that can leave 16 bits, at the largest inputs; accuracy there is not measured: "
-            "the runtime has no switch for its instruction set. Run the packaged runner on such a machine"
+            "at the largest inputs; accuracy there is not measured: the runtime has no switch for its instruction "
+            "set. Run the packaged runner on such a machine"
         )
     return (IsaCheck(isa=NO_VNNI, saturating=share, note=note),)
+
+
+def lacks_vnni(isa: object) -> bool:
+    """Whether a processor with these flags multiplies int8 with AVX2 and adds in 16 bits.
+
+    >>> lacks_vnni(["avx2", "fma"]), lacks_vnni(["avx2", "avx512_vnni"]), lacks_vnni(["neon"])
+    (True, False, False)
+    """
+    flags = set(isa) if isinstance(isa, list) else set()
+    return "avx2" in flags and not flags & {"avx_vnni", "avx512_vnni"}
 
 
 def _bear(name: ScenarioName, entrant: Entrant, shape: Shape, lineup: Lineup) -> ScenarioResult:

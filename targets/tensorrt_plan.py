@@ -13,6 +13,7 @@ from targets.errors import TargetError
 CHIPS = re.compile(rb"\baccelerators=\{([^}\n]*)\}")
 TENSOR = re.compile(rb'\btensor=\{[^\n]*?\bname="([^"]+)"[^\n]*?\btype=(\w+)')
 PRODUCT = re.compile(rb"\b(?:fully_connected|corrltn|convolution|batch_gemm)=\{[^\n]*?\binput=\{([^}\n]*)\}")
+EVERY = "*"
 KINDS = {b"int8": "int8", b"half": "half", b"bfloat16": "half"}
 
 
@@ -31,9 +32,23 @@ def count_planned(engine: bytes) -> dict[str, dict[str, int]]:
         counts = _count(engine[start.end() : end])
         for chip in start[1].decode("ascii").split():
             kept = found.setdefault(chip.replace("sm", "sm_"), dict.fromkeys(counts, 0))
-            for kind, number in counts.items():
-                kept[kind] += number
-    return found
+            _add(kept, counts)
+    return _shared_out(found)
+
+
+def _shared_out(found: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """A plan for `*` serves every GPU, and is part of what each of them runs; where there is no other, of any."""
+    common = found.pop(EVERY, None)
+    if common is None:
+        return found
+    for counts in found.values():
+        _add(counts, common)
+    return found or {"any GPU": common}
+
+
+def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:
+    for kind, number in more.items():
+        counts[kind] += number
 
 
 def _count(plan: bytes) -> dict[str, int]:

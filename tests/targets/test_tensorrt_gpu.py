@@ -135,6 +135,15 @@ def test_products_of_a_plan_are_counted_for_each_gpu_it_is_for() -> None:
         count_planned(b"engine")
 
 
+def test_a_plan_for_every_gpu_is_part_of_what_each_one_runs() -> None:
+    plan = 'tensor={ name="a" type=half }\n fully_connected={ name="x" input={"a" "a" } }'
+    half = {"int8": 0, "half": 1, "float": 0}
+    assert count_planned(f"accelerators={{*}}\n{plan}".encode()) == {"any GPU": half}
+    assert count_planned(f"accelerators={{sm80 }}\n{plan}\naccelerators={{*}}\n{plan}".encode()) == {
+        "sm_80": half | {"half": 2}
+    }
+
+
 def test_the_profile_and_the_script_follow_the_bounds() -> None:
     profile = shape_profile(text_signature({"batch": (1, 6), "sequence": (2, 24)}))
     assert profile["input_ids"] == [[1, 2], [1, 24], [6, 24]]

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, ZipInfo
 
+import numpy as np
+
 from targets.base import Description, Signature, TensorSpec
 
 LABELS = "labels.txt"
@@ -44,6 +46,7 @@ def _add_table(path: Path, description: Description, signature: Signature) -> No
 
     # The converter lays large weights behind the flatbuffer; this reads them in, so that they are written inside it.
     model = flatbuffer_utils.read_model_from_bytearray(path.read_bytes())
+    pack_whole(model.buffers)
     buffer = schema.BufferT()
     buffer.data = list(metadata_table(description, signature, len(model.subgraphs)))
     model.buffers.append(buffer)
@@ -51,6 +54,13 @@ def _add_table(path: Path, description: Description, signature: Signature) -> No
     entry.name, entry.buffer = TABLE, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]
     flatbuffer_utils.write_model(model, path)
+
+
+def pack_whole(buffers: Sequence[Any]) -> None:
+    """Make arrays of the buffers' data: bytes are written one by one in Python, 110 MB of them in 108 s."""
+    for buffer in buffers:
+        if isinstance(buffer.data, bytes | bytearray | memoryview):
+            buffer.data = np.frombuffer(buffer.data, np.uint8)
 
 
 def metadata_table(description: Description, signature: Signature, graphs: int) -> bytes:

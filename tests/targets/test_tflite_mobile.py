@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
 
@@ -18,7 +19,7 @@ from targets.errors import TargetError
 from targets.feeds import save_feeds
 from targets.noise import quiet
 from targets.tflite_buckets import names_of, sequence_lengths, single_rows
-from targets.tflite_metadata import attach
+from targets.tflite_metadata import attach, pack_whole
 from targets.tflite_view import View
 from tests.targets.tiny import image_signature, make_calibration, make_model, text_signature
 
@@ -81,6 +82,17 @@ def test_labels_normalisation_and_signatures_travel_behind_the_graph(tmp_path: P
         assert archive.read("labels.txt") == b"cat\ndog\n"
         facts = json.loads(archive.read("edgepress.json"))
     assert facts == {"mean": [0.5], "std": [0.25], "signatures": {"image": 0}}
+
+
+def test_buffers_are_written_as_whole_arrays() -> None:
+    buffers = [SimpleNamespace(data=data) for data in (b"\x01\xff", bytearray(b"\x02"), None, np.ones(2, np.uint8))]
+    pack_whole(buffers)
+    assert [None if each.data is None else (type(each.data), each.data.tolist()) for each in buffers] == [
+        (np.ndarray, [1, 255]),
+        (np.ndarray, [2]),
+        None,
+        (np.ndarray, [1, 1]),
+    ]
 
 
 def test_an_unknown_option_is_named() -> None:

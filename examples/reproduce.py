@@ -58,25 +58,33 @@ def write_figures(run: Path, seconds: float | None) -> Path:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The teacher and the chosen artifact of one recipe as Markdown rows."""
+    """The teacher and the chosen artifact of each target of one recipe as Markdown rows."""
     data = figures["data"]
     took = f"; the whole run took {figures['seconds'] / 60:.1f} min" if figures["seconds"] else ""
     head = (
-        f"**`{figures['recipe']}`** ({data['test']} test rows, {figures['environment']['cpu']}{took})\n\n"
+        f"**`{figures['recipe']}`** ({data['test']} test rows, {_processor(figures['environment'])}{took})\n\n"
         "| | accuracy | agreement | p50 ms | p90 ms | speed-up | bytes | shrink |\n|---|---|---|---|---|---|---|---|\n"
     )
     rows = [row for row in figures["rows"] if row["chosen"] or row is figures["rows"][0]]
     return head + "".join(_line(row) for row in rows)
 
 
+def _processor(environment: dict[str, Any]) -> str:
+    """Its name and what int8 makes of it: the same name is sold with and without VNNI."""
+    isa = environment["isa"]
+    vnni = "" if "avx2" not in isa else ", with VNNI" if {"avx512_vnni", "avx_vnni"} & set(isa) else ", without VNNI"
+    return f"{environment['cpu']}{vnni}"
+
+
 def _line(row: dict[str, Any]) -> str:
     latency = row["latency"]
 
     def each(key: str, digits: int, unit: str = "") -> str:
-        return " / ".join(f"{item[key]:.{digits}f}{unit}" for item in latency if item[key] is not None)
+        return " / ".join(f"{item[key]:.{digits}f}{unit}" for item in latency if item[key] is not None) or "–"
 
     where = " / ".join(f"seq {item['sequence']}" for item in latency if item["sequence"])
-    name = f"{row['name']} ({row['precision']}{', ' + where if where else ''})"
+    absent = {"built": "built, not run here", "estimated": "compiled, not run here"}.get(row["status"], "")
+    name = f"{row['target']}: {row['name']} ({', '.join(filter(None, [row['precision'], where, absent]))})"
     cells = (
         f"{row['accuracy']:.4f}", f"{row['agreement']:.4f}", each("p50", 3), each("p90", 3), each("speedup", 1, "x"),
         f"{row['bytes'] / 1e6:.2f} MB", f"{row['shrink']:.1f}x",
@@ -89,7 +97,9 @@ def update_readme(paths: list[Path]) -> None:
     text = README.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]
-    tables = "\n".join(table(json.loads(path.read_text(encoding="utf-8"))) for path in paths)
+    # Other commands keep their figures there, too: those of recipes say which.
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    tables = "\n".join(table(figures) for figures in found if "recipe" in figures)
     README.write_text(f"{before}{BEGIN}\n{tables}{END}{after}", encoding="utf-8")
 
 

@@ -92,6 +92,8 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
 
 def _peaks(context: Context) -> tuple[MachinePeak, ...]:
     """The machine's limits through every target that runs here."""
+    if not context.recipe.benchmark.roofline:
+        return ()
     here = [name for name in context.recipe.targets if context.target(name).probe().state == "available"]
     found: list[MachinePeak] = []
     with context.console.task(f"{context.stage}: the machine's limits", total=len(here)) as advance:

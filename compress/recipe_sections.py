@@ -25,7 +25,8 @@ class Benchmark(Section):
 
     `samples` is the least of each artifact and shape; cheap models get more. `scenarios` are borne by the teacher and
     the chosen artifacts: `seconds` are those of offline and sustained, `latency_bound_ms` is that of server,
-    `offline_batch` the rows of a call in offline. An artifact that gives no answer for `time_limit_s` hangs.
+    `offline_batch` the rows of a call in offline. An artifact that gives no answer for `time_limit_s` hangs. `roofline`
+    measures the machine's limits through each target, which takes some seconds.
     """
 
     batches: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
@@ -38,6 +39,7 @@ class Benchmark(Section):
     latency_bound_ms: Annotated[float, Field(gt=0)] | None = None
     offline_batch: Annotated[int, Field(ge=1)] = 32
     time_limit_s: Annotated[float, Field(gt=0)] = 120.0
+    roofline: bool = True
 
     @pydantic.model_validator(mode="after")
     def _bounded(self) -> Benchmark:

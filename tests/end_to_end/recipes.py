@@ -16,7 +16,7 @@ import yaml
 from tests.compress.tiny import tiny_image_data, tiny_text_data, tiny_text_teacher
 from tests.conftest import ROOT
 
-BENCHMARK = {"batches": [1], "sequences": [8], "threads": [1], "samples": 11, "warmup": 1}
+BENCHMARK = {"batches": [1], "sequences": [8], "threads": [1], "samples": 11, "warmup": 1, "roofline": False}
 TRAINING = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3}
 # Random models on a busy machine: what these recipes test is not whether a stage pays.
 ANY_DROP = {"max_drop": 1.0}

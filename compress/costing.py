@@ -25,6 +25,10 @@ from targets.errors import EdgepressError
 
 LARGE_BATCH = 32
 NO_VNNI = "AVX2 without VNNI"
+SWITCH = (
+    "our sessions keep their sums whole by session.x64quantprecision (settings.saturate is false): give it to your own "
+    "InferenceSession, or the sums are cut off"
+)
 # Opening, warm-up and the search for a rate come on top of the seconds that were asked for.
 SPARE_S = 600.0
 
@@ -100,23 +104,16 @@ def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, lineup: Li
 
 
 def isa_checks(artifact: Artifact, folder: Path, accuracy: float | None) -> tuple[IsaCheck, ...]:
-    """What the weights alone prove of processors without VNNI: no runtime here has a switch for its instruction set.
-
-    `accuracy` is the measured one: where this processor is such a one it is the answer.
-    """
+    """What the weights prove of processors without VNNI. No runtime here has a switch for its instruction set, so the
+    `accuracy` that was measured is that of such a processor only where this is one."""
     share = load(artifact.target).saturating(artifact, folder)
     if share is None:
         return ()
+    note = "" if share == 0 else f"; {SWITCH}"
     if lacks_vnni(environment()["isa"]):
-        return (IsaCheck(isa=NO_VNNI, saturating=share, accuracy=accuracy, note="measured: this processor is one"),)
-    if share == 0:
-        note = "no pair of weights can leave 16 bits: the same answers as here, by proof"
-    else:
-        note = (
-            "at the largest inputs; accuracy there is not measured: the runtime has no switch for its instruction "
-            "set. Run the packaged runner on such a machine"
-        )
-    return (IsaCheck(isa=NO_VNNI, saturating=share, note=note),)
+        note = f"measured: this processor is one{note}"
+        return (IsaCheck(isa=NO_VNNI, saturating=share, accuracy=accuracy, note=note),)
+    return (IsaCheck(isa=NO_VNNI, saturating=share, note=f"accuracy there is not measured{note}"),)
 
 
 def lacks_vnni(isa: object) -> bool:

@@ -32,13 +32,20 @@ if TYPE_CHECKING:
     import onnxruntime
 
 MODEL_FILE = "model.onnx"
+# u8 x u8 kernels in place of u8 x s8 ones on x86 without VNNI.
+KEEP_SUMS = "session.x64quantprecision"
 
 
 class Settings(Record):
-    """Session settings of an artifact. `spinning`: worker threads wait busily, which is faster while alone."""
+    """Session settings of an artifact. `spinning`: worker threads wait busily, which is faster while alone.
+
+    `saturate`: on x86 without VNNI neighbouring int8 products are added in 16 bits, where sums can be cut off: the
+    outputs of a BERT were worthless. False asks for kernels that keep them whole; other processors always do.
+    """
 
     disabled_optimizers: tuple[str, ...] = ()
     spinning: bool = True
+    saturate: bool = False
 
 
 class OnnxRuntimeCpu(Backend[Path]):
@@ -69,7 +76,8 @@ class OnnxRuntimeCpu(Backend[Path]):
 
     def session_settings(self) -> tuple[dict[str, Any], ...]:
         """The fused SkipLayerNormalization kernel is slower than its parts on some machines and versions."""
-        return ({"disabled_optimizers": []}, {"disabled_optimizers": ["SkipLayerNormFusion"]})
+        choices = (Settings(), Settings(disabled_optimizers=("SkipLayerNormFusion",)))
+        return tuple(choice.model_dump(mode="json") for choice in choices)
 
     @contextmanager
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
@@ -141,6 +149,7 @@ def _open(path: Path, settings: Settings, threads: int) -> onnxruntime.Inference
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
+    options.add_session_config_entry(KEEP_SUMS, "0" if settings.saturate else "1")
     try:
         return onnxruntime.InferenceSession(
             path,

@@ -59,7 +59,9 @@ def candidate(kind: str, name: str) -> Candidate:
 
 def logits(model: Path | onnx.ModelProto, batches: list[Feeds]) -> list[np.ndarray]:
     source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
-    session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")  # as our own sessions are opened
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     return [session.run(None, dict(feeds))[0] for feeds in batches]
 
 

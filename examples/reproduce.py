@@ -43,7 +43,7 @@ def reproduce(name: str, keep: Path | None) -> Path:
 def write_figures(run: Path, seconds: float | None) -> Path:
     """The figures of a finished run; `seconds` is None for one that was not timed as a whole."""
     report = read_report(run / "report")
-    rows = [row.model_dump(mode="json") for row in (report.teacher, *report.candidates)]
+    rows = [without_samples(row.model_dump(mode="json")) for row in (report.teacher, *report.candidates)]
     figures: dict[str, Any] = {
         "recipe": f"examples/{report.name}.yaml",
         "seconds": seconds and round(seconds, 1),
@@ -55,6 +55,11 @@ def write_figures(run: Path, seconds: float | None) -> Path:
     path = RESULTS / f"{report.name}.json"
     path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def without_samples(row: dict[str, Any]) -> dict[str, Any]:
+    """Thousands of timed calls stay in the run's own report."""
+    return {**row, "latency": [{**item, "raw": []} for item in row["latency"]]}
 
 
 def table(figures: dict[str, Any]) -> str:

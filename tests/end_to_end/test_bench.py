@@ -15,7 +15,7 @@ from compress.console import Console
 from targets.base import Artifact, Candidate, Comparison, Signature, TensorSpec
 from targets.errors import BenchmarkError
 from tests.end_to_end.conftest import finish, made_once
-from tests.end_to_end.recipes import PLAIN, changed, write_text_inputs
+from tests.end_to_end.recipes import PLAIN, changed, edgepress, write_text_inputs
 
 DISTILBERT = {"model_type": "distilbert", "dim": 8, "hidden_dim": 16, "n_layers": 1, "n_heads": 2, "vocab_size": 17,
               "max_position_embeddings": 64}  # fmt: skip
@@ -127,3 +127,33 @@ def test_a_timed_row_is_told_with_its_intervals_and_what_it_lacks() -> None:
         speedup_low=10.6, speedup_high=11.0, cv=0.012, robust_cv=0.01,
     )  # fmt: skip
     assert latency_texts(row) == ("2.57 [2.55, 2.60]", "needs 64, has 30", "10.8x [10.6, 11.0]", "CV 1.2 %")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "unit"),
+    [
+        (("offline", "--seconds", "0.2", "--batch", "2"), "samples/s"),
+        (("sustained", "--seconds", "0.5"), "x"),
+        (("server", "--latency-bound", "1000"), "queries/s"),
+    ],
+    ids=["offline", "sustained", "server"],
+)
+def test_a_scenario_gives_a_figure_for_each_artifact_of_a_run(
+    plain_run: Path, options: tuple[str, ...], unit: str
+) -> None:
+    scenario, *rest = options
+    done = edgepress(plain_run, "bench", "runs/plain", "--scenario", scenario, "--sequence", "8", *rest)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if f" {unit} " in line]
+    assert [name for name in ("teacher", "fp32") if not any(name in line for line in lines)] == []
+
+
+@pytest.mark.slow
+def test_a_scenario_that_is_unknown_or_lacks_its_bound_is_one_line(plain_run: Path) -> None:
+    unknown = edgepress(plain_run, "bench", "runs/plain", "--scenario", "turbo")
+    assert unknown.returncode != 0
+    assert "unknown scenario 'turbo'; there are multi-stream, offline, server, sustained" in unknown.stderr
+    boundless = edgepress(plain_run, "bench", "runs/plain", "--scenario", "server")
+    assert boundless.returncode != 0
+    assert "the scenario 'server' needs a latency bound in ms: give --latency-bound" in boundless.stderr

@@ -104,7 +104,7 @@ def bench(
     batch: Annotated[list[int] | None, typer.Option(help="Batch size; may be given again.")] = None,
     sequence: Annotated[list[int] | None, typer.Option(help="Sequence length; may be given again.")] = None,
     threads: Annotated[list[int] | None, typer.Option(help="Threads of the session; may be given again.")] = None,
-    samples: Annotated[int, typer.Option(min=11, help="Timed calls of each artifact and shape.")] = 100,
+    samples: Annotated[int, typer.Option(min=11, help="Timed calls of each artifact and shape, at the least.")] = 100,
     scenario: Annotated[
         str | None, typer.Option(help="A load instead: multi-stream, offline, server or sustained.")
     ] = None,

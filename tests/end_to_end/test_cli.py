@@ -67,7 +67,8 @@ def test_bench_of_a_run_times_every_artifact_beside_the_teacher(text_copy: Path)
     assert {"fp32", "int8-dynamic", "int8-static", "distilled, fp32", "control (no teacher), fp32"} <= set(names)
     assert rows[0][6] == "1.00x [1.00, 1.00]"
     assert all(re.fullmatch(r"[\d.]+x \[[\d.]+, [\d.]+\]", row[6]) and "CV" in row[7] for row in rows)
-    assert all(row[5] == "needs 64, has 11" for row in rows)
+    # 11 samples are the least: models of a fraction of a ms get enough of them for their p90.
+    assert all(re.fullmatch(r"[\d.]+", row[5]) for row in rows)
     objects(told.stderr)
 
 

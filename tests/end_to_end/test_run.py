@@ -21,7 +21,8 @@ ROW_KEYS = {
 }  # fmt: skip
 LATENCY_KEYS = {
     "batch", "sequence", "threads", "unit", "p50", "p50_low", "p50_high", "p90", "p95", "p99", "p99_9", "samples", "cv",
-    "robust_cv", "speedup", "speedup_low", "speedup_high", "warmup_rounds", "stable", "raw",
+    "robust_cv", "speedup", "speedup_low", "speedup_high", "warmup_rounds", "stable", "raw", "pinned",
+    "roofline",
 }  # fmt: skip
 # Our own lines of a log; anything else on stderr is a library talking.
 OWN_LINE = re.compile(r"stage \w+ (started|finished)|[\w ,'()]+(: [\w ,'()-]+)?: (finished after )?[\d.:/]+")
@@ -61,7 +62,8 @@ def test_the_report_has_every_key_of_its_documented_layout(report: dict[str, Any
             assert set(latency) == LATENCY_KEYS
             assert latency["unit"] == "ms"
             assert 0 < latency["p50"] <= latency["p90"]
-            assert latency["samples"] == 11
+            # The recipe asks for 11 at least; calls of a fraction of a ms are timed more often.
+            assert 11 <= latency["samples"] <= 2000
 
 
 def test_the_teacher_is_the_unit_of_speed_and_size(report: dict[str, Any]) -> None:

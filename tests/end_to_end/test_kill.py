@@ -75,7 +75,7 @@ POINTS = [
     ("compress.training:_Trainer.compute_loss", 9, "distill"),
     ("compress.store:_seal", 1, "distill"),
     ("compress.exporting:furnish", 2, "quantize"),
-    ("compress.benchmarking:_logits", 2, "benchmark"),
+    ("compress.rows:_logits", 2, "benchmark"),
     ("compress.release:_seal", 1, None),
 ]
 

@@ -76,7 +76,7 @@ POINTS = [
     ("compress.store:_seal", 1, "distill"),
     ("compress.exporting:furnish", 2, "quantize"),
     ("compress.rows:_logits", 2, "benchmark"),
-    ("compress.release:_seal", 1, None),
+    ("compress.release:seal", 1, None),
 ]
 
 

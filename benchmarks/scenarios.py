@@ -30,6 +30,8 @@ TAIL = 99.0
 TAIL_SAMPLES = 662
 WARMUP = 20
 RATE_STEPS = 6
+# Opening, warm-up and the search for a rate come on top of the seconds that were asked for.
+SPARE_S = 600.0
 
 Call = Callable[[], object]
 
@@ -135,7 +137,7 @@ def slowdown(curve: Sequence[Point]) -> float:
     return float(last / first)
 
 
-def run_scenario(load: Load, timeout_s: float) -> ScenarioResult:
+def run_scenario(load: Load, timeout_s: float | None = None) -> ScenarioResult:
     """The scenario in a process of its own.
 
     Raises:
@@ -143,7 +145,8 @@ def run_scenario(load: Load, timeout_s: float) -> ScenarioResult:
     """
     if load.scenario == "server" and load.latency_bound_ms is None:
         raise BenchmarkError("the scenario 'server' needs a latency bound in ms: give --latency-bound")
-    answer = run_isolated(CHILD, load.model_dump(mode="json"), timeout_s, load.shape.threads)
+    limit = load.seconds + SPARE_S if timeout_s is None else timeout_s
+    answer = run_isolated(CHILD, load.model_dump(mode="json"), limit, load.shape.threads)
     return ScenarioResult.model_validate(answer)
 
 

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from benchmarks.jobs import Case
     from compress.console import Console
 
-# Opening, warm-up and the search for a rate come on top of the seconds that were asked for.
-SPARE_S = 600.0
-
 
 @dataclass(frozen=True)
 class Borne:
@@ -72,7 +69,7 @@ def known(scenario: str) -> ScenarioName:
 
 def _borne(key: str, case: Case, load: Load) -> Borne:
     try:
-        return Borne(key, case, run_scenario(load, load.seconds + SPARE_S))
+        return Borne(key, case, run_scenario(load))
     except EdgepressError as fault:
         return Borne(key, case, None, str(fault))
 

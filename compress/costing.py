@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from benchmarks.costs import BatchCheck, IsaCheck, MachinePeak
-from benchmarks.environment import environment
+from benchmarks.environment import environment, lacks_vnni
 from benchmarks.footprint import STARTS, measure_footprint
 from benchmarks.jobs import Case
 from benchmarks.loads import ScenarioName, ScenarioResult, Shape
@@ -29,8 +29,6 @@ SWITCH = (
     "our sessions keep their sums whole by session.x64quantprecision (settings.saturate is false): give it to your own "
     "InferenceSession, or the sums are cut off"
 )
-# Opening, warm-up and the search for a rate come on top of the seconds that were asked for.
-SPARE_S = 600.0
 
 
 def with_costs(
@@ -69,11 +67,12 @@ def _with_limits(
     rows = []
     for one in latency:
         peak = next((p for p in peaks if (p.target, p.threads) == (artifact.target, one.threads)), None)
-        path = feeds[one.shape]
-        if path not in counts:
-            counts[path] = _macs(artifact, folder, path)
-        count = counts[path]
-        limit = roofline(count, peak, one.p50) if count is not None and peak is not None else None
+        path, limit = feeds[one.shape], None
+        if peak is not None:
+            if path not in counts:
+                counts[path] = _macs(artifact, folder, path)
+            if (count := counts[path]) is not None:
+                limit = roofline(count, peak, one.p50)
         rows.append(one.model_copy(update={"roofline": limit}))
     return tuple(rows)
 
@@ -116,16 +115,6 @@ def isa_checks(artifact: Artifact, folder: Path, accuracy: float | None) -> tupl
     return (IsaCheck(isa=NO_VNNI, saturating=share, note=f"accuracy there is not measured{note}"),)
 
 
-def lacks_vnni(isa: object) -> bool:
-    """Whether a processor with these flags multiplies int8 with AVX2 and adds in 16 bits.
-
-    >>> lacks_vnni(["avx2", "fma"]), lacks_vnni(["avx2", "avx512_vnni"]), lacks_vnni(["neon"])
-    (True, False, False)
-    """
-    flags = set(isa) if isinstance(isa, list) else set()
-    return "avx2" in flags and not flags & {"avx_vnni", "avx512_vnni"}
-
-
 def _bear(name: ScenarioName, entrant: Entrant, shape: Shape, lineup: Lineup) -> ScenarioResult:
     """One load at the longest shape; a fault is its result."""
     context, asked = lineup.context, lineup.context.recipe.benchmark
@@ -139,7 +128,7 @@ def _bear(name: ScenarioName, entrant: Entrant, shape: Shape, lineup: Lineup) ->
         latency_bound_ms=asked.latency_bound_ms, seed=context.seed,
     )  # fmt: skip
     try:
-        return run_scenario(request, asked.seconds + SPARE_S)
+        return run_scenario(request)
     except EdgepressError as fault:
         return ScenarioResult(
             scenario=name, shape=shape, value=None, unit="", samples=0, meaning="", failure=str(fault)

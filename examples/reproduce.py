@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import lacks_vnni
 from benchmarks.report import read_report
 
 HERE = Path(__file__).resolve().parent
@@ -77,7 +78,7 @@ def table(figures: dict[str, Any]) -> str:
 def _processor(environment: dict[str, Any]) -> str:
     """Its name and what int8 makes of it: the same name is sold with and without VNNI."""
     isa = environment["isa"]
-    vnni = "" if "avx2" not in isa else ", with VNNI" if {"avx512_vnni", "avx_vnni"} & set(isa) else ", without VNNI"
+    vnni = "" if "avx2" not in isa else ", without VNNI" if lacks_vnni(isa) else ", with VNNI"
     return f"{environment['cpu']}{vnni}"
 
 

@@ -30,12 +30,13 @@ class Epoch(Record):
 
 
 class History(Record):
-    """A whole training: epochs, optimizer steps and which epoch's weights were kept."""
+    """A whole training: epochs, optimizer steps, which epoch's weights were kept, and the precision that it ran in."""
 
     epochs: tuple[Epoch, ...]
     steps: int
     best: float
     resumed: bool
+    precision: str
 
 
 class Watch(Pace):

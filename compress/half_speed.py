@@ -11,6 +11,8 @@ from compress.recipe import Training
 # As large as a layer of a small transformer at a batch of 32 short rows.
 ROWS, WIDTH, TIMES = 512, 384, 5
 WORTH_TELLING = 1.2
+# Below it, bf16 pays for its rounding: a ratio near 1 would turn the choice over from run to run.
+WORTH_TAKING = 0.8
 
 
 def bf16_cost() -> float:
@@ -27,6 +29,16 @@ def bf16_cost() -> float:
         return min(times)
 
     return fastest(torch.bfloat16) / fastest(torch.float32)
+
+
+def settled(training: Training) -> Training:
+    """`training` with `auto` replaced by the precision that this machine trains faster in."""
+    import torch
+
+    if training.precision != "auto":
+        return training
+    quick = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else bf16_cost() < WORTH_TAKING
+    return training.model_copy(update={"precision": "bf16" if quick else "fp32"})
 
 
 def trainings(sections: Iterable[Any]) -> Iterator[Training]:
@@ -48,5 +60,5 @@ def bf16_warning(sections: Iterable[Any]) -> str | None:
         return None
     return (
         f"the recipe trains in bf16, and this processor takes {cost:.1f} times as long for it as for fp32: it has no "
-        f"units for bf16. Set precision: fp32 in the training, or train on another machine."
+        f"units for bf16. Set precision: auto or fp32 in the training, or train on another machine."
     )

@@ -27,6 +27,7 @@ from compress import distributed
 from compress.checkpoints import Pace, latest, step_of
 from compress.epochs import History, Watch
 from compress.feeding import BucketSampler, Collator, Indices, TeacherOutputs
+from compress.half_speed import settled
 from compress.model import Model
 from compress.recipe import Training
 from targets.errors import StageError
@@ -124,6 +125,7 @@ def fit(
     """
     scratch = scratch.resolve()
     scratch.mkdir(parents=True, exist_ok=True)
+    training = settled(training)
     checkpoint = latest(scratch, console.warn)
     objective = objective if objective is not None else CrossEntropy()
     job = Job(scratch / "start", features.digest, training, scratch, checkpoint, seed, objective, teacher)
@@ -140,7 +142,11 @@ def fit(
     trained.network.to("cpu").eval()
     best = max(epoch.validation_accuracy for epoch in watch.epochs)
     history = History(
-        epochs=tuple(watch.epochs), steps=trainer.state.global_step, best=best, resumed=checkpoint is not None
+        epochs=tuple(watch.epochs),
+        steps=trainer.state.global_step,
+        best=best,
+        resumed=checkpoint is not None,
+        precision=training.precision,
     )
     return trained, history
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, line ends as they are, beside `path` and rename it: a kill leaves the old file or the new.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write `content`, text as UTF-8 with its line ends as they are, beside `path` and rename it: a kill leaves the old
+    file or the new.
 
     Raises:
         OSError: the folder cannot be written, or is full; what was there before stays.
     """
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8", newline="")
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)  # gone where the rename went well

@@ -84,12 +84,15 @@ class TensorRtGpu(Backend[Path]):
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
         if not gpus():
             raise TargetUnavailable(f"{NO_DRIVER} here. Open it on a machine with an NVIDIA GPU.")
-        from targets.tensorrt_session import TensorRtSession
+        from targets.tensorrt_session import TensorRtSession, cache_file
 
         self._check(artifact, folder)
         rtx = any(name.startswith("tensorrt-rtx") for name in artifact.versions)
         package = "tensorrt_rtx" if rtx else "tensorrt"
-        yield TensorRtSession(folder / ENGINE_FILE, artifact.signature, package)
+        (engine,) = (entry for entry in artifact.files if entry.path == ENGINE_FILE)
+        session = TensorRtSession(folder / ENGINE_FILE, artifact.signature, package, cache_file(engine.sha256))
+        yield session
+        session.keep_cache()
 
     @contextmanager
     def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:

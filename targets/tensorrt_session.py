@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from targets.base import Feeds, Signature
 from targets.errors import ArtifactError, TargetError
+from targets.files import write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -18,70 +20,124 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 class TensorRtSession:
-    """One execution context on the current CUDA device.
+    """An engine on the current CUDA device, with a context for each combination of shapes.
 
-    Buffers are made once for each combination of shapes and keep their addresses, so that TensorRT for RTX replays a
-    captured CUDA graph from the second call on.
+    TensorRT for RTX compiles its kernels at the first inference: `cache` is a file that keeps them from one process to
+    the next. It is read where it is there and fits, and written by `keep_cache`.
     """
 
-    def __init__(self, path: Path, signature: Signature, package: str) -> None:
+    def __init__(self, path: Path, signature: Signature, package: str, cache: Path | None = None) -> None:
         import torch
 
-        trt = import_module(package)
+        self._trt = import_module(package)
         self._signature = signature
-        self._logger = trt.Logger(trt.Logger.ERROR)
-        self._runtime = trt.Runtime(self._logger)
+        self._logger = self._trt.Logger(self._trt.Logger.ERROR)
+        self._runtime = self._trt.Runtime(self._logger)
         self._engine: Any = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise ArtifactError(
-                f"{path} cannot be opened by {package} {trt.__version__}: it is damaged, or was built for another "
-                f"version or GPU"
+                f"{path} cannot be opened by {package} {self._trt.__version__}: it is damaged, or was built for "
+                f"another version or GPU"
             )
-        self._context = _context(trt, self._engine)
+        self._cache = cache
+        self._config = rtx_config(self._trt, self._engine, cache)
         self._stream = torch.cuda.Stream()
-        self._buffers: dict[Shapes, tuple[dict[str, torch.Tensor], torch.Tensor]] = {}
+        self._shaped: dict[Shapes, Shaped] = {}
 
     def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
         """{"logits": `[batch, classes]`}, synchronised. Raises SignatureError for feeds that do not fit."""
-        import torch
-
         self._signature.check(feeds)
-        with torch.cuda.stream(self._stream):
-            inputs, output = self._bound(feeds)
-            for name, buffer in inputs.items():
-                buffer.copy_(torch.from_numpy(np.ascontiguousarray(feeds[name])), non_blocking=True)
-            if not self._context.execute_async_v3(self._stream.cuda_stream):
-                raise TargetError("TensorRT could not run the engine on these inputs")
-            logits: np.ndarray = output.cpu().numpy()  # waits for the stream
-        return {self._signature.outputs[0].name: logits}
+        key = tuple(tuple(feeds[spec.name].shape) for spec in self._signature.inputs)
+        if key not in self._shaped:
+            own = (self._config,) if self._config is not None else ()
+            context = self._engine.create_execution_context(*own)
+            self._shaped[key] = Shaped(context, self._signature, key, self._stream, captures=not own)
+        return {self._signature.outputs[0].name: self._shaped[key].infer(feeds)}
 
-    def _bound(self, feeds: Feeds) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Buffers for the shapes of `feeds`, with their addresses told to the context."""
-        shapes = {spec.name: tuple(feeds[spec.name].shape) for spec in self._signature.inputs}
-        for name, shape in shapes.items():
-            if not self._context.set_input_shape(name, shape):
-                raise TargetError(f"TensorRT refused shape {list(shape)} of input {name!r}")
-        key = tuple(shapes.values())
-        if key not in self._buffers:
-            self._buffers[key] = self._new_buffers(shapes)
-        inputs, output = self._buffers[key]
-        for name, buffer in (*inputs.items(), (self._signature.outputs[0].name, output)):
-            self._context.set_tensor_address(name, buffer.data_ptr())
-        return inputs, output
+    def keep_cache(self) -> None:
+        """Write the kernels that this session compiled to the file it was opened with."""
+        if self._cache is not None and self._config is not None:
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self._cache, bytes(self._config.get_runtime_cache().serialize()))
 
-    def _new_buffers(self, shapes: dict[str, tuple[int, ...]]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+
+class Shaped:
+    """One context with its buffers, for one combination of shapes: a captured CUDA graph holds a context's state and
+    the addresses of its buffers, so neither may serve other shapes.
+
+    `captures`: full TensorRT leaves it to us to capture a graph, after a first run that sets the context up. TensorRT
+    for RTX captures and replays by itself.
+    """
+
+    def __init__(
+        self, context: Any, signature: Signature, shapes: Shapes, stream: torch.cuda.Stream, captures: bool
+    ) -> None:
         import torch
 
-        kinds = {spec.name: getattr(torch, spec.dtype) for spec in self._signature.inputs}
-        inputs = {name: torch.empty(shape, dtype=kinds[name], device="cuda") for name, shape in shapes.items()}
-        shape = tuple(self._context.get_tensor_shape(self._signature.outputs[0].name))
-        return inputs, torch.empty(shape, dtype=torch.float32, device="cuda")
+        self._context, self._stream, self._captures = context, stream, captures
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._ran = False
+        self._inputs: dict[str, torch.Tensor] = {}
+        for spec, shape in zip(signature.inputs, shapes, strict=True):
+            if not context.set_input_shape(spec.name, shape):
+                raise TargetError(f"TensorRT refused shape {list(shape)} of input {spec.name!r}")
+            self._inputs[spec.name] = torch.empty(shape, dtype=getattr(torch, spec.dtype), device="cuda")
+        name = signature.outputs[0].name
+        self._output = torch.empty(tuple(context.get_tensor_shape(name)), dtype=torch.float32, device="cuda")
+        # Pinned, so that the copy back joins the stream and the event marks the end of everything.
+        self._host = torch.empty(self._output.shape, dtype=torch.float32, pin_memory=True)
+        self._done = torch.cuda.Event()
+        for tensor, buffer in (*self._inputs.items(), (name, self._output)):
+            context.set_tensor_address(tensor, buffer.data_ptr())
+
+    def infer(self, feeds: Feeds) -> np.ndarray:
+        """Logits `[batch, classes]` of feeds in this context's shapes."""
+        import torch
+
+        if self._captures and self._ran and self._graph is None:
+            self._graph = self._captured()
+        with torch.cuda.stream(self._stream):
+            for name, buffer in self._inputs.items():
+                buffer.copy_(torch.from_numpy(np.ascontiguousarray(feeds[name])), non_blocking=True)
+            if self._graph is not None:
+                self._graph.replay()
+            else:
+                self._enqueue(self._stream)
+            self._host.copy_(self._output, non_blocking=True)
+            self._done.record(self._stream)
+        self._done.synchronize()
+        self._ran = True
+        return self._host.numpy().copy()
+
+    def _enqueue(self, stream: torch.cuda.Stream) -> None:
+        if not self._context.execute_async_v3(stream.cuda_stream):
+            raise TargetError("TensorRT could not run the engine on these inputs")
+
+    def _captured(self) -> torch.cuda.CUDAGraph:
+        import torch
+
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream):
+            self._enqueue(self._stream)
+        return graph
 
 
-def _context(trt: Any, engine: Any) -> Any:
-    """TensorRT for RTX captures and replays CUDA graphs by itself where it is told to."""
+def rtx_config(trt: Any, engine: Any, cache: Path | None) -> Any:
+    """How TensorRT for RTX runs the engine: CUDA graphs captured and replayed by itself, kernels kept in `cache`. None
+    for full TensorRT, which knows neither."""
     if not hasattr(trt, "CudaGraphStrategy"):
-        return engine.create_execution_context()
+        return None
     config = engine.create_runtime_config()
     config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-    return engine.create_execution_context(config)
+    kept = config.create_runtime_cache()
+    if cache is not None and cache.is_file():
+        # Refused for another GPU, driver or version: the kernels are compiled again and the file is replaced.
+        kept.deserialize(cache.read_bytes())
+    config.set_runtime_cache(kept)
+    return config
+
+
+def cache_file(sha256: str) -> Path:
+    """Where the compiled kernels of the engine with this sha256 are kept: under $XDG_CACHE_HOME, or ~/.cache."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "edgepress" / "tensorrt" / f"{sha256}.cache"

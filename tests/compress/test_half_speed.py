@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 import compress.half_speed as half_speed
-from compress.half_speed import bf16_cost, bf16_warning, trainings
+from compress.half_speed import bf16_cost, bf16_warning, settled, trainings
 from compress.recipe import Distill, Prune, Quantize, Teacher, Training
 
 BF16, FP32 = Training(precision="bf16"), Training()
@@ -20,7 +20,7 @@ def test_a_processor_that_is_slow_at_bf16_is_told_before_the_training(monkeypatc
     monkeypatch.setattr(half_speed, "bf16_cost", lambda: 9.04)
     told = bf16_warning([Distill(training=BF16)])
     assert told is not None and "takes 9.0 times as long for it as for fp32" in told
-    assert "Set precision: fp32 in the training" in told
+    assert "Set precision: auto or fp32 in the training" in told
     assert bf16_warning([Distill(training=FP32)]) is None
     monkeypatch.setattr(half_speed, "bf16_cost", lambda: 0.6)
     assert bf16_warning([Distill(training=BF16)]) is None
@@ -33,3 +33,19 @@ def test_a_gpu_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_cost_of_bf16_is_a_ratio_of_two_times() -> None:
     assert 0.01 < bf16_cost() < 1000
+
+
+@pytest.mark.parametrize(("cost", "taken"), [(0.5, "bf16"), (0.95, "fp32"), (9.0, "fp32")])
+def test_auto_takes_bf16_only_where_it_is_clearly_faster(
+    cost: float, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(half_speed, "bf16_cost", lambda: cost)
+    assert settled(Training(precision="auto")).precision == taken
+    assert settled(BF16).precision == "bf16" and settled(FP32).precision == "fp32"
+
+
+def test_auto_asks_a_gpu_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: False)
+    assert settled(Training(precision="auto")).precision == "fp32"

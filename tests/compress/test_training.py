@@ -36,7 +36,8 @@ def test_training_learns_and_leaves_its_input_alone(tmp_path: Path) -> None:
     )
     np.testing.assert_array_equal(logits_of(model, validation), before)
     assert accuracy_of(trained, validation) == history.best > 0.9
-    assert history.steps == 6 * 32 and [epoch.epoch for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
+    assert history.precision == "fp32" and history.steps == 6 * 32
+    assert [epoch.epoch for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
     losses = [epoch.loss for epoch in history.epochs]
     assert None not in losses and losses[0] > losses[-1]
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -185,7 +184,8 @@ CALLED_OF_RTX = {
     "IBuilderConfig": "num_compute_capabilities set_compute_capability",
     "ComputeCapability": "SM80 SM86 SM89 SM120",
     "ICudaEngine": "create_runtime_config",
-    "IRuntimeConfig": "cuda_graph_strategy",
+    "IRuntimeConfig": "cuda_graph_strategy create_runtime_cache set_runtime_cache get_runtime_cache",
+    "IRuntimeCache": "serialize deserialize",
     "CudaGraphStrategy": "WHOLE_GRAPH_CAPTURE",
 }
 
@@ -198,19 +198,6 @@ def test_what_builder_and_session_call_is_there_in_the_real_package(package: str
     for owner, names in called.items():
         there = getattr(trt, owner) if owner else trt
         assert [name for name in names.split() if not hasattr(there, name)] == [], owner
-
-
-def test_cuda_graphs_are_asked_for_where_the_package_has_them_alone() -> None:
-    """Full TensorRT has no CudaGraphStrategy; stand-ins, since a context cannot be made without a driver."""
-    from targets.tensorrt_session import _context
-
-    engine = SimpleNamespace(create_execution_context=lambda *given: ("context", given))
-    assert _context(SimpleNamespace(), engine) == ("context", ())
-    config = SimpleNamespace(cuda_graph_strategy=None)
-    engine.create_runtime_config = lambda: config
-    strategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole graph")
-    assert _context(SimpleNamespace(CudaGraphStrategy=strategy), engine) == ("context", (config,))
-    assert config.cuda_graph_strategy == "whole graph"
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from compress.epochs import History
 from compress.feeding import TeacherOutputs
+from compress.half_speed import settled
 from compress.model import Model
 from compress.recipe import Distill
 from compress.teacher_cache import TeacherCache, Wanted, as_tokens
@@ -164,21 +165,23 @@ def distill(
 ) -> tuple[Model, dict[str, object]]:
     """Train `model` (the student) to follow `context.teacher`; returns it and what the report says of the training."""
     pairs, widths = _pairs(model, options, context)
+    training = settled(options.training)
     wanted = Wanted(
         hidden=tuple(theirs for _, theirs in pairs) if options.hidden else (),
         attention=tuple(theirs for mine, theirs in pairs if mine) if options.attention else (),
-        precision=options.training.precision,
+        precision="bf16" if training.precision == "bf16" else "fp32",
     )
     cache = TeacherCache.open(context.cache_folder, context.teacher, context.train, wanted, context.console)
     torch.manual_seed(context.seed)
     objective = DistillationObjective(options, [mine for mine, _ in pairs], widths)
     trained, history = fit(
-        model, context.train, context.validation, options.training, context.scratch / "student", context.console,
+        model, context.train, context.validation, training, context.scratch / "student", context.console,
         context.title(title), context.seed, objective, cache.rows,
     )  # fmt: skip
     details: dict[str, object] = {
         "epochs": [epoch.model_dump() for epoch in history.epochs],
         "steps": history.steps,
+        "precision": history.precision,
         "layer_map": pairs,
         "teacher_rows_per_second": round(cache.card.rows_per_second, 1),
         "teacher_cache_bytes": cache.card.bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 from compress.recipe import Training
@@ -15,8 +16,9 @@ WORTH_TELLING = 1.2
 WORTH_TAKING = 0.8
 
 
+@cache
 def bf16_cost() -> float:
-    """How many times as long a linear layer takes in bf16 as in fp32 on this CPU; a few ms are spent on finding out."""
+    """How many times as long a linear layer takes in bf16 as in fp32 on this CPU; found out once, in a few ms."""
     import torch
 
     def fastest(dtype: torch.dtype) -> float:

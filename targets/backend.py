@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -45,7 +45,7 @@ class Backend(ABC, Generic[Prepared]):
 
     def export(self, model: Exportable, calibration: Sequence[Feeds], candidate: Candidate, folder: Path) -> Artifact:
         """One candidate into `folder`; see `export_all` for several of one model."""
-        with self._begun(model, calibration, [candidate]) as job:
+        with self._begun(model, calibration, {folder: candidate}) as job:
             return self._checked(job, candidate, folder)
 
     def export_all(
@@ -56,10 +56,11 @@ class Backend(ABC, Generic[Prepared]):
         Raises:
             TargetError: the model itself cannot be exported, whatever the candidate.
         """
-        with self._begun(model, calibration, candidates) as job:
-            for candidate in candidates:
+        places = {folder / candidate.name: candidate for candidate in candidates}
+        with self._begun(model, calibration, places) as job:
+            for place, candidate in places.items():
                 try:
-                    result: Artifact | Refusal = self._checked(job, candidate, folder / candidate.name)
+                    result: Artifact | Refusal = self._checked(job, candidate, place)
                 except TargetError as fault:
                     result = Refusal(candidate=candidate, reason=str(fault))
                 yield result
@@ -113,22 +114,21 @@ class Backend(ABC, Generic[Prepared]):
 
     @contextmanager
     def _begun(
-        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
+        self, model: Exportable, calibration: Sequence[Feeds], places: Mapping[Path, Candidate]
     ) -> Iterator[Job[Prepared]]:
         self._require(self.exports_with)
-        from targets.verification import Reference
+        from targets.verification import Reference, new_folder
 
+        for folder in places:
+            new_folder(folder)  # before minutes are spent on converting
         reference = Reference.of(model, calibration)
-        with self._prepared(model, calibration, candidates) as prepared:
+        with self._prepared(model, calibration, tuple(places.values())) as prepared:
             yield Job(model, reference, prepared)
 
     def _checked(self, job: Job[Prepared], candidate: Candidate, folder: Path) -> Artifact:
-        from targets.verification import new_folder
-
         if candidate.precision not in self.precisions:
             known = " and ".join(filter(None, (", ".join(self.precisions[:-1]), self.precisions[-1])))
             raise TargetError(f"{self.name} exports {known}, got {candidate.precision!r}")
-        new_folder(folder)
         return self._export(job, candidate, folder)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Before anything imports transformers or torch; `make test` sets the same.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -37,6 +40,27 @@ def shared_data(request: pytest.FixtureRequest) -> Path:
     folder = (ROOT / str(request.config.getoption("--data"))).resolve()
     if not folder.is_dir():
         pytest.skip(f"real data is missing: {folder} is no folder; name it with --data or EDGEPRESS_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """One folder for all workers of this test session."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """`folder`, filled by the first worker that wants it."""
+    made = folder.with_name(f"{folder.name}.made")
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if not made.is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            made.touch()
     return folder
 
 

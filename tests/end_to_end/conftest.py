@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
+from tests.conftest import made_once
 from tests.end_to_end.recipes import (
     IMAGE,
     PLAIN,
@@ -19,26 +19,6 @@ from tests.end_to_end.recipes import (
     write_recipe,
     write_text_inputs,
 )
-
-
-@pytest.fixture(scope="session")
-def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """One folder for all workers of this test session."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "end-to-end"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
-    """`folder`, filled by the first worker that wants it."""
-    with FileLock(folder.with_suffix(".lock")):
-        if not (folder / ".made").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            make(folder)
-            (folder / ".made").touch()
-    return folder
 
 
 def finish(recipe: dict[str, Any], inputs: Callable[[Path], Path], *options: str) -> Callable[[Path], None]:

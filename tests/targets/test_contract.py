@@ -271,9 +271,10 @@ def test_exporting_prints_nothing(name: str, tmp_path: Path, capfd: pytest.Captu
     assert capfd.readouterr() == ("", "")
 
 
+# Those of ONNX Runtime and XLA have tests of their own, with more families.
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["distilbert", "electra", "vit"])
-@pytest.mark.parametrize("name", [name for name in EXPORTING if name not in ("pytorch", "onnxruntime-cpu")])
+@pytest.mark.parametrize("name", [name for name in EXPORTING if name not in ("pytorch", "onnxruntime-cpu", "xla-tpu")])
 def test_other_families_are_exported_in_fp32_and_int8(name: str, kind: str, tmp_path: Path) -> None:
     model, target = make_model(kind), targets.load(name)
     candidates = [target.candidates(model, "fp32")[0], target.candidates(model, "int8")[0]]

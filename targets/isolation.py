@@ -122,6 +122,11 @@ def child_environment(threads: int | None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **caps}
 
 
+def usable_cores() -> int:
+    """Logical processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def one_line(fault: BaseException) -> str:
     """What happened, folded into one line: our own errors as they are, others with their type before them."""
     text = " ".join(str(fault).split())

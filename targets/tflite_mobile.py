@@ -143,6 +143,7 @@ class TfliteMobile(Backend[Converted]):
         return WithAdditiveMask(model) if legacy and has_mask(model.signature) else model
 
     def _export(self, job: Job[Converted], candidate: Candidate, folder: Path) -> Artifact:
+        from targets.isolation import usable_cores
         from targets.tflite_legacy import refuse_newer
         from targets.tflite_macs import count_macs
         from targets.tflite_metadata import attach
@@ -158,7 +159,7 @@ class TfliteMobile(Backend[Converted]):
         if self.options.compatibility == "legacy":
             refuse_newer(path)
         attach(path, job.model.description, signature, buckets)
-        session = TfliteSession(path, signature, buckets, threads=1)
+        session = TfliteSession(path, signature, buckets, usable_cores())
         comparison = accept(session, job.reference, signature, candidate.precision)
         share = count_macs(path, list(buckets)[-1]).int8_share if candidate.precision == "int8" else 0.0
         if candidate.precision == "int8" and share == 0:

@@ -15,6 +15,7 @@ import numpy as np
 from targets.base import Record
 from targets.errors import TargetError
 from targets.feeds import load_feeds
+from targets.isolation import usable_cores
 from targets.noise import quiet
 
 LARGEST = 3e38  # the library's own limit
@@ -84,7 +85,7 @@ def _calibrate(request: dict[str, Any], worker: Any) -> dict[str, Any]:
     """
     from ai_edge_quantizer import calibrator
 
-    observer = calibrator.Calibrator(request["model"], num_threads=1, qsv_update_func=widest)
+    observer = calibrator.Calibrator(request["model"], num_threads=usable_cores(), qsv_update_func=widest)
     for name, paths in request["calibration"].items():
         observer.calibrate({name: [load_feeds(paths[0])]}, worker._recipe_manager)
     ranges: dict[str, Any] = observer.get_model_qsvs()

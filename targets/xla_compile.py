@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from targets.base import Signature
 from targets.errors import TargetError
-from targets.xla_chips import CHIPS
+from targets.xla_chips import CHIPS, Chip
 from targets.xla_session import PROGRAM
 
 DEFINITION = re.compile(r"(%?[\w.-]+) = \(?(\w+)\[")
@@ -54,6 +54,21 @@ def estimated_cycles(text: str) -> int:
     return sum(map(int, re.findall(r'"estimated_cycles":"?(\d+)', entry)))
 
 
+def bound_ms(chip: Chip, products: Mapping[str, int], flops: float, read: float) -> float | None:
+    """The least time that the chip's published peaks allow for `flops` operations and `read` bytes; None where the
+    compiler tells no operations. The int8 peak counts where most products are int8.
+
+    >>> chip = Chip(half=100e12, int8=200e12, bandwidth=1e12, clock=1e9, topology="")
+    >>> counts = {"int8": 3, "half": 1, "float": 0}
+    >>> bound_ms(chip, counts, 2e12, 5e9), bound_ms(chip, counts | {"int8": 1}, 2e12, 5e9), bound_ms(chip, counts, 0, 5e9)
+    (10.0, 20.0, None)
+    >>> bound_ms(chip, counts, 2e12, 30e9)
+    30.0
+    """
+    peak = chip.int8 if products["int8"] > products["half"] + products["float"] else chip.half
+    return max(flops / peak, read / chip.bandwidth) * 1e3 if flops > 0 else None
+
+
 def compile_for_chips(
     folder: Path, signature: Signature, chips: Sequence[str], sizes: Sequence[dict[str, int]]
 ) -> list[dict[str, Any]]:
@@ -94,7 +109,6 @@ def _build(name: str, device: Any, exported: Any, signature: Signature, sizes: d
     products = count_products(text)
     cycles = estimated_cycles(text)
     flops = float(compiled.cost_analysis().get("flops", 0.0))
-    peak = chip.int8 if products["int8"] > products["half"] + products["float"] else chip.half
     read = memory.argument_size_in_bytes + memory.output_size_in_bytes
     return {
         "hardware": f"TPU {name}",
@@ -103,7 +117,7 @@ def _build(name: str, device: Any, exported: Any, signature: Signature, sizes: d
         "code_bytes": len(serialize_executable.serialize(compiled)[0]),
         "memory_bytes": int(read + memory.temp_size_in_bytes),
         "estimated_ms": cycles / chip.clock * 1e3 if cycles else None,
-        "roofline_ms": max(flops / peak, read / chip.bandwidth) * 1e3 if flops > 0 else None,
+        "roofline_ms": bound_ms(chip, products, flops, read),
         "source": f"libtpu {version('libtpu')}",
         "notes": ["clock derived from the published peak"],
     }

@@ -60,7 +60,7 @@ def bound_ms(chip: Chip, products: Mapping[str, int], flops: float, read: float)
 
     >>> chip = Chip(half=100e12, int8=200e12, bandwidth=1e12, clock=1e9, topology="")
     >>> counts = {"int8": 3, "half": 1, "float": 0}
-    >>> bound_ms(chip, counts, 2e12, 5e9), bound_ms(chip, counts | {"int8": 1}, 2e12, 5e9), bound_ms(chip, counts, 0, 5e9)
+    >>> bound_ms(chip, counts, 2e12, 5e9), bound_ms(chip, counts | {"half": 9}, 2e12, 5e9), bound_ms(chip, counts, 0, 1)
     (10.0, 20.0, None)
     >>> bound_ms(chip, counts, 2e12, 30e9)
     30.0

@@ -56,22 +56,25 @@ class WarmUp(NamedTuple):
 def warm_up(
     calls: Calls, window: int, clock: Clock = monotonic, seed: int = 0, prepare: Callable[[str], object] = _nothing
 ) -> WarmUp:
-    """Rounds in windows of `window`, until for every call the medians of two successive windows agreed within 2 %.
+    """Rounds in windows of `window`, for each call until the medians of two successive windows agreed within 2 %.
 
-    Ten windows are the limit: on a noisy machine the wait for agreement would not end. No windows where it is 0.
+    Those that agreed sit out the windows of the others: to warm nine artifacts up until all agree in the same window
+    took longer than to time them. Ten windows are the limit: on a noisy machine the wait for agreement would not end.
+    No windows where it is 0.
     """
-    stable = dict.fromkeys(calls, False)
+    waiting = dict(calls)
     shuffle = random.Random(f"warm-up {seed}").shuffle
     before: dict[str, float] = {}
     rounds = 0
-    while window and rounds < window * WINDOWS and not all(stable.values()):
-        times = _rounds(calls, window, NO_MORE, shuffle, clock, prepare, lambda: None)
+    while window and rounds < window * WINDOWS and waiting:
+        times = _rounds(waiting, window, NO_MORE, shuffle, clock, prepare, lambda: None)
         rounds += window
         medians = {key: float(np.median(values)) for key, values in times.items()}
         for key, median in medians.items():
-            stable[key] |= key in before and abs(median - before[key]) <= AGREEMENT * before[key]
+            if key in before and abs(median - before[key]) <= AGREEMENT * before[key]:
+                del waiting[key]
         before = medians
-    return WarmUp(rounds, stable)
+    return WarmUp(rounds, {key: key not in waiting for key in calls})
 
 
 def interleave(

@@ -125,14 +125,15 @@ def test_warm_up_goes_on_until_the_medians_of_two_windows_agree() -> None:
 
 def test_warm_up_ends_at_ten_windows_and_says_which_call_never_settled() -> None:
     clock = Ticks()
-    slower = iter(range(1000))
+    slower, even = iter(range(1000)), iter(range(1000))
 
     def never() -> None:
         clock.now += 2 ** next(slower) * 1_000_000
 
-    assert warm_up({"even": lambda: None, "never": never}, window=1, clock=clock) == WarmUp(
+    assert warm_up({"even": lambda: next(even), "never": never}, window=1, clock=clock) == WarmUp(
         rounds=10, stable={"even": True, "never": False}
     )
+    assert next(even) == 2, "the call that agreed after two windows sat out the other eight"
     assert warm_up({"even": lambda: None}, window=0, clock=clock) == WarmUp(rounds=0, stable={"even": False})
 
 

@@ -20,8 +20,9 @@ from compress.console import follow
 from compress.model import Model
 from compress.tasks.base import Features, batches
 from targets import load, open_numbers
-from targets.base import Artifact, Candidate, Description, Feeds, FileEntry, Refusal, Signature
+from targets.base import Artifact, Candidate, Description, FileEntry, Refusal, Signature
 from targets.errors import TargetError
+from targets.feeds import rounded_up
 
 if TYPE_CHECKING:
     from torch import nn
@@ -206,25 +207,6 @@ def artifact_logits(
             advance(len(index))
     assert rows is not None
     return rows
-
-
-def rounded_up(feeds: Feeds, signature: Signature, batch: int) -> dict[str, np.ndarray]:
-    """`feeds` with the last row repeated up to `batch`, and sequences padded to a multiple of 32 where there is a mask.
-
-    A stand-in compiles a program for each shape; masked positions and other rows change no answer.
-    """
-    arrays = {}
-    for spec in signature.inputs:
-        value = feeds[spec.name]
-        rows = min(batch, signature.bounds.get("batch", (1, batch))[1])
-        value = np.pad(value, [(0, max(0, rows - len(value)))] + [(0, 0)] * (value.ndim - 1), mode="edge")
-        if "attention_mask" in feeds and "sequence" in spec.shape:
-            axis = spec.shape.index("sequence")
-            longer = min(-(-value.shape[axis] // 32) * 32, signature.bounds["sequence"][1])
-            grown = [(0, longer - size if place == axis else 0) for place, size in enumerate(value.shape)]
-            value = np.pad(value, grown)
-        arrays[spec.name] = value
-    return arrays
 
 
 def export_one(model: Model, target: str, context: Context, folder: Path) -> Exported:

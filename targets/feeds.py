@@ -1,4 +1,4 @@
-"""Batches on their way into a process of its own: one .npz each, numbers only."""
+"""Batches on their way into a process of its own, one .npz each, numbers only; and into programs of few shapes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from targets.base import Feeds
+from targets.base import Feeds, Signature
 
 
 def save_feeds(batches: Iterable[Feeds], folder: Path) -> list[str]:
@@ -23,3 +23,22 @@ def save_feeds(batches: Iterable[Feeds], folder: Path) -> list[str]:
 def load_feeds(path: str) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
+
+
+def rounded_up(feeds: Feeds, signature: Signature, batch: int) -> dict[str, np.ndarray]:
+    """`feeds` with the last row repeated up to `batch`, and sequences padded to a multiple of 32 where there is a mask.
+
+    A stand-in compiles a program for each shape; masked positions and other rows change no answer.
+    """
+    arrays = {}
+    for spec in signature.inputs:
+        value = feeds[spec.name]
+        rows = min(batch, signature.bounds.get("batch", (1, batch))[1])
+        value = np.pad(value, [(0, max(0, rows - len(value)))] + [(0, 0)] * (value.ndim - 1), mode="edge")
+        if "attention_mask" in feeds and "sequence" in spec.shape:
+            axis = spec.shape.index("sequence")
+            longer = min(-(-value.shape[axis] // 32) * 32, signature.bounds["sequence"][1])
+            grown = [(0, longer - size if place == axis else 0) for place, size in enumerate(value.shape)]
+            value = np.pad(value, grown)
+        arrays[spec.name] = value
+    return arrays

@@ -24,7 +24,7 @@ from targets.base import (
     Session,
 )
 from targets.errors import TargetError, TargetUnavailable
-from targets.feeds import save_feeds
+from targets.feeds import rounded_up, save_feeds
 
 DISTRIBUTIONS = ("jax", "jaxlib", "torch")
 NO_COMPILER = "no compiler estimate: pip install 'edgepress[tpu]'"
@@ -149,8 +149,15 @@ class XlaTpu(Backend[Converted]):
         if "refused" in answer:
             raise TargetError(answer["refused"])
         shutil.copytree(job.prepared.folder / candidate.precision, folder, dirs_exist_ok=True)
-        session = XlaSession(folder, job.model.signature, cpu=True)
-        comparison = accept(session, job.reference, job.model.signature, candidate.precision)
+        signature = job.model.signature
+        largest = max(len(next(iter(feeds.values()))) for feeds in job.reference.batches)
+        comparison = accept(
+            XlaSession(folder, signature, cpu=True),
+            job.reference,
+            signature,
+            candidate.precision,
+            lambda feeds: rounded_up(feeds, signature, largest),
+        )
         builds = tuple(HardwareBuild.model_validate(build) for build in answer["builds"])
         own: dict[str, Any] = {
             "companions": (PLAIN,),

@@ -10,6 +10,8 @@ from targets.base import Feeds, Signature
 from targets.errors import TargetError
 
 SHORTEST = 32
+# To calibrate each signature on every row took as long as to convert a BERT-base, with rows that it never gets.
+LEAST_ROWS = 64
 
 
 def sequence_lengths(signature: Signature, wanted: Sequence[int]) -> tuple[int, ...]:
@@ -63,8 +65,7 @@ def fitting(feeds: Feeds, signature: Signature, buckets: Mapping[str, int]) -> s
     >>> fitting({"ids": np.zeros((1, 33))}, signature, {"seq32": 32, "seq64": 64, "seq128": 128})
     'seq64'
     """
-    shapes = ((feeds[spec.name].shape, spec.shape) for spec in signature.inputs if "sequence" in spec.shape)
-    longest = max((sizes[names.index("sequence")] for sizes, names in shapes), default=0)
+    longest = _sequence(feeds, signature)
     return min((length, name) for name, length in buckets.items() if length >= longest)[1]
 
 
@@ -83,9 +84,26 @@ def fitted(feeds: Feeds, signature: Signature, length: int) -> dict[str, np.ndar
     return arrays
 
 
-def single_rows(signature: Signature, batches: Sequence[Feeds], length: int) -> Iterator[dict[str, np.ndarray]]:
-    """Each row of the batches on its own, as the signature of `length` takes it."""
-    for feeds in batches:
-        ready = fitted(feeds, signature, length)
-        for row in range(len(next(iter(ready.values())))):
-            yield {name: value[row : row + 1] for name, value in ready.items()}
+def calibration_rows(
+    signature: Signature, batches: Sequence[Feeds], length: int, shorter: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Rows on their own, as the signature of `length` takes them: those that it gets at run time, which are longer than
+    the next `shorter` one's. Where they are fewer than 64, batches of the nearest lengths go with them; cut ones last.
+    """
+    sizes = [_sequence(feeds, signature) for feeds in batches]
+    own = [number for number, size in enumerate(sizes) if shorter < size <= length]
+    others = sorted(set(range(len(batches))) - set(own), key=lambda at: (sizes[at] > length, abs(sizes[at] - length)))
+    count = 0
+    for number in (*own, *others):
+        if number not in own and count >= LEAST_ROWS:
+            break
+        ready = fitted(batches[number], signature, length)
+        rows = len(next(iter(ready.values())))
+        yield from ({name: value[row : row + 1] for name, value in ready.items()} for row in range(rows))
+        count += rows
+
+
+def _sequence(feeds: Feeds, signature: Signature) -> int:
+    """The longest sequence of the feeds; 0 without any."""
+    shapes = ((feeds[spec.name].shape, spec.shape) for spec in signature.inputs if "sequence" in spec.shape)
+    return max((sizes[names.index("sequence")] for sizes, names in shapes), default=0)

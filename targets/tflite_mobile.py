@@ -26,7 +26,7 @@ from targets.base import (
 )
 from targets.errors import TargetError
 from targets.feeds import save_feeds
-from targets.tflite_buckets import fitting, has_mask, names_of, sequence_lengths, shapes_of, single_rows
+from targets.tflite_buckets import calibration_rows, fitting, has_mask, names_of, sequence_lengths, shapes_of
 from targets.tflite_session import RUNTIMES, TfliteSession, runtime
 
 MODEL_FILE = "model.tflite"
@@ -180,9 +180,10 @@ def _quantize(
     from targets.isolation import convert_apart
 
     with TemporaryDirectory(prefix="edgepress-") as temporary:
+        shorter = (-1, *buckets.values())
         places = {
-            name: save_feeds(single_rows(signature, batches, length), Path(temporary) / name)
-            for name, length in buckets.items()
+            name: save_feeds(calibration_rows(signature, batches, length, shorter[number]), Path(temporary) / name)
+            for number, (name, length) in enumerate(buckets.items())
         }
         _, peak = convert_apart("targets.tflite_quantize:quantize", {**request, "calibration": places}, TIMEOUT_S)
     return peak

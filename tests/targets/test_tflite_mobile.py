@@ -18,10 +18,10 @@ from targets.base import Candidate, Description, Signature, TensorSpec
 from targets.errors import TargetError
 from targets.feeds import save_feeds
 from targets.noise import quiet
-from targets.tflite_buckets import names_of, sequence_lengths, single_rows
+from targets.tflite_buckets import calibration_rows, names_of, sequence_lengths
 from targets.tflite_metadata import attach, pack_whole
 from targets.tflite_view import View
-from tests.targets.tiny import image_signature, make_calibration, make_model, text_signature
+from tests.targets.tiny import image_signature, make_calibration, make_feeds, make_model, text_signature
 
 FP32 = Candidate(name="fp32", precision="fp32")
 
@@ -59,9 +59,24 @@ def test_a_model_without_a_mask_cannot_be_padded() -> None:
 
 def test_calibration_rows_are_padded_or_cut_to_the_length() -> None:
     model = make_model("bert")
-    (first, *_) = list(single_rows(model.signature, make_calibration(model.signature), 8))
+    (first, *_) = calibration_rows(model.signature, make_calibration(model.signature), 8, -1)
     assert first["input_ids"].shape == (1, 8) and first["input_ids"].dtype == np.int32
     assert (first["input_ids"][0, 5:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "lengths"),
+    [(64, [12] * 64), (40, [12] * 40 + [5] * 40), (16, [12] * 16 + [5] * 16 + [20] * 16)],
+)
+def test_a_length_is_calibrated_on_the_rows_that_it_gets_and_on_their_neighbours_where_they_are_few(
+    rows: int, lengths: list[int]
+) -> None:
+    """Rows of 5, 12 and 20 tokens for the length 16, which gets those of 9 to 16."""
+    signature = text_signature({"batch": (1, 64), "sequence": (2, 24)})
+    batches = [make_feeds(signature, batch=rows, sequence=sequence) for sequence in (20, 5, 12)]
+    found = list(calibration_rows(signature, batches, 16, 8))
+    assert all(row["input_ids"].shape == (1, 16) for row in found)
+    assert [min(int((row["input_ids"] != 0).sum()), 20) for row in found] == [min(one, 16) for one in lengths]
 
 
 def write_empty_model(path: Path) -> None:
@@ -152,7 +167,7 @@ def observed(kind: str, layers: str, folder: Path) -> tuple[dict[str, Any], dict
     made = target.export(model, rows, FP32, folder / "fp32")
     path = str(folder / "fp32" / "model.tflite")
     buckets = names_of(made.candidate.options["sequences"])
-    samples = {name: list(single_rows(model.signature, rows, length)) for name, length in buckets.items()}
+    samples = {name: list(calibration_rows(model.signature, rows, length, -1)) for name, length in buckets.items()}
     worker = quantizer.Quantizer(path)
     _describe(worker, Method(scales="fixed", layers=layers))  # type: ignore[arg-type]
     places = {name: save_feeds(batches, folder / name) for name, batches in samples.items()}

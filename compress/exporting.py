@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from benchmarks.jobs import Case, Opened, Subject, SubjectResult
 from benchmarks.latency import measure_latency
 from benchmarks.records import Measurement, Shape
+from benchmarks.turns import ENOUGH_S
 from compress.console import follow
 from compress.model import Model
 from compress.tasks.base import Features, batches
@@ -122,15 +123,16 @@ def furnish(artifact: Artifact, folder: Path, model: Model, context: Context) ->
 
 
 def time_all(
-    exported: Mapping[str, Path], cases: Sequence[Case], context: Context, title: str
+    exported: Mapping[str, Path], cases: Sequence[Case], context: Context, title: str, enough_s: float = ENOUGH_S
 ) -> dict[str, SubjectResult]:
-    """Latency of each artifact folder with its recorded settings, interleaved, in processes of their own."""
+    """Latency of each artifact folder with its recorded settings, interleaved, in processes of their own; `enough_s` is
+    that of `measure_latency`."""
     benchmark = context.recipe.benchmark
     subjects = [Subject(key=key, folder=str(folder), settings=None) for key, folder in exported.items()]
     with context.console.task(title) as advance:
         return measure_latency(
             subjects, cases, benchmark.samples, benchmark.warmup, context.seed, progress=follow(advance),
-            silence_s=benchmark.time_limit_s,
+            silence_s=benchmark.time_limit_s, enough_s=enough_s,
         )  # fmt: skip
 
 

@@ -68,7 +68,10 @@ class FigureTaker:
 
     def _export_key(self, model: Model, target: str) -> str:
         """Digest of all that an exported folder holds: weights, configuration, bounds, processor, target's options."""
-        config = json.dumps(model.network.config.to_dict(), sort_keys=True, default=str)  # type: ignore[operator,union-attr]
+        settings = model.network.config.to_dict()  # type: ignore[operator,union-attr]
+        # Where the model was read from, which differs between a stage that made it and one that reads it.
+        settings.pop("_name_or_path", None)
+        config = json.dumps(settings, sort_keys=True, default=str)
         options = json.dumps(self.context.recipe.target_options.get(target, {}), sort_keys=True)
         parts = (
             fingerprint(model),
@@ -87,7 +90,9 @@ class FigureTaker:
         return count_macs(model, {name: value[:1] for name, value in feeds.items()})
 
     def _latency(self, folders: dict[str, Path], model: Model) -> dict[str, tuple[LatencyRow, ...]]:
-        results = time_all(folders, self.cases(model), self.context, f"{self.context.stage}: timing before and after")
+        title = f"{self.context.stage}: timing before and after"
+        # The samples that the recipe asks for tell whether a stage pays; the report's own rows get more.
+        results = time_all(folders, self.cases(model), self.context, title, enough_s=0.0)
         for name, result in results.items():
             if result.failure:
                 raise BenchmarkError(

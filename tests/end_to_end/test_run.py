@@ -175,6 +175,12 @@ def test_nothing_temporary_is_left(run: Path) -> None:
     assert leftovers(run) == []
 
 
+def test_the_benchmark_exports_no_model_again(name: str, folder: Path) -> None:
+    """Teacher and student were exported by the stages; only the text recipe's control arm is new."""
+    told = re.findall(r"^benchmark: exporting to onnxruntime-cpu: finished", (folder / "stderr").read_text(), re.M)
+    assert len(told) == {"text": 1, "image": 0}[name]
+
+
 def test_a_log_has_no_control_characters_and_no_library_talks_in_it(folder: Path) -> None:
     out, err = (folder / "stdout").read_text(), (folder / "stderr").read_text()
     assert not re.search(r"[^\x20-\U0010ffff\n]", out + err)

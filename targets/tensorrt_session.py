@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,10 +56,12 @@ class TensorRtSession:
         return {self._signature.outputs[0].name: self._shaped[key].infer(feeds)}
 
     def keep_cache(self) -> None:
-        """Write the kernels that this session compiled to the file it was opened with."""
+        """Write the kernels that this session compiled to the file it was opened with. Where that cannot be written,
+        the next session compiles them again: no answer depends on it."""
         if self._cache is not None and self._config is not None:
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self._cache, bytes(self._config.get_runtime_cache().serialize()))
+            with suppress(OSError):
+                self._cache.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(self._cache, bytes(self._config.get_runtime_cache().serialize()))
 
 
 class Shaped:

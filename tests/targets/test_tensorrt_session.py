@@ -51,6 +51,9 @@ def test_for_rtx_graphs_are_captured_and_compiled_kernels_kept_from_one_session_
     assert cache.read_bytes() == b"kernels"
     second = rtx_config(trt, SimpleNamespace(create_runtime_config=RuntimeConfig), cache)
     assert second.read == b"kernels" and second.cache is not None
+    session._cache = cache / "below a file"
+    session.keep_cache()
+    assert cache.read_bytes() == b"kernels"
 
 
 def test_kernels_are_kept_in_the_user_s_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -117,10 +117,10 @@ class Backend(ABC, Generic[Prepared]):
         self, model: Exportable, calibration: Sequence[Feeds], places: Mapping[Path, Candidate]
     ) -> Iterator[Job[Prepared]]:
         self._require(self.exports_with)
-        from targets.verification import Reference, new_folder
+        from targets.verification import Reference, refuse_filled
 
         for folder in places:
-            new_folder(folder)  # before minutes are spent on converting
+            refuse_filled(folder)  # before minutes are spent on converting
         reference = Reference.of(model, calibration)
         with self._prepared(model, calibration, tuple(places.values())) as prepared:
             yield Job(model, reference, prepared)
@@ -129,6 +129,7 @@ class Backend(ABC, Generic[Prepared]):
         if candidate.precision not in self.precisions:
             known = " and ".join(filter(None, (", ".join(self.precisions[:-1]), self.precisions[-1])))
             raise TargetError(f"{self.name} exports {known}, got {candidate.precision!r}")
+        folder.mkdir(parents=True, exist_ok=True)
         return self._export(job, candidate, folder)
 
 

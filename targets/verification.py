@@ -178,10 +178,9 @@ def seal(
     return artifact
 
 
-def new_folder(folder: Path) -> None:
-    """Make `folder`; files of an older export must not get into the new artifact."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if old := sorted(folder.iterdir()):
+def refuse_filled(folder: Path) -> None:
+    """Raises ArtifactError for a folder with files: those of an older export must not get into the new artifact."""
+    if old := sorted(folder.iterdir()) if folder.is_dir() else []:
         raise ArtifactError(f"{folder} is not empty (it holds {old[0].name}). Export into a new folder.")
 
 

@@ -78,7 +78,10 @@ def test_all_faults_come_in_one_message() -> None:
         ({"stages": [{"prune": {}, "quantize": {}}]}, "allowed: a mapping with one key, one of distill, prune"),
         ({"stages": [{"prune": {"heads": 1.0}}]}, "stages[0].prune: 'heads: 1.0' would prune everything"),
         ({"stages": [{"factorize": {"rank": 0}}]}, "stages[0].factorize.rank: got 0, allowed: an integer >= 1."),
-        ({"stages": [{"distill": {"training": {"precision": "bf61"}}}]}, 'got "bf61", allowed: one of fp32, bf16. Did'),
+        (
+            {"stages": [{"distill": {"training": {"precision": "bf61"}}}]},
+            'got "bf61", allowed: one of fp32, bf16, auto. Did',
+        ),
         ({"stages": ["quantize", {"prune": {"ffn": 0.5}}]}, "stages[0].quantize: must be the last stage"),
         (
             {"targets": ["onnxruntime"]},

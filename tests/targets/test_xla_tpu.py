@@ -94,7 +94,7 @@ def test_the_loader_gives_the_logits_of_torch_where_only_jax_is(
         "np.save(sys.argv[2], np.asarray(load_model.load()(f['input_ids'], f['attention_mask'])))"
     )
     environment = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(case.folder), "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, "-c", script, str(tmp_path / "in.npz"), str(tmp_path / "out.npy")]
+    command = [sys.executable, "-B", "-c", script, str(tmp_path / "in.npz"), str(tmp_path / "out.npy")]
     subprocess.run(command, check=True, env=environment, timeout=120)
     with torch.inference_mode():
         want = case.model.module(*map(torch.from_numpy, feeds.values())).numpy()

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from benchmarks.records import ClassAccuracy
-from targets.base import Feeds, Record, Session, compare
+from targets.base import Feeds, Record, Session
+from targets.comparison import compare
 from targets.errors import BenchmarkError
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from benchmarks.jobs import Opened, identity
-from targets.base import Artifact, Feeds, Session, compare
+from targets.base import Artifact, Feeds, Session
+from targets.comparison import compare
 from targets.errors import BenchmarkError
 
 # So many numbers of an output are kept.

@@ -20,13 +20,14 @@ from compress.costing import with_costs
 from compress.exporting import time_all
 from compress.figures import FigureTaker
 from compress.model import Model
-from compress.peaks import machine_peaks
+from compress.peaks import begin_peaks
 from compress.plan import Planned
 from compress.quantization import Selection
 from compress.rows import Entrant, Lineup
 from compress.stages import Context
 from compress.tasks.base import Features
 from targets import load
+from targets.base import Target
 from targets.errors import TargetError
 
 if TYPE_CHECKING:
@@ -39,14 +40,19 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
     export_folder = execution.stage_folder(execution.stages[stage.index - 2])
     student = Model.load(export_folder)
     test = context.workspace.test()
+    selections = {name: Selection.read(export_folder / f"selection-{name}.json") for name in context.recipe.targets}
     teachers: dict[str, Row] = {}
     candidates: list[Row] = []
     notes: list[str] = []
     places: dict[str, str] = {}
     load_before = machine_load()
-    peaks = _peaks(context)
+    made = [target for target in context.recipe.targets if not selections[target].failure]
+    with begin_peaks(_with_roofline(context, made), context.recipe.benchmark.threads) as measure_peaks:
+        figures.export_for(context.teacher, made)
+        with context.console.task(f"{context.stage}: the machine's limits"):
+            peaks = measure_peaks()
     for target in context.recipe.targets:
-        selection = Selection.read(export_folder / f"selection-{target}.json")
+        selection = selections[target]
         if selection.failure:
             candidates.append(_lost(selection))
             continue
@@ -90,17 +96,10 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
     (folder / "entrants.json").write_text(json.dumps(places, indent=1) + "\n", encoding="utf-8")
 
 
-def _peaks(context: Context) -> tuple[MachinePeak, ...]:
-    """The machine's limits through every target that runs here."""
-    if not context.recipe.benchmark.roofline:
-        return ()
-    here = [name for name in context.recipe.targets if context.target(name).probe().state == "available"]
-    found: list[MachinePeak] = []
-    with context.console.task(f"{context.stage}: the machine's limits", total=len(here)) as advance:
-        for name in here:
-            found += machine_peaks(context.target(name), context.recipe.benchmark.threads)
-            advance(1, note=name)
-    return tuple(found)
+def _with_roofline(context: Context, names: Sequence[str]) -> list[Target]:
+    """Those of the targets whose limits on this machine the recipe asks for: they run here."""
+    asked = names if context.recipe.benchmark.roofline else ()
+    return [target for target in map(context.target, asked) if target.probe().state == "available"]
 
 
 def _lost(selection: Selection) -> Row:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.jobs import Case
 from benchmarks.records import StageRow
 from compress.benchmarking import benchmark
 from compress.console import Console
+from compress.conversions import Exported, Order, export
 from compress.evaluation import Verdict, check_contract, complaints, fingerprint, verdict_of
 from compress.figures import FigureTaker
 from compress.half_speed import bf16_warning
 from compress.model import Model, Step
 from compress.plan import Planned
-from compress.quantization import Selection, quantize
+from compress.quantization import Selection, candidates_of, quantize
 from compress.recipe import Quantize, Recipe, StageOptions
 from compress.stages import STAGES, Context, Outcome
 from compress.store import RunFolder
@@ -154,10 +157,11 @@ def _quantize(execution: Execution, stage: Planned, model: Model, context: Conte
     began = time.monotonic()
     figures = FigureTaker(context)
     options = stage.options if isinstance(stage.options, Quantize) else None
+    lost, orders = _orders(model, options, context, target)
+    exported = export(model, orders, context)
     selections = []
     for name in context.recipe.targets:
-        folder = target / "artifacts" / name
-        selection = _select(name, model, options, figures, context, folder)
+        selection = lost.get(name) or _select(name, exported[name], options, figures.cases(model), context)
         if options is not None and options.auto and not selection.holds:
             selection = replace_choice(selection, "fp32")
         selection.write(target / f"selection-{name}.json")
@@ -187,23 +191,52 @@ def _quantize(execution: Execution, stage: Planned, model: Model, context: Conte
     ).write(target / "row.json")
 
 
+def _orders(
+    model: Model, options: Quantize | None, context: Context, folder: Path
+) -> tuple[dict[str, Selection], dict[str, Order]]:
+    """Targets that can make nothing here, with the reason, and what the others are to make."""
+    lost, orders = {}, {}
+    for name in context.recipe.targets:
+        try:
+            backend = context.target(name)
+            found = backend.probe()
+            if found.state == "missing":
+                reason = f"{name} {found.reason}. Fix: {found.remedy}"
+                context.console.warn(reason)
+                lost[name] = _nothing(name, reason, unavailable=True)
+                continue
+            orders[name] = Order(candidates_of(backend, model, options), folder / "artifacts" / name)
+        except (TargetError, StageError) as fault:
+            lost[name] = _fallen(name, fault, context)
+    return lost, orders
+
+
 def _select(
-    name: str, model: Model, options: Quantize | None, figures: FigureTaker, context: Context, folder: Path
+    name: str,
+    exported: list[Exported] | TargetError,
+    options: Quantize | None,
+    cases: Sequence[Case],
+    context: Context,
 ) -> Selection:
     """The choice for one target; one that cannot make anything of the model does not stop the others."""
+    if isinstance(exported, TargetError):
+        return _fallen(name, exported, context)
     try:
-        found = context.target(name).probe()
-        if found.state == "missing":
-            reason = f"{name} {found.reason}. Fix: {found.remedy}"
-            context.console.warn(reason)
-            return Selection(target=name, trials=(), chosen="", holds=False, failure=reason, unavailable=True)
-        return quantize(name, model, options, figures.cases(model), context, folder)
+        return quantize(name, exported, options, cases, context)
     except (TargetError, StageError) as fault:
-        if len(context.recipe.targets) == 1:
-            raise
-        reason = str(fault) if str(fault).startswith(name) else f"{name}: {fault}"
-        context.console.warn(reason)
-        return Selection(target=name, trials=(), chosen="", holds=False, failure=reason)
+        return _fallen(name, fault, context)
+
+
+def _fallen(name: str, fault: TargetError | StageError, context: Context) -> Selection:
+    if len(context.recipe.targets) == 1:
+        raise fault
+    reason = str(fault) if str(fault).startswith(name) else f"{name}: {fault}"
+    context.console.warn(reason)
+    return _nothing(name, reason)
+
+
+def _nothing(name: str, failure: str, unavailable: bool = False) -> Selection:
+    return Selection(target=name, trials=(), chosen="", holds=False, failure=failure, unavailable=unavailable)
 
 
 def replace_choice(selection: Selection, name: str) -> Selection:

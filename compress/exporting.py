@@ -1,12 +1,8 @@
-"""From a model to measured artifacts: export, furnish with what other tools need, settle the session settings."""
+"""What is done with artifacts: the shapes and inputs that are timed, the session settings, the logits."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,42 +17,14 @@ from compress.console import follow
 from compress.model import Model
 from compress.tasks.base import Features, batches
 from targets import load, open_numbers
-from targets.base import Artifact, Candidate, Description, FileEntry, Refusal, Signature
-from targets.errors import TargetError
+from targets.base import Artifact
 from targets.feeds import rounded_up
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from compress.recipe_sections import Benchmark
     from compress.stages import Context
 
 STAND_IN_BATCH = 32
-FP32 = Candidate(name="fp32", precision="fp32")
-
-
-@dataclass(frozen=True)
-class Exported:
-    """One candidate on one target: its folder and record, or why there is none."""
-
-    target: str
-    candidate: Candidate
-    folder: Path
-    artifact: Artifact | None
-    failure: str = ""
-
-    @property
-    def key(self) -> str:
-        return f"{self.target}/{self.candidate.name}"
-
-
-@dataclass(frozen=True)
-class Described:
-    """A model as targets see it, with what travels with it."""
-
-    module: nn.Module
-    signature: Signature
-    description: Description
 
 
 def shapes_of(benchmark: Benchmark, sequences: bool, bounds: Mapping[str, tuple[int, int]]) -> tuple[Shape, ...]:
@@ -88,38 +56,6 @@ def write_case(context: Context, shape: Shape, folder: Path) -> Case:
         feeds = context.task.sample_feeds(context.calibration, shape.batch, shape.sequence)
         save_file({name: np.ascontiguousarray(value) for name, value in feeds.items()}, path)
     return Case(shape=shape, feeds=str(path))
-
-
-def export(
-    target: str, model: Model, candidates: Sequence[Candidate], context: Context, folder: Path
-) -> list[Exported]:
-    """Each candidate in a folder of its own under `folder`; a refused one is a result with its reason."""
-    found = []
-    calibration = context.calibration_batches(model)
-    with context.console.task(f"{context.stage}: exporting to {target}", total=len(candidates)) as advance:
-        described = Described(model.module, model.signature, context.describe(model))
-        for result in context.target(target).export_all(described, calibration, candidates, folder):
-            place = folder / result.candidate.name
-            if isinstance(result, Refusal):
-                found.append(Exported(target, result.candidate, place, None, result.reason))
-            else:
-                found.append(Exported(target, result.candidate, place, furnish(result, place, model, context)))
-            advance(1, note=result.candidate.name)
-    return found
-
-
-def furnish(artifact: Artifact, folder: Path, model: Model, context: Context) -> Artifact:
-    """Put the processor and `config.json` beside the model, so that other tools of the ecosystem load the folder, and
-    count their bytes: the device needs them too."""
-    known = {entry.path for entry in artifact.files}
-    context.task.save_processor(context.processor, folder)
-    config = model.network.config
-    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1, default=str) + "\n")  # type: ignore[operator,union-attr]
-    extra = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != artifact.FILE_NAME)
-    files = artifact.files + tuple(FileEntry.of(folder, name) for name in extra if name not in known)
-    furnished = artifact.model_copy(update={"files": files, "recipe_digest": context.recipe.digest})
-    furnished.write(folder / artifact.FILE_NAME)
-    return furnished
 
 
 def time_all(
@@ -209,18 +145,3 @@ def artifact_logits(
             advance(len(index))
     assert rows is not None
     return rows
-
-
-def export_one(model: Model, target: str, context: Context, folder: Path) -> Exported:
-    """The fp32 export of `model`, written beside and moved to `folder` when whole.
-
-    Raises:
-        TargetError: the target refused the model.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:
-        (done,) = export(target, model, [FP32], context, Path(temporary))
-        if done.artifact is None:
-            raise TargetError(done.failure)
-        shutil.move(done.folder, folder)
-    return Exported(target, FP32, folder, done.artifact)

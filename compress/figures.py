@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors.numpy import load_file
@@ -13,21 +14,24 @@ from benchmarks.compare import latency_rows
 from benchmarks.fidelity import judge
 from benchmarks.jobs import Case
 from benchmarks.records import Figures, LatencyRow
+from compress.conversions import export_fp32
 from compress.evaluation import fingerprint
-from compress.exporting import export_one, settle_settings, time_all, write_cases
+from compress.exporting import settle_settings, time_all, write_cases
 from compress.inference import logits_of
 from compress.model import Model
 from compress.quantization import Trial
 from compress.stages import Context
 from targets.base import Artifact
-from targets.errors import BenchmarkError
+from targets.errors import BenchmarkError, TargetError
 
 
 @dataclass(frozen=True)
 class FigureTaker:
-    """Takes figures for one stage. Exports lie in the run's cache under the digest of what was exported."""
+    """Takes figures for one stage. Exports lie in the cache of the run under the digest of what was exported; `refused`
+    keeps the errors of those that there are not, by folder."""
 
     context: Context
+    refused: dict[Path, TargetError] = field(default_factory=dict)
 
     def cases(self, model: Model) -> list[Case]:
         # Other rows or bounds make other inputs: a changed recipe must not be timed on those of the last one.
@@ -51,20 +55,39 @@ class FigureTaker:
         )
 
     def export(self, model: Model, target: str | None = None) -> Path:
-        """The folder of the model's fp32 artifact with its session settings settled."""
+        """The folder of the model's fp32 artifact with its session settings settled.
+
+        Raises:
+            TargetError: the target refused the model.
+        """
         target = target or self.context.clock_target
-        folder = self.context.cache_folder / "exports" / f"{self._export_key(model, target)}-{target}"
+        self.export_for(model, [target])
+        folder = self._export_folder(model, target)
+        if folder in self.refused:
+            raise self.refused[folder]
         cases = self.cases(model)
         # Settings are the fastest for these shapes; for others they are chosen again.
         shapes = " ".join(case.shape.model_dump_json() for case in cases)
         settled = folder / "settled"
         if not settled.is_file() or settled.read_text(encoding="utf-8") != shapes:
-            if not (folder / "artifact.json").is_file():
-                export_one(model, target, self.context, folder)
             if self.context.target(target).probe().state == "available":
                 settle_settings({"fp32": folder}, cases, self.context)
             settled.write_text(shapes, encoding="utf-8")
         return folder
+
+    def export_for(self, model: Model, targets: Sequence[str]) -> None:
+        """Make the fp32 artifacts of several targets that are not there yet, side by side."""
+        folders = {target: self._export_folder(model, target) for target in targets}
+        missing = {
+            target: folder
+            for target, folder in folders.items()
+            if folder not in self.refused and not (folder / Artifact.FILE_NAME).is_file()
+        }
+        for target, fault in export_fp32(model, missing, self.context).items():
+            self.refused[folders[target]] = fault
+
+    def _export_folder(self, model: Model, target: str) -> Path:
+        return self.context.cache_folder / "exports" / f"{self._export_key(model, target)}-{target}"
 
     def _export_key(self, model: Model, target: str) -> str:
         """Digest of all that an exported folder holds: weights, configuration, bounds, processor, target's options."""

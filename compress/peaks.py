@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from benchmarks.jobs import Case, Subject
 from benchmarks.latency import measure_latency
 from benchmarks.records import Shape
 from benchmarks.roofline import bandwidth, measured_peak
-from targets.base import Artifact, Candidate, Description, Feeds, MacCount, Signature, Target, TensorSpec
+from targets.base import Artifact, Description, MacCount, Signature, Target, TensorSpec
 from targets.errors import EdgepressError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ WIDTH, ROWS, LAYERS = 512, 512, 4
 # A peak needs its fastest calls, not a narrow interval.
 SAMPLES, WARMUP = 11, 3
 INT8_METHODS = 1
+FEEDS = "feeds.safetensors"
 
 
 @dataclass(frozen=True)
@@ -38,30 +40,59 @@ class Products:
     description: Description
 
 
-def machine_peaks(target: Target, threads: Sequence[int]) -> tuple[MachinePeak, ...]:
-    """Peaks of fp32 and int8 products through `target` and the bandwidth of memory, for each number of threads.
+@contextmanager
+def begin_peaks(targets: Sequence[Target], threads: Sequence[int]) -> Iterator[Callable[[], tuple[MachinePeak, ...]]]:
+    """Peaks of fp32 and int8 products through each target and the bandwidth of memory, for each number of threads.
 
-    Where the target cannot export or run the products the peak has no figures and its note says why.
+    The conversions begin at once; calling what is yielded waits for them and measures, so nothing else may run then.
+    Where a target cannot export or run the products its peaks have no figures and their note says why.
     """
-    with tempfile.TemporaryDirectory(prefix="edgepress-peaks-") as temporary:
-        try:
-            return tuple(_peak(target, count, Path(temporary)) for count in threads)
-        except EdgepressError as fault:
-            return tuple(
-                MachinePeak(
-                    target=target.name, threads=count, fp32_gops=None, int8_gops=None, bandwidth_gb_s=None,
-                    note=str(fault),
-                )
-                for count in threads
-            )  # fmt: skip
+    feeds, model = _feeds(), _products()
+    with ExitStack() as stack:
+        begun: dict[str, tuple[Path, Iterator[object]] | EdgepressError] = {}
+        for target in targets:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgepress-peaks-")))
+            # fp32 and the first method of int8
+            candidates = [*target.candidates(model, "fp32")[:1], *target.candidates(model, "int8")[:INT8_METHODS]]
+            try:
+                results = stack.enter_context(target.begin_export(model, [feeds], candidates, folder))
+                begun[target.name] = folder, results
+            except EdgepressError as fault:
+                begun[target.name] = fault
+
+        def measure() -> tuple[MachinePeak, ...]:
+            speeds = {count: bandwidth(count) for count in threads} if targets else {}
+            return tuple(peak for target in targets for peak in _peaks(target, begun[target.name], speeds, feeds))
+
+        yield measure
 
 
-def _peak(target: Target, threads: int, folder: Path) -> MachinePeak:
-    feeds = _feeds()
-    case = Case(shape=Shape(batch=1, sequence=None, threads=threads), feeds=str(folder / "feeds.safetensors"))
-    if not Path(case.feeds).is_file():
-        save_file(feeds, case.feeds)
-        _export(target, feeds, folder)
+def _peaks(
+    target: Target,
+    begun: tuple[Path, Iterator[object]] | EdgepressError,
+    speeds: Mapping[int, float],
+    feeds: Mapping[str, np.ndarray],
+) -> tuple[MachinePeak, ...]:
+    """One for each number of threads of `speeds`, {threads: GB/s}."""
+    try:
+        if isinstance(begun, EdgepressError):
+            raise begun
+        folder, results = begun
+        for _ in results:  # a candidate that the target refuses is left out
+            pass
+        save_file(dict(feeds), folder / FEEDS)
+        return tuple(_peak(target, count, speed, folder, feeds) for count, speed in speeds.items())
+    except EdgepressError as fault:
+        return tuple(
+            MachinePeak(
+                target=target.name, threads=count, fp32_gops=None, int8_gops=None, bandwidth_gb_s=None, note=str(fault)
+            )
+            for count in speeds
+        )
+
+
+def _peak(target: Target, threads: int, speed: float, folder: Path, feeds: Mapping[str, np.ndarray]) -> MachinePeak:
+    case = Case(shape=Shape(batch=1, sequence=None, threads=threads), feeds=str(folder / FEEDS))
     artifacts = {path.parent.name: Artifact.read(path) for path in sorted(folder.glob(f"*/{Artifact.FILE_NAME}"))}
     counts: dict[str, MacCount] = {}
     for name, artifact in artifacts.items():
@@ -69,16 +100,7 @@ def _peak(target: Target, threads: int, folder: Path) -> MachinePeak:
             counts[name] = count
     subjects = [Subject(key=name, folder=str(folder / name)) for name in counts]
     results = measure_latency(subjects, [case], SAMPLES, WARMUP, enough_s=0.0) if subjects else {}
-    return measured_peak(target.name, threads, results, counts, bandwidth(threads))
-
-
-def _export(target: Target, feeds: Feeds, folder: Path) -> None:
-    """fp32 and the target's first method of int8; one that it refuses is left out."""
-    model = _products()
-    candidates: list[Candidate] = [*target.candidates(model, "fp32")[:1]]
-    candidates += target.candidates(model, "int8")[:INT8_METHODS]
-    for _ in target.export_all(model, [feeds], candidates, folder):
-        pass
+    return measured_peak(target.name, threads, results, counts, speed)
 
 
 def _products() -> Products:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,8 +11,9 @@ import numpy as np
 from benchmarks.fidelity import judge
 from benchmarks.jobs import Case, SubjectResult
 from benchmarks.records import Measurement
+from compress.conversions import FP32, Exported
 from compress.evaluation import TIE
-from compress.exporting import FP32, Exported, artifact_logits, export, geometric_mean, settle_settings, time_all
+from compress.exporting import artifact_logits, geometric_mean, settle_settings, time_all
 from compress.model import Model
 from compress.recipe import Quantize
 from targets.base import Candidate, Precision, Record, Target
@@ -91,19 +91,16 @@ def candidates_of(target: Target, model: Model, options: Quantize | None) -> tup
 
 
 def quantize(
-    target: str, model: Model, options: Quantize | None, cases: Sequence[Case], context: Context, folder: Path
+    target: str, exported: Sequence[Exported], options: Quantize | None, cases: Sequence[Case], context: Context
 ) -> Selection:
-    """Export every candidate for one target into `folder`, measure each on validation data and choose.
+    """Measure what one target made of every candidate on validation data, and choose.
 
     Raises:
         StageError: no candidate could be measured, or none is really int8.
-        TargetError: the target refused the model itself.
     """
-    backend = context.target(target)
-    exported = export(target, model, candidates_of(backend, model, options), context, folder)
     places = {item.key: item.folder for item in exported if item.artifact is not None}
     timed: Mapping[str, SubjectResult] = {}
-    if backend.probe().state == "available":
+    if context.target(target).probe().state == "available":
         settle_settings(places, cases, context)
         timed = time_all(places, cases, context, f"{context.stage}: timing {len(places)} candidates on {target}")
     measured = [_measure(item, timed, context) for item in exported]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -45,8 +45,8 @@ class Backend(ABC, Generic[Prepared]):
 
     def export(self, model: Exportable, calibration: Sequence[Feeds], candidate: Candidate, folder: Path) -> Artifact:
         """One candidate into `folder`; see `export_all` for several of one model."""
-        with self._begun(model, calibration, {folder: candidate}) as job:
-            return self._checked(job, candidate, folder)
+        with self._begun(model, calibration, {folder: candidate}) as finish:
+            return self._checked(finish(), candidate, folder)
 
     def export_all(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], folder: Path
@@ -56,14 +56,27 @@ class Backend(ABC, Generic[Prepared]):
         Raises:
             TargetError: the model itself cannot be exported, whatever the candidate.
         """
+        with self.begin_export(model, calibration, candidates, folder) as results:
+            yield from results
+
+    @contextmanager
+    def begin_export(
+        self,
+        model: Exportable,
+        calibration: Sequence[Feeds],
+        candidates: Sequence[Candidate],
+        folder: Path,
+        reference: Reference | None = None,
+    ) -> Iterator[Iterator[Artifact | Refusal]]:
+        """`export_all`, begun: what converts in a process of its own does so while the caller begins others.
+        `reference`: what torch gives, where it is known.
+
+        Raises:
+            TargetError: as `export_all`, here or with the first result.
+        """
         places = {folder / candidate.name: candidate for candidate in candidates}
-        with self._begun(model, calibration, places) as job:
-            for place, candidate in places.items():
-                try:
-                    result: Artifact | Refusal = self._checked(job, candidate, place)
-                except TargetError as fault:
-                    result = Refusal(candidate=candidate, reason=str(fault))
-                yield result
+        with self._begun(model, calibration, places, reference) as finish:
+            yield self._made(finish, places)
 
     @abstractmethod
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]: ...
@@ -85,8 +98,9 @@ class Backend(ABC, Generic[Prepared]):
     @abstractmethod
     def _prepared(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
-    ) -> AbstractContextManager[Prepared]:
-        """What the candidates of the model start from."""
+    ) -> AbstractContextManager[Callable[[], Prepared]]:
+        """What the candidates of the model start from, once it is called; what runs in a process of its own is begun
+        before."""
 
     @abstractmethod
     def _export(self, job: Job[Prepared], candidate: Candidate, folder: Path) -> Artifact:
@@ -114,16 +128,31 @@ class Backend(ABC, Generic[Prepared]):
 
     @contextmanager
     def _begun(
-        self, model: Exportable, calibration: Sequence[Feeds], places: Mapping[Path, Candidate]
-    ) -> Iterator[Job[Prepared]]:
+        self,
+        model: Exportable,
+        calibration: Sequence[Feeds],
+        places: Mapping[Path, Candidate],
+        reference: Reference | None = None,
+    ) -> Iterator[Callable[[], Job[Prepared]]]:
         self._require(self.exports_with)
         from targets.verification import Reference, refuse_filled
 
         for folder in places:
             refuse_filled(folder)  # before minutes are spent on converting
-        reference = Reference.of(model, calibration)
-        with self._prepared(model, calibration, tuple(places.values())) as prepared:
-            yield Job(model, reference, prepared)
+        known = reference or Reference.of(model, calibration)
+        with self._prepared(model, calibration, tuple(places.values())) as finish:
+            yield lambda: Job(model, known, finish())
+
+    def _made(
+        self, finish: Callable[[], Job[Prepared]], places: Mapping[Path, Candidate]
+    ) -> Iterator[Artifact | Refusal]:
+        job = finish()
+        for place, candidate in places.items():
+            try:
+                result: Artifact | Refusal = self._checked(job, candidate, place)
+            except TargetError as fault:
+                result = Refusal(candidate=candidate, reason=str(fault))
+            yield result
 
     def _checked(self, job: Job[Prepared], candidate: Candidate, folder: Path) -> Artifact:
         if candidate.precision not in self.precisions:

@@ -6,7 +6,7 @@ Nothing here imports torch or a backend.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from targets.errors import ArtifactError, SignatureError, TargetError
 
 if TYPE_CHECKING:
     import torch
+
+    from targets.verification import Reference
 
 Feeds = Mapping[str, np.ndarray]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -325,6 +327,23 @@ class Target(Protocol):
         """
         ...
 
+    def begin_export(
+        self,
+        model: Exportable,
+        calibration: Sequence[Feeds],
+        candidates: Sequence[Candidate],
+        folder: Path,
+        reference: Reference | None = None,
+    ) -> AbstractContextManager[Iterator[Artifact | Refusal]]:
+        """`export_all` in two steps: conversions in processes of their own have begun inside the block, the results
+        wait for them, so several targets convert at the same time. `reference`: what torch gives on `calibration`, if
+        it is known.
+
+        Raises:
+            TargetError: as `export_all`, here or with the first result.
+        """
+        ...
+
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:
         """Check the files and open them with the artifact's own settings.
 
@@ -362,25 +381,3 @@ class Target(Protocol):
         """Share, 0..1, of pairs of int8 weights whose products can leave 16 bits on x86 processors without VNNI; None
         where the runtime has no such kernels, or the artifact no int8 weights."""
         ...
-
-
-def compare(reference: Iterable[np.ndarray], outputs: Iterable[np.ndarray]) -> Comparison:
-    """Logits `[batch, classes]` of an artifact against the reference's, batch by batch.
-
-    >>> compare([np.array([[1.0, 3.0]])], [np.array([[1.0, 2.0]])])
-    Comparison(samples=1, max_abs_diff=1.0, agreement=1.0, sqnr_db=10.0)
-    """
-    samples = agreeing = 0
-    largest = signal = noise = 0.0
-    for want, got in zip(reference, outputs, strict=True):
-        want, got = want.astype(np.float64), got.astype(np.float64)
-        samples += len(want)
-        agreeing += int((want.argmax(-1) == got.argmax(-1)).sum())
-        difference = want - got
-        largest = max(largest, float(np.abs(difference).max()))
-        signal += float((want**2).sum())
-        noise += float((difference**2).sum())
-    if samples == 0:
-        raise ArtifactError("nothing to compare: no calibration batches were given")
-    sqnr = None if noise == 0 else float(10 * np.log10(max(signal, 1e-300) / noise))
-    return Comparison(samples=samples, max_abs_diff=largest, agreement=agreeing / samples, sqnr_db=sqnr)

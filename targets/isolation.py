@@ -17,7 +17,8 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -33,6 +34,8 @@ POLL_S = 0.2
 
 Progress = Callable[[int, int], object]
 """Hears how many units are done, and of how many."""
+Conversion = Callable[[], tuple[dict[str, Any], int]]
+"""Waits for a conversion: its answer, and its peak memory in bytes."""
 
 
 class ChildCrash(BenchmarkError):
@@ -71,7 +74,8 @@ def run_isolated(
         ChildCrash: the child was killed by a signal or left without an answer.
     """
     variables = child_environment(threads) | dict(environment or {})
-    reply = _ask(function, request, Patience(timeout_s, silence_s), variables, progress)
+    with _child(function, request, variables) as child:
+        reply = child.reply(Patience(timeout_s, silence_s), progress)
     if "fault" in reply:
         fault = BenchmarkError(f"{function} failed: {reply['fault']}")
         fault.add_note(reply["traceback"])
@@ -80,39 +84,80 @@ def run_isolated(
     return answer
 
 
+@contextmanager
+def converting(
+    function: str, request: Mapping[str, Any], timeout_s: float, environment: Mapping[str, str] | None = None
+) -> Iterator[Conversion]:
+    """A conversion `module:function(request) -> dict` in a process of its own that runs while the caller does other
+    work. Calling what is yielded waits for it: (its answer, its peak memory in bytes). It is stopped where the block is
+    left without.
+
+    Raises, when called:
+        TargetError: what the child refused, in its own words; another failure of it; its end without an answer; or
+            `timeout_s` seconds went by since it began.
+    """
+    with _child(function, request, child_environment(None) | dict(environment or {})) as child:
+
+        def finish() -> tuple[dict[str, Any], int]:
+            try:
+                reply = child.reply(Patience(timeout_s), None)
+            except BenchmarkError as fault:
+                raise TargetError(f"the conversion failed: {fault}") from fault
+            if "fault" in reply:
+                error = TargetError(reply["fault"] if reply["refused"] else f"the conversion failed: {reply['fault']}")
+                error.add_note(reply["traceback"])
+                raise error
+            return reply["answer"], reply["peak_bytes"]
+
+        yield finish
+
+
 def convert_apart(
     function: str, request: Mapping[str, Any], timeout_s: float, environment: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Any], int]:
-    """A conversion `module:function(request) -> dict` in a process of its own: (its answer, its peak memory in bytes).
-
-    Raises:
-        TargetError: what the child refused, in its own words; another failure of it; its end without an answer; or
-            `timeout_s` seconds went by.
-    """
-    try:
-        reply = _ask(function, request, Patience(timeout_s), child_environment(None) | dict(environment or {}), None)
-    except BenchmarkError as fault:
-        raise TargetError(f"the conversion failed: {fault}") from fault
-    if "fault" in reply:
-        error = TargetError(reply["fault"] if reply["refused"] else f"the conversion failed: {reply['fault']}")
-        error.add_note(reply["traceback"])
-        raise error
-    return reply["answer"], reply["peak_bytes"]
+    """`converting`, waited for."""
+    with converting(function, request, timeout_s, environment) as finish:
+        return finish()
 
 
-def _ask(
-    function: str,
-    request: Mapping[str, Any],
-    patience: Patience,
-    environment: dict[str, str],
-    progress: Progress | None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Child:
+    """A process that runs `function`, with its request, log and answer in `folder`, since `began` (monotonic, s)."""
+
+    function: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+    began: float
+
+    def reply(self, patience: Patience, progress: Progress | None) -> dict[str, Any]:
+        """Wait for the answer. Raises ChildHang, ChildCrash."""
+        try:
+            code = _wait(self, patience, progress)
+        except _Impatient as fault:
+            raise ChildHang(_told_hang(self.function, patience, fault.silent)) from None
+        return _answer(self.function, self.folder, code)
+
+
+@contextmanager
+def _child(function: str, request: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[_Child]:
     with tempfile.TemporaryDirectory(prefix="edgepress-") as name:
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        environment = environment | {PROGRESS_VARIABLE: str(folder / "progress")}
-        code = _run_child(function, folder, patience, environment, progress)
-        return _answer(function, folder, code)
+        command = [sys.executable, "-P", "-X", "faulthandler", "-m", "targets.isolation", function, str(folder)]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**environment, PROGRESS_VARIABLE: str(folder / "progress")},
+                start_new_session=True,
+            )
+        with process:
+            try:
+                yield _Child(function, folder, process, time.monotonic())
+            finally:
+                _stop(process)
 
 
 def child_environment(threads: int | None) -> dict[str, str]:
@@ -140,18 +185,17 @@ def tell_progress(done: int, total: int) -> None:
         write_whole(Path(path), f"{done} {total}")
 
 
-def _wait(child: subprocess.Popen[bytes], patience: Patience, told: Path, progress: Progress | None) -> int:
-    """The exit code; raises _Impatient when the time is up. `told` is the file that `tell_progress` writes."""
-    start = heard = time.monotonic()
-    last = None
+def _wait(child: _Child, patience: Patience, progress: Progress | None) -> int:
+    """The exit code; raises _Impatient when the time is up."""
+    told, heard, last = child.folder / "progress", child.began, None
     while True:
         now = time.monotonic()
-        left = min(start + patience.total_s, heard + patience.silence_s) - now
+        left = min(child.began + patience.total_s, heard + patience.silence_s) - now
         try:
-            return child.wait(max(0.0, min(POLL_S, left)))
+            return child.process.wait(max(0.0, min(POLL_S, left)))
         except subprocess.TimeoutExpired:
             if left <= 0:
-                silent = heard + patience.silence_s < start + patience.total_s
+                silent = heard + patience.silence_s < child.began + patience.total_s
                 raise _Impatient(silent) from None
         with contextlib.suppress(FileNotFoundError):  # the child has not begun to tell
             if (written := told.stat().st_mtime_ns) != last:
@@ -167,28 +211,6 @@ class _Impatient(Exception):
     def __init__(self, silent: bool) -> None:
         super().__init__()
         self.silent = silent
-
-
-def _run_child(
-    function: str, folder: Path, patience: Patience, environment: dict[str, str], progress: Progress | None
-) -> int:
-    command = [sys.executable, "-P", "-X", "faulthandler", "-m", "targets.isolation", function, str(folder)]
-    with (folder / "log").open("wb") as log:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-        with child:
-            try:
-                return _wait(child, patience, folder / "progress", progress)
-            except _Impatient as fault:
-                raise ChildHang(_told_hang(function, patience, fault.silent)) from None
-            finally:
-                _stop(child)
 
 
 def _told_hang(function: str, patience: Patience, silent: bool) -> str:

@@ -21,8 +21,8 @@ OPSET = 20  # the first with a Gelu node, which runtimes compute in one kernel
 PROTOBUF_LIMIT = 2**31 - 2**24  # bytes of weights; protobuf ends at 2 GiB, the graph itself needs some of that
 
 
-def export_onnx(model: Exportable, example: Feeds, path: Path, limit: int = PROTOBUF_LIMIT) -> None:
-    """Write `path`; weights above `limit` bytes go to `path` + ".data" beside it.
+def export_onnx(model: Exportable, example: Feeds, path: Path, limit: int = PROTOBUF_LIMIT) -> Path:
+    """Write `path` and return it; weights above `limit` bytes go to `path` + ".data" beside it.
 
     Raises:
         SignatureError: `example` does not fit the signature.
@@ -37,6 +37,7 @@ def export_onnx(model: Exportable, example: Feeds, path: Path, limit: int = PROT
             _save_with_external_weights(exported, model.signature, path)
         else:
             _save_slim(exported, model.signature, path)
+    return path
 
 
 def _to_onnx(program: ExportedProgram, signature: Signature) -> ONNXProgram:

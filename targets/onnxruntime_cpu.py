@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,14 +100,13 @@ class OnnxRuntimeCpu(Backend[Path]):
     @contextmanager
     def _prepared(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
-    ) -> Iterator[Path]:
+    ) -> Iterator[Callable[[], Path]]:
         """The fp32 file that every candidate starts from."""
         from targets.onnx_graph import export_onnx
 
         with TemporaryDirectory(prefix="edgepress-") as temporary:
             path = Path(temporary) / MODEL_FILE
-            export_onnx(model, calibration[0], path)
-            yield path
+            yield lambda: export_onnx(model, calibration[0], path)
 
     def _export(self, job: Job[Path], candidate: Candidate, folder: Path) -> Artifact:
         from targets.verification import accept, seal, versions_of

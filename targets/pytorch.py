@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -71,10 +71,10 @@ class PyTorch(Backend["ExportedProgram"]):
     @contextmanager
     def _prepared(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
-    ) -> Iterator[ExportedProgram]:
+    ) -> Iterator[Callable[[], ExportedProgram]]:
         from targets.graph_export import export_program
 
-        yield export_program(model, calibration[0])
+        yield lambda: export_program(model, calibration[0])
 
     def _export(self, job: Job[ExportedProgram], candidate: Candidate, folder: Path) -> Artifact:
         import torch

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -108,14 +108,13 @@ class TensorRtGpu(Backend[Path]):
     @contextmanager
     def _prepared(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
-    ) -> Iterator[Path]:
+    ) -> Iterator[Callable[[], Path]]:
         """The fp32 ONNX file."""
         from targets.onnx_graph import export_onnx
 
         with TemporaryDirectory(prefix="edgepress-") as temporary:
             path = Path(temporary) / ONNX_FILE
-            export_onnx(model, calibration[0], path)
-            yield path
+            yield lambda: export_onnx(model, calibration[0], path)
 
     def _export(self, job: Job[Path], candidate: Candidate, folder: Path) -> Artifact:
         from targets.onnx_macs import count_macs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,10 +115,10 @@ class TfliteMobile(Backend[Converted]):
     @contextmanager
     def _prepared(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
-    ) -> Iterator[Converted]:
+    ) -> Iterator[Callable[[], Converted]]:
         from targets.graph_export import refuse_custom, save_program
         from targets.graph_passes import inference_program
-        from targets.isolation import convert_apart
+        from targets.isolation import converting
 
         lengths = sequence_lengths(model.signature, self.options.sequences)
         with TemporaryDirectory(prefix="edgepress-") as temporary:
@@ -132,8 +132,8 @@ class TfliteMobile(Backend[Converted]):
                 "signatures": {name: shapes_of(model.signature, length) for name, length in names_of(lengths).items()},
                 "out": str(path),
             }
-            _, peak = convert_apart("targets.tflite_convert:convert", request, TIMEOUT_S)
-            yield Converted(path, lengths, peak)
+            with converting("targets.tflite_convert:convert", request, TIMEOUT_S) as finish:
+                yield lambda: Converted(path, lengths, finish()[1])
 
     def _seen(self, model: Exportable) -> Exportable:
         """The model as the runtime can take it."""

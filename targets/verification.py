@@ -22,8 +22,8 @@ from targets.base import (
     Precision,
     Session,
     Signature,
-    compare,
 )
+from targets.comparison import compare
 from targets.errors import ArtifactError, TargetError
 from targets.graph_export import check_weights, failing_module, resized, sizes_of
 from targets.isolation import one_line

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -115,11 +115,11 @@ class XlaTpu(Backend[Converted]):
     @contextmanager
     def _prepared(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
-    ) -> Iterator[Converted]:
+    ) -> Iterator[Callable[[], Converted]]:
         """All precisions in one child: to load torch and jax takes longer than to convert."""
         from targets.graph_export import refuse_custom, save_program
         from targets.graph_passes import inference_program
-        from targets.isolation import convert_apart
+        from targets.isolation import converting
         from targets.xla_compile import sizes_to_compile
 
         precisions = [one.precision for one in candidates if one.precision in self.precisions]
@@ -137,8 +137,8 @@ class XlaTpu(Backend[Converted]):
                 "topologies": list(self.options.topologies) if compiles else [],
                 "sizes": sizes_to_compile(model.signature, self.options.batches, self.options.sequences),
             }
-            answers, peak = convert_apart("targets.xla_convert:convert", request, TIMEOUT_S, ENVIRONMENT)
-            yield Converted(folder, answers, peak)
+            with converting("targets.xla_convert:convert", request, TIMEOUT_S, ENVIRONMENT) as finish:
+                yield lambda: Converted(folder, *finish())
 
     def _export(self, job: Job[Converted], candidate: Candidate, folder: Path) -> Artifact:
         from targets.verification import accept, seal, versions_of

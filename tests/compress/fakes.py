@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from compress.model import Model
-from targets.base import Signature, TensorSpec
+from targets.base import Artifact, Candidate, Comparison, FileEntry, Signature, TensorSpec
 
 
 class TokenFeatures:
@@ -49,3 +50,16 @@ def tiny_bert(seed: int = 0, layers: int = 2, hidden: int = 32, **options: int) 
     outputs = (TensorSpec(name="logits", dtype="float32", shape=("batch", 2)),)
     signature = Signature(inputs=inputs, outputs=outputs, bounds={"batch": (1, 64), "sequence": (2, 32)})
     return Model(network, "text-classification", signature)
+
+
+def write_artifact(folder: Path, target: str = "onnxruntime-cpu", name: str = "fp32") -> Artifact:
+    """An artifact of five bytes that no target exported."""
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"12345")
+    artifact = Artifact(
+        name=name, target=target, candidate=Candidate(name=name, precision="fp32"), precision="fp32",
+        files=(FileEntry.of(folder, "model.onnx"),), signature=tiny_bert().signature, parameters=1, int8_mac_share=0.0,
+        comparison=Comparison(samples=1, max_abs_diff=0, agreement=1, sqnr_db=None),
+    )  # fmt: skip
+    artifact.write(folder / "artifact.json")
+    return artifact

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +9,10 @@ from safetensors.numpy import load_file
 from benchmarks.jobs import SubjectResult
 from benchmarks.records import Measurement, Shape
 from compress import exporting
-from compress.console import Console
-from compress.exporting import export_one, furnish, geometric_mean, settle_settings, shapes_of, write_cases
+from compress.exporting import geometric_mean, settle_settings, shapes_of, write_cases
 from compress.recipe_sections import Benchmark
-from targets import load
-from targets.base import Artifact, Candidate, Comparison, Description, FileEntry, Refusal
-from targets.errors import TargetError
-from tests.compress.fakes import TokenFeatures, tiny_bert
+from targets.base import Artifact
+from tests.compress.fakes import tiny_bert, write_artifact
 
 BOUNDS = {"batch": (1, 64), "sequence": (2, 32)}
 MODEL = tiny_bert()
@@ -24,40 +20,6 @@ MODEL = tiny_bert()
 
 def timing(*samples: float) -> Measurement:
     return Measurement(metric="latency", unit="ms", samples=samples, shape=Shape(batch=1, sequence=None, threads=1))
-
-
-class FakeTask:
-    """Hands out rows in the asked shape and writes one processor file."""
-
-    def sample_feeds(self, features: TokenFeatures, batch: int, sequence: int | None) -> dict[str, np.ndarray]:
-        rows = features.batch(np.arange(batch), 32)
-        return {name: value[:, :sequence] for name, value in rows.items()}
-
-    def save_processor(self, processor: Any, folder: Path) -> None:
-        (folder / "tokenizer.json").write_text("{}")
-
-
-@pytest.fixture
-def context() -> Any:
-    recipe = SimpleNamespace(benchmark=Benchmark(batches=(1, 2), sequences=(8, 64)), digest="d" * 64)
-    described = lambda model: Description(labels=("bad", "good"))  # noqa: E731
-    return SimpleNamespace(
-        recipe=recipe, task=FakeTask(), calibration=TokenFeatures(4), console=Console("silent"), stage="test",
-        processor=None, seed=0, calibration_batches=lambda model: [],
-        target=load, describe=described,
-    )  # fmt: skip
-
-
-def write_artifact(folder: Path, target: str = "onnxruntime-cpu") -> Artifact:
-    folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(b"12345")
-    artifact = Artifact(
-        name="fp32", target=target, candidate=Candidate(name="fp32", precision="fp32"), precision="fp32",
-        files=(FileEntry.of(folder, "model.onnx"),), signature=MODEL.signature, parameters=1, int8_mac_share=0.0,
-        comparison=Comparison(samples=1, max_abs_diff=0, agreement=1, sqnr_db=None),
-    )  # fmt: skip
-    artifact.write(folder / "artifact.json")
-    return artifact
 
 
 def test_every_combination_within_the_bounds_is_timed_once() -> None:
@@ -84,16 +46,6 @@ def test_cases_are_real_rows_in_each_shape(context: Any, tmp_path: Path) -> None
     ]  # fmt: skip
     feeds = load_file(cases[2].feeds)
     np.testing.assert_array_equal(feeds["input_ids"], context.calibration.batch([0, 1], 32)["input_ids"][:, :8])
-
-
-def test_an_export_is_furnished_with_what_other_tools_need_and_its_bytes_count(context: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "fp32"
-    furnished = furnish(write_artifact(folder), folder, MODEL, context)
-    assert [entry.path for entry in furnished.files] == ["model.onnx", "config.json", "tokenizer.json"]
-    assert furnished.bytes == 5 + (folder / "config.json").stat().st_size + 2
-    assert json.loads((folder / "config.json").read_text())["model_type"] == "bert"
-    assert Artifact.read(folder / "artifact.json") == furnished
-    assert furnished.recipe_digest == "d" * 64
 
 
 def test_the_fastest_settings_are_recorded(context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,11 +76,3 @@ def test_one_choice_of_settings_is_not_measured(context: Any, tmp_path: Path, mo
     write_artifact(tmp_path / "a", "pytorch")
     monkeypatch.setattr(exporting, "measure_latency", lambda *_, **__: pytest.fail("measured"))
     settle_settings({"x": tmp_path / "a"}, [], context)
-
-
-def test_a_refused_export_leaves_nothing_behind(context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refusal = [Refusal(candidate=Candidate(name="fp32", precision="fp32"), reason="no such operator")]
-    monkeypatch.setattr(context, "target", lambda name: SimpleNamespace(export_all=lambda *_: refusal))
-    with pytest.raises(TargetError, match="no such operator"):
-        export_one(MODEL, "onnxruntime-cpu", context, tmp_path / "cache/exports/x")
-    assert list((tmp_path / "cache/exports").iterdir()) == []

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.records import Measurement, Shape
-from compress.exporting import Exported
+from compress.conversions import Exported
 from compress.quantization import Measured, Selection, choose
 from compress.recipe import Quantize
 from targets.base import Artifact, Candidate, Comparison, FileEntry, HardwareBuild, Precision, Signature

@@ -74,7 +74,7 @@ POINTS = [
     ("compress.teacher_cache:save_file", 1, "distill"),
     ("compress.training:_Trainer.compute_loss", 9, "distill"),
     ("compress.store:_seal", 1, "distill"),
-    ("compress.exporting:furnish", 2, "quantize"),
+    ("compress.conversions:furnish", 2, "quantize"),
     ("compress.rows:_logits", 2, "benchmark"),
     ("compress.release:seal", 1, None),
 ]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from targets.errors import BenchmarkError
-from targets.isolation import ChildCrash, ChildHang, child_environment, convert_apart, run_isolated
+from targets.errors import BenchmarkError, TargetError
+from targets.isolation import ChildCrash, ChildHang, child_environment, convert_apart, converting, run_isolated
 from tests.conftest import is_alive
 
 CHILD = """
@@ -168,3 +168,32 @@ def test_the_parent_hears_how_far_the_child_is(tmp_path: Path, monkeypatch: pyte
     heard: list[tuple[int, int]] = []
     run_isolated("counting:count", {}, 60, progress=lambda done, total: heard.append((done, total)))
     assert {(1, 2), (2, 2)} <= set(heard)
+
+
+def test_a_conversion_runs_while_its_caller_does_other_work() -> None:
+    with converting("child_functions:echo", {"number": 1}, 30) as finish:
+        (answer, peak), (again, _) = finish(), finish()
+    assert answer == again
+    assert answer["got"] == {"number": 1}
+    assert peak > 5e6
+
+
+def test_a_conversion_that_nobody_waits_for_is_stopped(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    with (
+        pytest.raises(KeyboardInterrupt),
+        converting("child_functions:sleep", {"pid_file": str(pid_file)}, 60),
+    ):
+        while not (pid_file.is_file() and pid_file.read_text()):
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+    assert not is_alive(int(pid_file.read_text()))
+
+
+def test_a_conversions_time_counts_from_its_beginning(tmp_path: Path) -> None:
+    with converting("child_functions:sleep", {"pid_file": str(tmp_path / "pid")}, timeout_s=3) as finish:
+        time.sleep(3)
+        began = time.monotonic()
+        with pytest.raises(TargetError, match="gave no answer within 3 s and was stopped"):
+            finish()
+    assert time.monotonic() - began < 2.5

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from targets import onnx_int8
-from targets.base import Candidate, Feeds, compare
+from targets.base import Candidate, Feeds
+from targets.comparison import compare
 from targets.errors import TargetError
 from targets.onnx_embedding import quantize_embeddings, quantize_rows
 from targets.onnx_graph import export_onnx

@@ -11,7 +11,8 @@ from transformers import AutoConfig
 
 import targets
 from compress.model import Model, TaskName, network_from_config
-from targets.base import Feeds, Signature, TensorSpec, compare
+from targets.base import Feeds, Signature, TensorSpec
+from targets.comparison import compare
 from targets.graph_passes import inference_program
 from targets.noise import quiet
 from targets.verification import LEAST_DB, run_torch

@@ -199,7 +199,7 @@ def test_a_full_disk_keeps_finished_stages(inputs: Path, monkeypatch: pytest.Mon
     write_recipe(inputs, PLAIN)
     assert edgepress("run", "recipe.yaml", "--until", "teacher").exit_code == 0
     before = stage_hashes(inputs / "runs/plain")
-    monkeypatch.setattr("compress.figures.export_one", no_space)
+    monkeypatch.setattr("compress.figures.export_fp32", no_space)
     refused(edgepress("run", "recipe.yaml"), 1, "no space left on the disk that holds", "finished stages are kept")
     assert stage_hashes(inputs / "runs/plain") == before
     assert not list(inputs.glob("runs/plain/.*.part"))

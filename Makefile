@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 22
 
-demo: $(VENV)/.installed-all ## install, then compress a digits classifier and benchmark it (3 to 6 minutes)
+demo: $(VENV)/.installed-all ## install, then compress a digits classifier and benchmark it (3 to 5 minutes)
 	$(BIN)/edgepress run examples/digits.yaml
 
 sst2: $(VENV)/.installed-all ## compress a sentiment classifier; DATA=folder with models/ and text/ (30 minutes)

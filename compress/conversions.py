@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,48 +66,46 @@ def export(model: Model, orders: Mapping[str, Order], context: Context) -> dict[
     the error. Conversions in processes of their own run at the same time where the memory is enough for all."""
     if not orders:
         return {}
+    calibration = context.calibration_batches(model)
+    described = Described(model.module, model.signature, context.describe(model))
+    try:
+        with context.console.task(f"{context.stage}: torch's answers on calibration rows"):
+            reference = Reference.of(described, calibration)
+    except TargetError as fault:
+        return dict.fromkeys(orders, fault)
     fits = len(orders) * conversion_bytes(model) <= free_memory()
     groups = [orders] if fits else [{name: order} for name, order in orders.items()]
     found: dict[str, list[Exported] | TargetError] = {}
     for group in groups:
-        found |= _export_group(model, group, context)
+        with ExitStack() as stack:
+            begun: dict[str, Iterator[Artifact | Refusal]] = {}
+            with context.console.task(f"{context.stage}: preparing exports", total=len(group)) as advance:
+                for name, order in group.items():
+                    try:
+                        target = context.target(name)
+                        one = target.begin_export(described, calibration, order.candidates, order.folder, reference)
+                        begun[name] = stack.enter_context(one)
+                    except TargetError as fault:
+                        found[name] = fault
+                    advance(1, note=name)
+            for name, results in begun.items():
+                found[name] = _finish(name, orders[name], results, model, context)
     return found
 
 
-def _export_group(
-    model: Model, orders: Mapping[str, Order], context: Context
-) -> dict[str, list[Exported] | TargetError]:
-    calibration = context.calibration_batches(model)
-    described = Described(model.module, model.signature, context.describe(model))
-    found: dict[str, list[Exported] | TargetError] = {}
-    reference: Reference | None = None
-    with ExitStack() as stack:
-        begun = {}
-        with context.console.task(f"{context.stage}: preparing exports", total=len(orders)) as advance:
-            for name, order in orders.items():
-                try:
-                    reference = reference or Reference.of(described, calibration)
-                    one = context.target(name).begin_export(
-                        described, calibration, order.candidates, order.folder, reference
-                    )
-                    begun[name] = stack.enter_context(one)
-                except TargetError as fault:
-                    found[name] = fault
-                advance(1, note=name)
-        for name, order in orders.items():
-            if name not in begun:
-                continue
-            title = f"{context.stage}: exporting to {name}"
-            with context.console.task(title, total=len(order.candidates)) as advance:
-                made: list[Exported] = []
-                try:
-                    for result in begun[name]:
-                        made.append(_finished(name, result, order.folder, model, context))
-                        advance(1, note=result.candidate.name)
-                    found[name] = made
-                except TargetError as fault:
-                    found[name] = fault
-    return found
+def _finish(
+    name: str, order: Order, results: Iterator[Artifact | Refusal], model: Model, context: Context
+) -> list[Exported] | TargetError:
+    made: list[Exported] = []
+    title = f"{context.stage}: exporting to {name}"
+    with context.console.task(title, total=len(order.candidates)) as advance:
+        try:
+            for result in results:
+                made.append(_finished(name, result, order.folder, model, context))
+                advance(1, note=result.candidate.name)
+        except TargetError as fault:
+            return fault
+    return made
 
 
 def _finished(name: str, result: Artifact | Refusal, folder: Path, model: Model, context: Context) -> Exported:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,8 +61,8 @@ class FigureTaker:
             TargetError: the target refused the model.
         """
         target = target or self.context.clock_target
-        self.export_for(model, [target])
         folder = self._export_folder(model, target)
+        self._make_missing(model, {target: folder})
         if folder in self.refused:
             raise self.refused[folder]
         cases = self.cases(model)
@@ -77,7 +77,9 @@ class FigureTaker:
 
     def export_for(self, model: Model, targets: Sequence[str]) -> None:
         """Make the fp32 artifacts of several targets that are not there yet, side by side."""
-        folders = {target: self._export_folder(model, target) for target in targets}
+        self._make_missing(model, {target: self._export_folder(model, target) for target in targets})
+
+    def _make_missing(self, model: Model, folders: Mapping[str, Path]) -> None:
         missing = {
             target: folder
             for target, folder in folders.items()

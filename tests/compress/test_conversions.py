@@ -45,8 +45,10 @@ class Told:
                     raise TargetError(f"{name} takes no such model")
                 said.append(f"{name} begins")
                 references.append(reference)
-                yield self.results(candidates, folder)
-                said.append(f"{name} ends")
+                try:
+                    yield self.results(candidates, folder)
+                finally:
+                    said.append(f"{name} ends")
 
             def results(self, candidates: Sequence[Candidate], folder: Path) -> Iterator[Artifact | Refusal]:
                 if fault == "convert":
@@ -85,6 +87,8 @@ def test_with_too_little_memory_for_all_they_go_one_after_the_other(
     monkeypatch.setattr(conversions, "free_memory", lambda: 2 * conversion_bytes(MODEL) - 1)
     export(MODEL, orders(tmp_path, "a", "b"), context)
     assert told.said[:5] == ["a begins", "a fp32", "a int8", "a ends", "b begins"]
+    first, second = told.references
+    assert first is second  # the torch model ran once here too
     assert conversion_bytes(MODEL) == 1_000_000_000 + 40 * MODEL.parameters
 
 
@@ -110,16 +114,14 @@ def test_without_calibration_every_target_says_so(context: Any, tmp_path: Path) 
 def test_an_interruption_ends_what_was_begun(context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = Told()
     context.target = told.target
-    closed: list[str] = []
 
     def interrupt(*_: Any) -> None:
-        closed.extend(told.said)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(conversions, "furnish", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        export(MODEL, orders(tmp_path, "a"), context)
-    assert closed == ["a begins", "a fp32"]
+        export(MODEL, orders(tmp_path, "a", "b"), context)
+    assert told.said == ["a begins", "b begins", "a fp32", "b ends", "a ends"]
 
 
 def test_fp32_exports_lie_where_they_were_wanted_and_refused_ones_leave_nothing(context: Any, tmp_path: Path) -> None:

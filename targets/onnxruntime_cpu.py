@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 MODEL_FILE = "model.onnx"
-# u8 x u8 kernels in place of u8 x s8 ones on x86 without VNNI.
+# u8 x u8 kernels in place of u8 x s8 ones on x86; with VNNI they are slower and nothing else.
 KEEP_SUMS = "session.x64quantprecision"
 
 
@@ -40,7 +40,7 @@ class Settings(Record):
     """Session settings of an artifact. `spinning`: worker threads wait busily, which is faster while alone.
 
     `saturate`: on x86 without VNNI neighbouring int8 products are added in 16 bits, where sums can be cut off: the
-    outputs of a BERT were worthless. False asks for kernels that keep them whole; other processors always do.
+    outputs of a BERT were worthless. False asks for kernels that keep them whole there; other processors always do.
     """
 
     disabled_optimizers: tuple[str, ...] = ()
@@ -144,11 +144,13 @@ class OrtSession:
 def _open(path: Path, settings: Settings, threads: int) -> onnxruntime.InferenceSession:
     import onnxruntime
 
+    from targets.onnx_sums import cuts_sums
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
-    options.add_session_config_entry(KEEP_SUMS, "0" if settings.saturate else "1")
+    options.add_session_config_entry(KEEP_SUMS, "1" if cuts_sums() and not settings.saturate else "0")
     try:
         return onnxruntime.InferenceSession(
             path,

@@ -20,8 +20,10 @@ from targets.onnx_embedding import quantize_embeddings, quantize_rows
 from targets.onnx_graph import export_onnx
 from targets.onnx_int8 import float_layers, int8_candidates, quantize, smooth, split_gemms
 from targets.onnx_smooth import smoothing_factors
+from targets.onnx_sums import cuts_sums
 from targets.onnx_view import View, name_nodes, weighted_nodes
 from targets.onnx_write_int8 import write_dynamic
+from targets.onnxruntime_cpu import KEEP_SUMS
 from tests.targets.tiny import make_calibration, make_model
 
 make = helper.make_node
@@ -61,7 +63,7 @@ def candidate(kind: str, name: str) -> Candidate:
 def logits(model: Path | onnx.ModelProto, batches: list[Feeds]) -> list[np.ndarray]:
     source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
     options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.x64quantprecision", "1")  # as our own sessions are opened
+    options.add_session_config_entry(KEEP_SUMS, "1" if cuts_sums() else "0")  # as our own sessions are opened
     session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     return [session.run(None, dict(feeds))[0] for feeds in batches]
 

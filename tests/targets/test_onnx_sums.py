@@ -1,0 +1,85 @@
+"""int8 sums: kept whole where the processor would cut them off, and fast kernels where it would not."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+
+from benchmarks.runner import run_runtimes
+from targets import onnx_sums, onnxruntime_cpu
+from targets.base import Candidate
+from targets.onnx_sums import PRODUCT, cuts_sums
+from targets.onnxruntime_cpu import KEEP_SUMS, Settings
+from tests.targets.tiny import Exported
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+@pytest.fixture
+def entries(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """What the sessions that are opened in the test are told."""
+    told: dict[str, str] = {}
+
+    class Options(onnxruntime.SessionOptions):  # type: ignore[misc]
+        def add_session_config_entry(self, key: str, value: str) -> None:
+            told[key] = value
+            super().add_session_config_entry(key, value)
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
+    yield told
+
+
+def test_the_product_is_one_of_u8_by_s8_and_valid_onnx() -> None:
+    model = onnx.load_from_string(PRODUCT)
+    onnx.checker.check_model(model)
+    assert [node.op_type for node in model.graph.node] == ["MatMulInteger"]
+    types = [one.type.tensor_type.elem_type for one in (*model.graph.input, *model.graph.output)]
+    assert types == [onnx.TensorProto.UINT8, onnx.TensorProto.INT8, onnx.TensorProto.INT32]
+
+
+@pytest.mark.skipif(not CPUINFO.is_file() or platform.machine() != "x86_64", reason="flags are read on Linux on x86-64")
+def test_the_answer_is_what_the_flags_of_this_processor_say() -> None:
+    flags = next(line.split() for line in CPUINFO.read_text().splitlines() if line.startswith("flags"))
+    expected = "avx2" in flags and not {"avx512_vnni", "avx_vnni"} & set(flags)
+    assert cuts_sums() is run_runtimes.cuts_sums(onnxruntime) is expected
+
+
+# (whether the processor cuts sums off, the artifact's setting) -> the entry of the session.
+CASES = [(True, False, "1"), (True, True, "0"), (False, False, "0"), (False, True, "0")]
+
+
+@pytest.mark.parametrize(("cuts", "saturate", "expected"), CASES)
+def test_slower_kernels_are_asked_for_only_where_sums_would_be_cut_off(
+    cuts: bool,
+    saturate: bool,
+    expected: str,
+    exported: Callable[..., Exported],
+    entries: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = exported("onnxruntime-cpu", "resnet", Candidate(name="fp32", precision="fp32"))
+    monkeypatch.setattr(onnx_sums, "cuts_sums", lambda: cuts)
+    path = case.folder / onnxruntime_cpu.MODEL_FILE
+    onnxruntime_cpu.OrtSession(path, case.artifact.signature, Settings(saturate=saturate), threads=1)
+    assert entries[KEEP_SUMS] == expected
+
+
+@pytest.mark.parametrize(("cuts", "saturate", "expected"), CASES)
+def test_the_runner_asks_for_the_same_kernels(
+    cuts: bool,
+    saturate: bool,
+    expected: str,
+    exported: Callable[..., Exported],
+    entries: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = exported("onnxruntime-cpu", "resnet", Candidate(name="fp32", precision="fp32"))
+    monkeypatch.setattr(run_runtimes, "cuts_sums", lambda _: cuts)
+    artifact = {**case.artifact.model_dump(mode="json"), "settings": {"saturate": saturate}}
+    run_runtimes.onnxruntime_cpu(artifact).open(case.folder, artifact, 1)
+    assert entries[KEEP_SUMS] == expected

@@ -56,7 +56,7 @@ def rows_table(report: Report) -> str:
     lines = []
     for row in all_rows(report):
         name = f"**{escape(row.name)}** ★" if row.chosen else escape(row.name)
-        name += " (teacher)" if row is report.teacher else ""
+        name += " (teacher)" if report.is_teacher(row) else ""
         cells = [name, escape(row.target), escape(row.precision), accuracy(row), share(row.agreement)]
         by_shape = {one.shape: one for one in row.latency}
         for shape in shapes:

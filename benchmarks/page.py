@@ -14,10 +14,6 @@ from benchmarks.plots import Plot
 from benchmarks.records import Report, Row, Shape
 from benchmarks.sections import Section, all_rows
 
-PARETO_NOTE = (
-    "Numbers are those of the first table, marker areas are shipped bytes, bars are 95 % intervals, the dotted line is "
-    "the Pareto front. Violet: teacher; blue: chosen."
-)
 BOXES_NOTE = "Boxes are quartiles of all timed calls. The percentiles are in the table below."
 NO_POINTS = "Not drawn: no row has both accuracy and latency."
 NO_SAMPLES = "Not drawn: this report holds no raw samples."
@@ -89,7 +85,7 @@ def _parts(report: Report) -> list[Part]:
     footprint = costs.footprint(report)
     no_samples = "" if latency.lines else "Not measured: no row of this report has a latency."
     return [
-        Part("tradeoff", "Accuracy, latency and size", plots.pareto(report), PARETO_NOTE, (), NO_POINTS),
+        Part("tradeoff", "Accuracy, latency and size", plots.pareto(report), plots.pareto_note(report), (), NO_POINTS),
         Part("latency", "Latency", plots.distributions(report), BOXES_NOTE, (latency,), no_samples or NO_SAMPLES),
         Part("scenarios", loads.title, curve_plots.sustained(report), curve_plots.NOTE, (loads, curves)),
         Part("footprint", footprint.title, [], "", (footprint,)),

@@ -19,6 +19,10 @@ SERIES = 6
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 # Numbers of neighbours go to different sides of their marks.
 SIDES = ("top center", "bottom center", "middle right", "middle left")
+PARETO_NOTE = (
+    "Numbers are those of the first table, marker areas are shipped bytes, bars are 95 % intervals, the dotted line is "
+    "the Pareto front. Violet: teacher; blue: chosen."
+)
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"}
 
 
@@ -34,12 +38,15 @@ class Plot(NamedTuple):
 def pareto(report: Report) -> list[Plot]:
     """Accuracy against p50 in ms (log axis), one plot a shape with figures; marker areas are bytes."""
     plots = []
+    symbols = target_symbols(report)
     for index, shape in enumerate(shapes(report)):
         points = _points(report, shape)
         heaviest = max((row.bytes or 0 for _, row, *_ in points), default=0) or 1
         # Bars of accuracy stand above and below the marks.
         sides = spread_sides([(p50, row.accuracy or 0) for _, row, p50, *_ in points], SIDES[2:])
         traces = [_mark(report, heaviest, side, *point) for side, point in zip(sides, points, strict=True)]
+        for trace, (_, row, *_) in zip(traces, points, strict=True):
+            trace["marker"]["symbol"] = symbols[row.target]
         title = f"Accuracy against p50 at {shape_words(shape)}"
         words = (f"{n}. {row.name}: accuracy {share(row.accuracy)}, p50 {ms(p50)} ms" for n, row, p50, *_ in points)
         layout = {"xaxis": log_axis("p50 in ms", [p50 for _, _, p50, *_ in points]), "yaxis": {"title": "accuracy"}}
@@ -47,6 +54,19 @@ def pareto(report: Report) -> list[Plot]:
             label = f"{title}. {'; '.join(words)}."
             plots.append(plot(f"pareto-{index}", title, label, [_front(points), *traces], layout))
     return plots
+
+
+def target_symbols(report: Report) -> dict[str, str]:
+    """Each target that was timed, with the symbol of its marks."""
+    targets = dict.fromkeys(row.target for row in all_rows(report) if row.latency)
+    return {target: SYMBOLS[index % len(SYMBOLS)] for index, target in enumerate(targets)}
+
+
+def pareto_note(report: Report) -> str:
+    """How the plot is read; symbols are told where several targets have marks."""
+    symbols = target_symbols(report)
+    told = ", ".join(f"{symbol} {target}" for target, symbol in symbols.items())
+    return f"{PARETO_NOTE} Symbols: {told}." if len(symbols) > 1 else PARETO_NOTE
 
 
 def distributions(report: Report) -> list[Plot]:
@@ -93,7 +113,7 @@ def log_axis(title: str, values: Sequence[float]) -> dict[str, Any]:
 
 def kind(report: Report, row: Row) -> str:
     """Name of the CSS variable whose colour the row has."""
-    return "teacher" if row is report.teacher else "accent" if row.chosen else "soft"
+    return "teacher" if report.is_teacher(row) else "accent" if row.chosen else "soft"
 
 
 def short(name: str, longest: int = 22) -> str:

@@ -244,8 +244,20 @@ class Report(Record):
         default=(), description="the machine's limits by runtime and threads, measured in this run"
     )
 
+    def is_teacher(self, row: Row) -> bool:
+        """Whether a row is the teacher itself: on its own target, or among the candidates of another one."""
+        return row is self.teacher or (row.candidate is None and row.name == self.teacher.name and not row.chosen)
+
+    @property
+    def compressed(self) -> tuple[Row, ...]:
+        """The candidates without the teacher's rows on the other targets."""
+        return tuple(row for row in self.candidates if not self.is_teacher(row))
+
     @property
     def lost_targets(self) -> tuple[Row, ...]:
-        """Rows of targets that gave no artifact at all."""
-        gave = {row.target for row in self.candidates if row.status in WITH_ARTIFACT}
-        return tuple(row for row in self.candidates if row.target not in gave)
+        """One row for each target that nothing can be released for: the chosen one that failed, or the first one."""
+        rows: dict[str, Row] = {}
+        for row in self.compressed:
+            if row.chosen or row.target not in rows:
+                rows[row.target] = row
+        return tuple(row for row in rows.values() if not row.chosen or row.status not in WITH_ARTIFACT)

@@ -27,7 +27,7 @@ def sheet(report: Report) -> str:
     writer = csv.writer(text)
     writer.writerow(["run", "role", *own, "estimated_ms", *shape])
     for row in (report.teacher, *report.candidates):
-        role = "teacher" if row is report.teacher else "candidate"
+        role = "teacher" if report.is_teacher(row) else "candidate"
         head = [report.name, role, *_cells(row, own), _cell(_estimate(row))]
         lines = [_cells(one, shape) for one in row.latency] or [[""] * len(shape)]
         writer.writerows([*head, *line] for line in lines)

@@ -46,9 +46,11 @@ def summary_table(report: Report) -> Table:
     names = shape_names(shapes)
     rows = (report.teacher, *report.candidates)
     for row in rows:
-        _add_row(table, row, shapes, names, is_teacher=row is report.teacher)
+        _add_row(table, row, shapes, names, report.is_teacher(row))
     notes = [line for row in report.candidates if row.chosen and (line := _cost_line(row))]
-    table.caption = _caption([*notes, *(f"{name}: {status}, {reason}" for name, status, reason in status_notes(rows))])
+    if any(_unsteady(latency) for row in rows for latency in row.latency):
+        notes.insert(0, f"{FLAG} these times scatter by more than 2.5 % (coefficient of variation)")
+    table.caption = _caption([*notes, *status_notes(rows)])
     return table
 
 
@@ -98,9 +100,13 @@ def _add_row(table: Table, row: Row, shapes: list[Shape], names: dict[Shape, str
 
 def _latency_lines(name: str, row: LatencyRow) -> list[str]:
     """p50 with its interval, and below it p90, flagged where the samples scatter by more than 2.5 %."""
-    flag = FLAG if row.variation and row.variation.unsteady else ""
+    flag = FLAG if _unsteady(row) else ""
     first = [name, p50(row)] if len(name) > LONGEST_NAME else [f"{name} {p50(row)}".strip()]
     return [*first, f"p90 {percentile(row, 90)} {flag}".strip()]
+
+
+def _unsteady(row: LatencyRow) -> bool:
+    return row.variation is not None and row.variation.unsteady
 
 
 def _speedup_lines(name: str, row: LatencyRow) -> list[str]:

@@ -19,7 +19,7 @@ def verdict(report: Report) -> Section:
     """One line for each target, those without an artifact too."""
     reasons = Reasons()
     chosen = {row.target: row for row in chosen_rows(report)}
-    names = dict.fromkeys(row.target for row in report.candidates)
+    names = dict.fromkeys(row.target for row in report.compressed)
     lines = [_line(report, chosen[name], reasons) if name in chosen else _lost(report, name, reasons) for name in names]
     notes = tuple(
         f"Accuracy of {row.target} {row.name} is from {row.numbers_from}."
@@ -48,7 +48,7 @@ def _line(report: Report, row: Row, reasons: Reasons) -> Line:
 
 
 def _lost(report: Report, target: str, reasons: Reasons) -> Line:
-    rows = [row for row in report.candidates if row.target == target]
+    rows = [row for row in report.compressed if row.target == target]
     why = "; ".join(dict.fromkeys(f"{row.name} {row.status}: {row.reason or 'no reason was given'}" for row in rows))
     states = ", ".join(dict.fromkeys(row.status for row in rows))
     return (target, "none", states, *[reasons.cell("", why)] * 4, gates_text(report, target))

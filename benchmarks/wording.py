@@ -229,13 +229,13 @@ def gate_text(verdict: GateVerdict) -> tuple[str, str, str]:
     return f"{verdict.target}: {demand}" if verdict.target else demand, write(verdict.limit), measured
 
 
-def status_notes(rows: Iterable[Row]) -> list[tuple[str, str, str]]:
-    """Names, status and reason of rows that have a reason or were not measured; one entry for those that share it."""
+def status_notes(rows: Iterable[Row]) -> list[str]:
+    """Status and reason of rows that have a reason or were not measured; one line for those that share it."""
     names: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
         if row.reason or row.status != "measured":
             names.setdefault((row.target, row.status, row.reason or "no reason was given"), []).append(row.name)
-    return [(", ".join(shared), status, reason) for (_, status, reason), shared in names.items()]
+    return [f"{target} {', '.join(shared)}: {status}, {why}" for (target, status, why), shared in names.items()]
 
 
 def stage_cells(stage: StageRow, names: Mapping[Shape, str]) -> list[tuple[str, str, str]]:

@@ -13,7 +13,7 @@ from targets.errors import EdgepressError, GateError, TargetError
 from targets.noise import quiet
 
 if TYPE_CHECKING:
-    from benchmarks.records import GateVerdict
+    from benchmarks.records import GateVerdict, Row
     from compress.console import Console
     from compress.pipeline import Result
 
@@ -58,9 +58,14 @@ def show_result(result: Result, console: Console) -> None:
     console.line(f"Report:  {result.report_folder / 'report.html'}")
     console.line(f"Release: {result.release_folder}")
     if lost := result.report.lost_targets:
-        raise TargetError("; ".join(row.reason for row in lost))
+        raise TargetError("; ".join(_loss(row) for row in lost))
     if not result.gates_hold:
         raise GateError(missed_gates(result.report.gates))
+
+
+def _loss(row: Row) -> str:
+    """Why a target has no artifact; a reason that names the target already is told as it stands."""
+    return row.reason if row.reason.startswith(row.target) else f"{row.target} {row.name}: {row.reason}"
 
 
 def missed_gates(gates: Sequence[GateVerdict]) -> str:

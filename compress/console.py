@@ -197,8 +197,9 @@ class Console:
         if self.mode == "json":
             self._emit("progress", self._err, {"state": outcome, **state.fields(now)})
         elif self.mode == "plain" and now - state.began >= 1:
-            note = f", {state.note}" if state.note else ""
-            text = f"{state.title}: {outcome} after {duration(now - state.began)}, {state.done:g} done{note}"
+            # A task that counts nothing has a time only.
+            parts = [duration(now - state.began), f"{state.done:g} done" if state.done else "", state.note]
+            text = f"{state.title}: {outcome} after {', '.join(part for part in parts if part)}"
             print(text, file=self._err, flush=True)
 
     @contextmanager

@@ -16,8 +16,9 @@ BUILD = HardwareBuild(
 
 def estimated(report: Report) -> Report:
     row = Row(
-        name="int8", target="xla-tpu", precision="int8", status="estimated", reason="no TPU here", builds=(BUILD,)
-    )
+        name="int8", target="xla-tpu", precision="int8", status="estimated", reason="no TPU here", builds=(BUILD,),
+        chosen=True,
+    )  # fmt: skip
     return report.model_copy(update={"candidates": (*report.candidates, row)})
 
 
@@ -38,3 +39,12 @@ def test_a_target_that_gave_no_artifact_is_lost(report: Report) -> None:
     with_lost = report.model_copy(update={"candidates": (row,)})
     assert with_lost.lost_targets == (row,)
     assert "xla-tpu" not in {row.target for row in estimated(report).lost_targets}
+
+
+def test_a_target_whose_chosen_artifact_failed_in_the_benchmark_is_lost(report: Report) -> None:
+    """Its teacher and another candidate were measured: nothing can be released all the same."""
+    teacher = report.teacher.model_copy(update={"target": "xla-tpu"})
+    other = report.candidates[0].model_copy(update={"target": "xla-tpu", "chosen": False})
+    crashed = other.model_copy(update={"name": "int8", "chosen": True, "status": "failed", "reason": "signal 11"})
+    with_lost = report.model_copy(update={"candidates": (report.candidates[0], teacher, other, crashed)})
+    assert with_lost.lost_targets == (crashed,)

@@ -17,6 +17,7 @@ from benchmarks.page import page
 from benchmarks.records import SCHEMA_VERSION, LatencyRow, Report, Row
 from benchmarks.report import read_report, report_schema, stages_table, summary_table, write_report
 from benchmarks.schema import SHIPPED, schema_text
+from benchmarks.verdicts import verdict
 from targets.base import HardwareBuild
 from targets.errors import ArtifactError
 
@@ -255,8 +256,34 @@ def test_the_summary_shows_all_rows_with_status_and_reason_within_the_terminal(r
         "teacher big", "★ dynamic", "0.8800", "s32 1.00 [0.990, 1.02]", "s128 1.60 [1.58, 1.63]",
                  "p90 needs 64, has 20 ⚠", "8.0x", "[7.8, 8.2]", "[.860, .900]", "8.00 MB", "10.0x"):  # fmt: skip
         assert part in text
-    assert "· static: failed, SQNR is 6 dB" in text
-    assert "· rt: unavailable, needs a GPU" in text
+    flat = " ".join(text.split())
+    assert "· onnxruntime-cpu static: failed, SQNR is 6 dB" in flat
+    assert "· tensorrt-gpu rt: unavailable, needs a GPU" in flat
+    assert "· ⚠ these times scatter by more than 2.5 % (coefficient of variation)" in flat
+
+
+def with_second_target(report: Report) -> Report:
+    """The teacher and one candidate on another target, as a run of several writes them."""
+    teacher = report.teacher.model_copy(update={"target": "tflite-mobile"})
+    small = report.candidates[0].model_copy(update={"target": "tflite-mobile"})
+    return report.model_copy(update={"candidates": (*report.candidates, teacher, small)})
+
+
+def test_the_teacher_is_called_so_on_every_target(report: Report, tmp_path: Path) -> None:
+    several = with_second_target(report)
+    write_report(several, tmp_path)
+    teachers = [line["target"] for line in lines_of(tmp_path) if line["role"] == "teacher"]
+    assert teachers == ["onnxruntime-cpu"] * 2 + ["tflite-mobile"] * 2
+    assert (tmp_path / "report.md").read_text().count("big (teacher)") == 2
+    assert (tmp_path / "report.html").read_text().count('<span class="tag">teacher </span>big') == 2
+    assert printed(summary_table(several)).count("teacher big") == 2
+    assert not several.is_teacher(several.candidates[-1])
+
+
+def test_the_verdict_has_no_line_for_a_stand_in_that_only_the_teacher_ran_on(report: Report) -> None:
+    teacher = report.teacher.model_copy(update={"target": "pytorch"})
+    seen = verdict(report.model_copy(update={"candidates": (*report.candidates, teacher)}))
+    assert [line[0] for line in seen.lines] == ["onnxruntime-cpu", "tensorrt-gpu"]
 
 
 def test_the_terminal_has_one_line_of_the_costs_of_a_chosen_artifact(whole: Report, report: Report) -> None:

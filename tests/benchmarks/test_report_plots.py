@@ -177,3 +177,12 @@ def test_texts_and_marks_can_be_told_from_their_ground_in_both_modes(mode: int) 
     assert contrast(found["soft"], found["accent-soft"]) >= 4.5
     for series in range(plots.SERIES):
         assert contrast(found[f"series-{series}"], found["card"]) >= 3, series
+
+
+def test_targets_have_symbols_of_their_own_and_the_note_tells_them(report: Report) -> None:
+    assert "Symbols" not in plots.pareto_note(report)
+    other = report.candidates[0].model_copy(update={"target": "tflite-mobile"})
+    several = report.model_copy(update={"candidates": (*report.candidates, other)})
+    _front, *marks = drawn(plots.pareto(several)[0])[0]
+    assert [mark["marker"]["symbol"] for mark in marks] == ["circle", "circle", "square"]
+    assert plots.pareto_note(several).endswith(" Symbols: circle onnxruntime-cpu, square tflite-mobile.")

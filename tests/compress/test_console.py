@@ -88,6 +88,13 @@ def test_a_task_that_fails_says_so_and_lets_the_error_through() -> None:
     assert said.lines() == ["Training: failed after 3.0 s, 4 done"]
 
 
+def test_a_task_that_counts_nothing_tells_its_time_alone() -> None:
+    said = Said("plain")
+    with said.console.task("Preparing rows"):
+        said.clock.now += 2
+    assert said.lines() == ["Preparing rows: finished after 2.0 s"]
+
+
 def test_what_an_earlier_run_did_does_not_count_as_speed() -> None:
     said = Said("json")
     with said.console.task("Training", total=100, done=80) as advance:

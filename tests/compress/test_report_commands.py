@@ -15,9 +15,12 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.records import LatencyRow, Report, Row
 from benchmarks.report import write_report
+from compress import pipeline
 from compress.cli import app
+from compress.cli_common import show_result
+from compress.console import Console
 from compress.report_commands import find_report
-from targets.errors import ArtifactError, StoreError
+from targets.errors import ArtifactError, StoreError, TargetError
 
 
 def edgepress(*arguments: str) -> Result:
@@ -51,6 +54,22 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_report(made(), tmp_path / "good" / "report")
     write_report(made(accuracy=0.8, shipped=2000), tmp_path / "bad")
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("its process ended with signal 11", "onnxruntime-cpu dynamic: its process ended with signal 11"),
+        ("onnxruntime-cpu: no operator Gelu", "onnxruntime-cpu: no operator Gelu"),
+    ],
+)
+def test_a_run_whose_chosen_artifact_failed_in_the_benchmark_has_failed(reason: str, told: str, tmp_path: Path) -> None:
+    good = made()
+    failed = good.candidates[0].model_copy(update={"status": "failed", "reason": reason})
+    report = good.model_copy(update={"candidates": (failed,)})
+    with pytest.raises(TargetError) as caught:
+        show_result(pipeline.Result(tmp_path, (), ("benchmark",), report), Console("silent"))
+    assert str(caught.value) == told and caught.value.exit_code == 1
 
 
 def test_compare_shows_regressions_first_and_exits_with_0(runs: Path) -> None:

@@ -32,7 +32,8 @@ def latency_rows(
 ) -> tuple[LatencyRow, ...]:
     """One row a measurement, in ms; `speedup` = p50 of the teacher / p50 of this one, matched by shape.
 
-    Sample i of both is of round i, so intervals of the ratio are drawn from whole rounds.
+    Sample i of both is of round i, so intervals of the ratio are drawn from processes and their whole rounds; there is
+    none where a process did not time both.
 
     The ratio of medians and not the median of ratios: a pair of neighbours in a round shares no more noise than any
     other pair once the order is shuffled, and the quotient of two printed figures can be checked by hand. None where
@@ -53,8 +54,10 @@ def _latency_row(measurement: Measurement, teacher: Measurement | None, keep_raw
         raise BenchmarkError(f"a median latency of {p50:g} ms cannot be: the clock is too coarse for this model")
     shape, samples = measurement.shape, measurement.samples
     scatter = variation(samples)
-    p50_low, p50_high = median_interval(samples) or (None, None)
-    low, high = (ratio_interval(teacher.samples, samples) if teacher else None) or (None, None)
+    sittings = measurement.sittings
+    p50_low, p50_high = median_interval(samples, sittings) or (None, None)
+    paired = teacher is not None and teacher.sittings == sittings
+    low, high = (ratio_interval(teacher.samples, samples, sittings) if teacher and paired else None) or (None, None)
     return LatencyRow(
         batch=shape.batch,
         sequence=shape.sequence,
@@ -76,6 +79,7 @@ def _latency_row(measurement: Measurement, teacher: Measurement | None, keep_raw
         stable=measurement.stable,
         raw=tuple(round(sample, 4) for sample in samples) if keep_raw else (),
         pinned=measurement.pinned,
+        sittings=sittings,
     )
 
 

@@ -55,7 +55,7 @@ def _cells(record: DeviceRecord, row: DeviceLatency, current: bool) -> tuple[str
         accuracy,
         share(told.agreement if told else None),
         _shape(row),
-        with_interval(_percentile(row.p50, 50, row), median_interval(row.samples), ms),
+        with_interval(_percentile(row.p50, 50, row), median_interval(row.samples, row.sittings), ms),
         _percentile(row.p90, 90, row),
         str(len(row.samples)),
         MISSING if row.energy_uj is None else f"{row.energy_uj / 1000 / len(row.samples):.3g}",

@@ -40,7 +40,7 @@ def measure_latency(
     silence_s: float = SILENCE_S,
     enough_s: float = ENOUGH_S,
 ) -> dict[str, SubjectResult]:
-    """Latency of each subject at each case, by key; up to five child processes for each thread count, `timeout_s` for
+    """Latency of each subject at each case, by key; up to six child processes for each thread count, `timeout_s` for
     each of them, `silence_s` for a call in it.
 
     `warmup` is the length of a window of the warm-up in rounds; 0 measures without one. `samples` are the least: where
@@ -102,6 +102,7 @@ def _joined(sittings: list[Measurement]) -> Measurement:
     return sittings[0].model_copy(
         update={
             "samples": tuple(sample for one in sittings for sample in one.samples),
+            "sittings": tuple(len(one.samples) for one in sittings) if len(sittings) > 1 else (),
             "warmup_rounds": sum(one.warmup_rounds for one in sittings),
             "stable": None if None in verdicts else all(verdicts),
         }

@@ -32,11 +32,11 @@ METHODS = (
         "latency",
         "wall time of one synchronised call in ms, warm-up not counted. All artifacts take turns in one process in a "
         "random order, so that drift of the machine hits all; before each counted call the same model is called once "
-        "uncounted. Pre-processing is not included. From 40 samples on they are shared out among up to five processes: "
-        "two sessions of one artifact were seen to differ by about 1 %. "
-        "The warm-up lasts until the medians of two "
-        "windows in a row agree within 2 %, or ten windows. "
-        "Intervals are 95 % bootstrap intervals of 2,000 resamples of whole rounds.",
+        "uncounted. Pre-processing is not included. From 32 samples on they are shared out among up to six processes, "
+        "half of which open the artifacts in the other order: two sessions of one artifact were seen to differ by up "
+        "to 1 % for as long as their process lives. The warm-up lasts until the medians of two windows in a row agree "
+        "within 2 %, or ten windows. "
+        "Intervals are 95 % bootstrap intervals of 2,000 resamples: processes are drawn, and whole rounds in each.",
     ),
     (
         "samples",

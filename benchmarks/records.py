@@ -24,7 +24,8 @@ class Measurement(Record):
     """Raw samples of one metric in the order of the rounds; statistics are derived.
 
     `stable`: whether the last two windows of the warm-up agreed; None where there was none. `pinned`: the logical
-    processors that the process was pinned to; empty where it was not.
+    processors that the process was pinned to; empty where it was not. `sittings`: how many of the samples each process
+    took, in order; empty where one took all.
     """
 
     metric: str
@@ -34,6 +35,7 @@ class Measurement(Record):
     warmup_rounds: int = 0
     stable: bool | None = None
     pinned: tuple[int, ...] = ()
+    sittings: tuple[int, ...] = ()
 
     def percentile(self, share: float) -> float:
         """Linear-interpolated percentile, `share` in 0..100, in `unit`."""
@@ -61,10 +63,10 @@ class LatencyRow(Record):
         default=None, description="interquartile range / 1.349 / median: the variation without outliers"
     )
     speedup_low: float | None = Field(
-        default=None, description="lower end of its 95 % bootstrap interval, whole rounds drawn"
+        default=None, description="lower end of its 95 % bootstrap interval, processes and whole rounds drawn"
     )
     speedup_high: float | None = Field(
-        default=None, description="upper end of its 95 % bootstrap interval, whole rounds drawn"
+        default=None, description="upper end of its 95 % bootstrap interval, processes and whole rounds drawn"
     )
     warmup_rounds: int | None = Field(default=None, description="rounds before the first sample, not counted")
     stable: bool | None = Field(
@@ -75,6 +77,9 @@ class LatencyRow(Record):
     )
     pinned: tuple[int, ...] = Field(
         default=(), description="logical processors that the process was pinned to; empty where it was not"
+    )
+    sittings: tuple[int, ...] = Field(
+        default=(), description="how many of the timed calls each process took, in order; empty where one took all"
     )
     roofline: Roofline | None = Field(
         default=None, description="the machine's limit for it; null where that was not measured"

@@ -54,22 +54,35 @@ def told_percentile(samples: Sequence[float], percentile: float) -> float | None
     return float(np.percentile(samples, percentile))
 
 
-def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE, seed: int = 0) -> Interval | None:
-    """Percentile-bootstrap interval of the median, in the samples' unit; None below the 11 samples of a p50."""
+def median_interval(
+    samples: Sequence[float], sittings: Sequence[int] = (), confidence: float = CONFIDENCE, seed: int = 0
+) -> Interval | None:
+    """Percentile-bootstrap interval of the median, in the samples' unit; None below the 11 samples of a p50.
+
+    `sittings`: how many of the samples each process took, in order; empty where one took all.
+    """
     if len(samples) < least_samples(50):
         return None
     values = np.asarray(samples, np.float64)
-    medians = [np.median(values[indices], axis=1) for indices in _resamples(len(values), seed)]
+    medians = [np.median(values[indices], axis=1) for indices in _resamples(sittings or (len(values),), seed)]
     return _bounds(np.concatenate(medians), confidence)
 
 
 def ratio_interval(
-    numerator: Sequence[float], denominator: Sequence[float], confidence: float = CONFIDENCE, seed: int = 0
+    numerator: Sequence[float],
+    denominator: Sequence[float],
+    sittings: Sequence[int] = (),
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
 ) -> Interval | None:
     """Bootstrap interval of median(numerator) / median(denominator); sample i of both is of round i.
 
-    Whole rounds are drawn, so that what slowed a round down slows both sides of a resample. None where the two don't
-    have the same rounds, or too few of them.
+    Processes are drawn (`sittings`: how many of the rounds each one took, in order), and whole rounds within each, so
+    that what slowed a round down slows both sides of a resample. Rounds alone would not do: two sessions of one
+    artifact differ for as long as their process lives, and the more rounds it took the surer a wrong ratio would look.
+    None where the two don't have the same rounds, or too few of them.
+
+    References: Kalibera and Jones, "Rigorous Benchmarking in Reasonable Time", ISMM 2013.
 
     >>> ratio_interval([4.0] * 11, [2.0] * 11)
     (2.0, 2.0)
@@ -79,7 +92,7 @@ def ratio_interval(
     above, below = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
     ratios = [
         np.median(above[indices], axis=1) / np.median(below[indices], axis=1)
-        for indices in _resamples(len(above), seed)
+        for indices in _resamples(sittings or (len(above),), seed)
     ]
     return _bounds(np.concatenate(ratios), confidence)
 
@@ -162,12 +175,17 @@ def _quantile(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def _resamples(rounds: int, seed: int) -> Iterator[np.ndarray]:
-    """Indices `[resamples, rounds]`, drawn with replacement, in pieces of about a million."""
+def _resamples(sittings: Sequence[int], seed: int) -> Iterator[np.ndarray]:
+    """Indices `[resamples, rounds]`, drawn with replacement in two stages, in pieces of about a million."""
     random = np.random.default_rng(seed)
+    sizes = np.asarray(sittings)
+    starts, rounds = np.cumsum(sizes) - sizes, int(sizes.sum())
     rows = max(1, CHUNK // rounds)
     for start in range(0, RESAMPLES, rows):
-        yield random.integers(0, rounds, (min(rows, RESAMPLES - start), rounds), dtype=np.int32)
+        drawn = random.integers(0, len(sizes), (min(rows, RESAMPLES - start), len(sizes)))
+        # As many rounds for each process drawn as stood in its place: resamples are as long as the samples.
+        processes = np.repeat(drawn, sizes, axis=1)
+        yield starts[processes] + (random.random(processes.shape) * sizes[processes]).astype(np.int64)
 
 
 def _bounds(values: np.ndarray, confidence: float) -> Interval:

@@ -16,9 +16,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from benchmarks.records import Measurement
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "trust.json"
@@ -106,8 +109,10 @@ def make_artifact(folder: Path) -> Path:
     return folder / "artifact"
 
 
-def measured(artifact: Path, subjects: Mapping[str, dict[str, Any]], seed: int, length: int = 32) -> dict[str, Any]:
-    """Samples in ms of each subject (its settings), interleaved, in a process of its own."""
+def measured(
+    artifact: Path, subjects: Mapping[str, dict[str, Any]], seed: int, length: int = 32
+) -> dict[str, Measurement]:
+    """The measurement of each subject (its settings), interleaved, in processes of their own."""
     from safetensors.numpy import save_file
 
     from benchmarks.jobs import Case, Subject
@@ -122,19 +127,24 @@ def measured(artifact: Path, subjects: Mapping[str, dict[str, Any]], seed: int, 
     for key, result in results.items():
         if result.failure:
             raise SystemExit(f"{key} failed: {result.failure}")
-    return {key: result.measurements[0].samples for key, result in results.items()}
+    return {key: result.measurements[0] for key, result in results.items()}
+
+
+def ratio(above: Measurement, below: Measurement) -> tuple[float, float]:
+    """The interval of above / below, as a report tells it."""
+    from benchmarks.compare import latency_rows
+
+    (row,) = latency_rows([below], [above])
+    return (row.speedup_low or np.nan, row.speedup_high or np.nan)
 
 
 def same(artifact: Path) -> dict[str, Any]:
     """The artifact against itself."""
-    from benchmarks.statistics import ratio_interval
-
     intervals, medians = [], []
     for seed in range(REPEATS):
-        samples = measured(artifact, {"a": {}, "b": {}}, seed)
-        low, high = ratio_interval(samples["a"], samples["b"]) or (np.nan, np.nan)
-        intervals.append((low, high))
-        medians.append(float(np.median(samples["a"])))
+        found = measured(artifact, {"a": {}, "b": {}}, seed)
+        intervals.append(ratio(found["a"], found["b"]))
+        medians.append(found["a"].percentile(50))
     halves = [(high - low) / 2 for low, high in intervals]
     hold = sum(low <= 1 <= high for low, high in intervals)
     return {
@@ -145,16 +155,14 @@ def same(artifact: Path) -> dict[str, Any]:
 
 
 def slowdown(artifact: Path) -> dict[str, Any]:
-    from benchmarks.statistics import ratio_interval
-
-    samples = measured(artifact, {"plain": {}, "slowed": {"slowed": True}}, seed=0)
-    low, high = ratio_interval(samples["slowed"], samples["plain"]) or (np.nan, np.nan)
+    found = measured(artifact, {"plain": {}, "slowed": {"slowed": True}}, seed=0)
+    low, high = ratio(found["slowed"], found["plain"])
     return {"planted": 1 + SLOWER, "interval": (low, high), "passed": low > 1}
 
 
 def overhead(artifact: Path) -> dict[str, Any]:
     """The median that the harness gives against the same call in a bare loop."""
-    timed = float(np.median(measured(artifact, {"spin": {"spin": True}}, seed=0)["spin"]))
+    timed = measured(artifact, {"spin": {"spin": True}}, seed=0)["spin"].percentile(50)
     session, rounds = Spinning(), 2000
     loops = []
     for _ in range(5):

@@ -45,9 +45,9 @@ SCHEMA_VERSION, KIND = "1.1", "edgepress-device-record"
 # The fewest samples that tell a percentile with 99 % confidence, by LoadGen's binomial rule.
 LEAST = {"p50": (50, 11), "p90": (90, 64), "p95": (95, 130), "p99": (99, 662), "p99_9": (99.9, 6636)}
 LENGTHS = (32, 128)
-# As in `edgepress run`: two sessions of one artifact differ by about 1 % for as long as their process lives, which no
-# number of samples in one process shows. So the samples are shared out, twenty at least to each process.
-SITTINGS, LEAST_ROUNDS = 5, 20
+# As in `edgepress run`: two sessions of one artifact differ by up to 1 % for as long as their process lives, which no
+# number of samples in one process shows. So the samples are shared out, sixteen at least to each process.
+SITTINGS, LEAST_ROUNDS = 6, 16
 NO_SAMPLE = "accuracy not measured: no sample in this release"
 
 
@@ -70,8 +70,8 @@ def shapes_of(artifact: Artifact, options: argparse.Namespace) -> list[dict[str,
 
 
 def shared_out(samples: int) -> list[int]:
-    """Samples of each process, as even as can be."""
-    sittings = max(1, min(SITTINGS, samples // LEAST_ROUNDS))
+    """Samples of each process, as alike as can be."""
+    sittings = max(1, min(SITTINGS, samples // LEAST_ROUNDS) // 2 * 2)
     return [samples // sittings + (number < samples % sittings) for number in range(sittings)]
 
 

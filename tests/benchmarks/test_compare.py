@@ -26,6 +26,14 @@ def test_without_the_teacher_at_that_shape_there_is_no_speed_up() -> None:
     assert latency_rows([measured(S32, 1)], [measured(S128, 1)])[0].speedup is None
 
 
+def test_a_speed_up_has_an_interval_only_where_the_same_processes_timed_both_sides() -> None:
+    a, b = measured(S32, *[2.0] * 16), measured(S32, *[1.0] * 16)
+    (row,) = latency_rows([b.model_copy(update={"sittings": (8, 8)})], [a.model_copy(update={"sittings": (8, 8)})])
+    assert (row.speedup, row.speedup_low, row.speedup_high, row.sittings) == (2.0, 2.0, 2.0, (8, 8))
+    (row,) = latency_rows([b.model_copy(update={"sittings": (8, 8)})], [a.model_copy(update={"sittings": (4, 12)})])
+    assert (row.speedup, row.speedup_low, row.p50_low) == (2.0, None, 1.0)
+
+
 def test_the_samples_are_kept_in_their_order_where_asked_for() -> None:
     samples = [measured(S32, 3.00004, 1.00006, 2)]
     assert latency_rows(samples, None)[0].raw == ()

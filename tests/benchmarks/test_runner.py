@@ -112,7 +112,7 @@ def test_a_record_holds_the_raw_values_and_what_they_tell(release: Path, tmp_pat
         (2, None, 1, 64),
     ]
     assert all(row.p90 is not None and row.p95 is None for row in record.latency)
-    assert [row.sittings for row in record.latency] == [(22, 21, 21)] * 2
+    assert [row.sittings for row in record.latency] == [(16, 16, 16, 16)] * 2
     assert all(row.pinned == (sorted(os.sched_getaffinity(0))[0],) for row in record.latency)
     assert record.cold_start_ms > record.open_ms + record.first_inference_ms
     assert record.peak_memory_bytes is not None and 10e6 < record.peak_memory_bytes < 300e6

@@ -83,6 +83,34 @@ def test_the_same_artifact_against_itself_is_as_fast_as_itself() -> None:
     assert max((high - low) / 2 for low, high in intervals) <= 0.03
 
 
+def sessions(seed: int, rounds: int) -> tuple[list[float], list[float]]:
+    """The same artifact twice in six processes: in each, either one is slower by 0.5 % throughout, rounds by 0.2 %."""
+    random = np.random.default_rng(seed)
+
+    def side() -> list[float]:
+        return [time for _ in range(6) for time in random.normal(1, 0.005) * random.normal(1, 0.002, rounds)]
+
+    return side(), side()
+
+
+def test_more_rounds_in_the_same_processes_do_not_make_a_wrong_ratio_sure() -> None:
+    """0.5 % of either side in six processes: the ratio is known to 0.5 % * sqrt(2 / 6) = 0.29 %, twice that at 95 %."""
+    ones = [ratio_interval(*sessions(seed, 300), sittings=(300,) * 6) or (0, 0) for seed in range(40)]
+    assert sum(low <= 1 <= high for low, high in ones) >= 36
+    assert 0.003 < np.median([(high - low) / 2 for low, high in ones]) < 0.008
+    naive = [ratio_interval(*sessions(seed, 300)) or (0, 0) for seed in range(40)]
+    assert sum(low <= 1 <= high for low, high in naive) < 20
+    medians = [median_interval(sessions(seed, 300)[0], (300,) * 6) or (0, 0) for seed in range(40)]
+    assert sum(low <= 1 <= high for low, high in medians) >= 36
+
+
+def test_processes_of_other_sizes_are_drawn_as_wholes() -> None:
+    """One of 20 rounds at 1 ms, one of 4 at 2 ms: whole processes give 1, or 2, and nothing between but the mixture."""
+    samples = [1.0] * 20 + [2.0] * 4
+    assert median_interval(samples, (20, 4)) == (1.0, 2.0)
+    assert median_interval(samples) == (1.0, 1.0)
+
+
 def test_a_slowdown_of_five_per_cent_is_found_every_time() -> None:
     assert all((ratio_interval(*noise(seed, 1.05)) or (0, 0))[0] > 1 for seed in range(20))
 

@@ -37,7 +37,8 @@ class Opened(Record):
 
 
 class SubjectResult(Record):
-    """Measurements in the order of the cases. `failure` says why some, or all, are missing.
+    """Measurements in the order of the cases. `failure` says why some, or all, are missing; `absent`: because the
+    target's package or hardware is not here, which is nobody's fault.
 
     `open_ms`: opening the session, its files' checksums included, with the target's packages loaded before.
     `first_inference_ms`: the first call after that. Both, and `opened`, are of the first thread count.
@@ -45,6 +46,7 @@ class SubjectResult(Record):
 
     measurements: tuple[Measurement, ...] = ()
     failure: str | None = None
+    absent: bool = False
     open_ms: float | None = None
     first_inference_ms: float | None = None
     opened: Opened | None = None

@@ -90,6 +90,7 @@ def _merge(parts: list[SubjectResult], order: list[Shape]) -> SubjectResult:
     return SubjectResult(
         measurements=tuple(sorted(measurements, key=lambda measurement: order.index(measurement.shape))),
         failure="; ".join(reasons) or None,
+        absent=any(part.absent for part in parts),
         open_ms=next((part.open_ms for part in parts if part.open_ms is not None), None),
         first_inference_ms=next((p.first_inference_ms for p in parts if p.first_inference_ms is not None), None),
         opened=next((part.opened for part in parts if part.opened is not None), None),

@@ -21,6 +21,7 @@ from benchmarks.records import Measurement, Shape
 from benchmarks.turns import CallFailed, Calls, Enough, interleave, warm_up
 from benchmarks.wording import shape_words
 from targets.base import Artifact, Session, Signature
+from targets.errors import TargetUnavailable
 from targets.isolation import one_line, tell_progress
 
 # Thread pools keep spinning for some ms after a call and would steal the next model's cores.
@@ -57,7 +58,7 @@ def measure_here(request: dict[str, Any], pinned: tuple[int, ...] = ()) -> dict[
     measurements: dict[str, list[Measurement]] = {subject.key: [] for subject in job.subjects}
     ticker = Ticker(len(job.cases) * job.samples)
     with ExitStack() as stack:
-        opened, failures = _open_all(job, stack, ticker)
+        opened, failures, absent = _open_all(job, stack, ticker)
         for case in job.cases:
             taken, faults = _measure_case(job, case, opened, ticker)
             for key, fault in faults.items():
@@ -67,7 +68,7 @@ def measure_here(request: dict[str, Any], pinned: tuple[int, ...] = ()) -> dict[
     results = {}
     for key, mine in measurements.items():
         told = opened[key].told() if key in opened else {}
-        results[key] = SubjectResult(measurements=tuple(mine), failure=failures.get(key), **told)
+        results[key] = SubjectResult(measurements=tuple(mine), failure=failures.get(key), absent=key in absent, **told)
     return {key: result.model_dump(mode="json") for key, result in results.items()}
 
 
@@ -94,8 +95,10 @@ class _Subject:
         self.feeds, self.answer = path, kept(outputs[0])
 
 
-def _open_all(job: Job, stack: ExitStack, ticker: Ticker) -> tuple[dict[str, _Subject], dict[str, str]]:
+def _open_all(job: Job, stack: ExitStack, ticker: Ticker) -> tuple[dict[str, _Subject], dict[str, str], set[str]]:
+    """The sessions, why others could not be opened, and those of them whose target cannot run here at all."""
     opened: dict[str, _Subject] = {}
+    absent: set[str] = set()
     failures: dict[str, str] = {}
     loaded: set[str] = set()
     for subject in job.subjects:
@@ -117,7 +120,9 @@ def _open_all(job: Job, stack: ExitStack, ticker: Ticker) -> tuple[dict[str, _Su
             ticker.alive()
         except Exception as fault:  # any backend, any fault: it is this row's failure, and the report shows it
             failures[subject.key] = one_line(fault)
-    return opened, failures
+            if isinstance(fault, TargetUnavailable):
+                absent.add(subject.key)
+    return opened, failures, absent
 
 
 def _opener(artifact: Artifact, folder: Path, threads: int) -> Callable[[], AbstractContextManager[Session]]:

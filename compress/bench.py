@@ -38,12 +38,18 @@ class Shapes:
 
 @dataclass(frozen=True)
 class Timed:
-    """One artifact's rows, or why it has none."""
+    """One artifact's rows, or why it has none: `absent` says that its target cannot run here."""
 
     name: str
     target: str
     rows: tuple[LatencyRow, ...]
     failure: str
+    absent: bool = False
+
+    @property
+    def remark(self) -> str:
+        """What is not here is no failure of the artifact."""
+        return self.failure if self.absent or not self.failure else f"failed: {self.failure}"
 
 
 def bench(path: Path, shapes: Shapes, console: Console) -> list[Timed]:
@@ -72,7 +78,7 @@ def _timed(name: str, target: str, results: Mapping[str, SubjectResult]) -> Time
     result = results[name]
     teacher = results.get(teacher_of(name))
     rows = latency_rows(result.measurements, teacher.measurements if teacher else None)
-    return Timed(name, target, rows, result.failure or "")
+    return Timed(name, target, rows, result.failure or "", result.absent)
 
 
 def latency_texts(row: LatencyRow) -> tuple[str, str, str, str]:

@@ -134,7 +134,7 @@ def bench(
                     item.name, str(row.batch), str(row.sequence or "–"), str(row.threads), *latency_texts(row)
                 )
             if item.failure:
-                table.add_row(item.name, *[""] * 6, f"failed: {item.failure}")
+                table.add_row(item.name, *[""] * 6, item.remark)
         console.table(table)
         if all(item.failure for item in timed):
             raise BenchmarkError(f"no artifact could be timed. {timed[0].name}: {timed[0].failure}")

@@ -17,7 +17,7 @@ from benchmarks.records import Shape
 from benchmarks.timing import measure_here
 from benchmarks.turns import Enough, WarmUp, interleave, warm_up
 from targets.base import Artifact, Candidate, Comparison, Feeds, Signature, TensorSpec
-from targets.errors import BenchmarkError
+from targets.errors import BenchmarkError, TargetUnavailable
 
 # A target for the child process: artifact.settings say how the session behaves.
 FAKE = """
@@ -347,6 +347,21 @@ def test_a_session_gets_only_the_inputs_it_takes(backend: Path, monkeypatch: pyt
     job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=0, seed=0)
     measure_here(job.model_dump(mode="json"))
     assert seen == [{"ids"}] * 5
+
+
+@pytest.mark.parametrize(("error", "absent"), [(TargetUnavailable, True), (BenchmarkError, False)])
+def test_hardware_that_is_not_here_is_told_from_a_failure(
+    error: type[Exception], absent: bool, backend: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Target:
+        def open(self, artifact: Artifact, folder: Path, threads: int) -> None:
+            raise error("built, not run: no TPU here")
+
+    monkeypatch.setattr(targets, "load", lambda name: Target())
+    subject = Subject(key="a", folder=make_artifact(backend / "a", {}))
+    job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=0, seed=0)
+    told = measure_here(job.model_dump(mode="json"))["a"]
+    assert (told["failure"], told["absent"]) == ("built, not run: no TPU here", absent)
 
 
 def test_many_samples_are_taken_in_several_processes_and_joined(backend: Path) -> None:

@@ -10,7 +10,16 @@ import pytest
 from safetensors.numpy import load_file
 
 from benchmarks.records import LatencyRow
-from compress.bench import Shapes, bench, common_signature, find_artifacts, latency_texts, synthetic_cases, teacher_of
+from compress.bench import (
+    Shapes,
+    Timed,
+    bench,
+    common_signature,
+    find_artifacts,
+    latency_texts,
+    synthetic_cases,
+    teacher_of,
+)
 from compress.console import Console
 from targets.base import Artifact, Candidate, Comparison, Signature, TensorSpec
 from targets.errors import BenchmarkError
@@ -127,6 +136,12 @@ def test_a_timed_row_is_told_with_its_intervals_and_what_it_lacks() -> None:
         speedup_low=10.6, speedup_high=11.0, cv=0.012, robust_cv=0.01,
     )  # fmt: skip
     assert latency_texts(row) == ("2.57 [2.55, 2.60]", "needs 64, has 30", "10.8x [10.6, 11.0]", "CV 1.2 %")
+
+
+def test_an_artifact_whose_hardware_is_not_here_has_not_failed() -> None:
+    timed = Timed("xla-tpu/bf16", "xla-tpu", (), "built, not run: no TPU here", absent=True)
+    assert timed.remark == "built, not run: no TPU here"
+    assert Timed("a", "pytorch", (), "signal 11").remark == "failed: signal 11"
 
 
 @pytest.mark.slow

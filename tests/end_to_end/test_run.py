@@ -22,7 +22,7 @@ ROW_KEYS = {
 LATENCY_KEYS = {
     "batch", "sequence", "threads", "unit", "p50", "p50_low", "p50_high", "p90", "p95", "p99", "p99_9", "samples", "cv",
     "robust_cv", "speedup", "speedup_low", "speedup_high", "warmup_rounds", "stable", "raw", "pinned",
-    "roofline",
+    "sittings", "roofline",
 }  # fmt: skip
 # Our own lines of a log; anything else on stderr is a library talking.
 OWN_LINE = re.compile(r"stage \w+ (started|finished)|[\w ,'()]+(: [\w ,'()-]+)?: (finished after )?[\d.:/]+")

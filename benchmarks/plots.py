@@ -44,9 +44,7 @@ def pareto(report: Report) -> list[Plot]:
         heaviest = max((row.bytes or 0 for _, row, *_ in points), default=0) or 1
         # Bars of accuracy stand above and below the marks.
         sides = spread_sides([(p50, row.accuracy or 0) for _, row, p50, *_ in points], SIDES[2:])
-        traces = [_mark(report, heaviest, side, *point) for side, point in zip(sides, points, strict=True)]
-        for trace, (_, row, *_) in zip(traces, points, strict=True):
-            trace["marker"]["symbol"] = symbols[row.target]
+        traces = [_mark(report, symbols, heaviest, side, *point) for side, point in zip(sides, points, strict=True)]
         title = f"Accuracy against p50 at {shape_words(shape)}"
         words = (f"{n}. {row.name}: accuracy {share(row.accuracy)}, p50 {ms(p50)} ms" for n, row, p50, *_ in points)
         layout = {"xaxis": log_axis("p50 in ms", [p50 for _, _, p50, *_ in points]), "yaxis": {"title": "accuracy"}}
@@ -154,15 +152,17 @@ def _points(report: Report, shape: Shape) -> list[tuple[int, Row, float, float, 
 
 
 def _mark(
-    report: Report, heaviest: int, side: str, n: int, row: Row, p50: float, down: float, up: float
-) -> dict[str, Any]:
+    report: Report, symbols: dict[str, str], heaviest: int, side: str, n: int, row: Row, p50: float, down: float,
+    up: float,
+) -> dict[str, Any]:  # fmt: skip
     accuracy = row.accuracy or 0.0
     low, high = row.accuracy_interval or (accuracy, accuracy)
     size = max(SMALLEST, LARGEST * math.sqrt((row.bytes or 0) / heaviest))
     name = f"{n}. {html.escape(row.name)}"
     return {
         "type": "scatter", "mode": "markers+text", "x": [p50], "y": [accuracy], "text": [str(n)], "name": name,
-        "textposition": side, "marker": {"size": size, "opacity": 0.6}, "meta": kind(report, row),
+        "textposition": side, "marker": {"size": size, "opacity": 0.6, "symbol": symbols[row.target]},
+        "meta": kind(report, row),
         "hovertemplate": f"{name}<br>accuracy %{{y:.4f}}<br>p50 %{{x:.3g}} ms<br>{human_bytes(row.bytes)}",
         "error_x": {"type": "data", "symmetric": False, "array": [up], "arrayminus": [down]},
         "error_y": {"type": "data", "symmetric": False, "array": [high - accuracy], "arrayminus": [accuracy - low]},

@@ -102,6 +102,11 @@ class LatencyRow(Record):
         return Variation(cv=self.cv, robust_cv=self.robust_cv)
 
     @property
+    def unsteady(self) -> bool:
+        """Whether the coefficient of variation is known and above 2.5 %."""
+        return self.variation is not None and self.variation.unsteady
+
+    @property
     def p50_interval(self) -> Interval | None:
         return _interval(self.p50_low, self.p50_high)
 

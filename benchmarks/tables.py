@@ -48,7 +48,7 @@ def summary_table(report: Report) -> Table:
     for row in rows:
         _add_row(table, row, shapes, names, report.is_teacher(row))
     notes = [line for row in report.candidates if row.chosen and (line := _cost_line(row))]
-    if any(_unsteady(latency) for row in rows for latency in row.latency):
+    if any(latency.unsteady for row in rows for latency in row.latency):
         notes.insert(0, f"{FLAG} these times scatter by more than 2.5 % (coefficient of variation)")
     table.caption = _caption([*notes, *status_notes(rows)])
     return table
@@ -100,13 +100,9 @@ def _add_row(table: Table, row: Row, shapes: list[Shape], names: dict[Shape, str
 
 def _latency_lines(name: str, row: LatencyRow) -> list[str]:
     """p50 with its interval, and below it p90, flagged where the samples scatter by more than 2.5 %."""
-    flag = FLAG if _unsteady(row) else ""
+    flag = FLAG if row.unsteady else ""
     first = [name, p50(row)] if len(name) > LONGEST_NAME else [f"{name} {p50(row)}".strip()]
     return [*first, f"p90 {percentile(row, 90)} {flag}".strip()]
-
-
-def _unsteady(row: LatencyRow) -> bool:
-    return row.variation is not None and row.variation.unsteady
 
 
 def _speedup_lines(name: str, row: LatencyRow) -> list[str]:

@@ -117,9 +117,7 @@ def unsteady_notes(rows: Iterable[Row]) -> list[str]:
     for row in rows:
         for one in row.latency:
             place = f"{row.name} at {shape_words(one.shape)}"
-            scattered += [f"{place} ({scatter_text(one).removeprefix(FLAG).strip()})"] * bool(
-                one.variation and one.variation.unsteady
-            )
+            scattered += [f"{place} ({scatter_text(one).removeprefix(FLAG).strip()})"] * one.unsteady
             cold += [place] * (one.stable is False)
     notes = []
     if scattered:

@@ -150,7 +150,7 @@ def _open(path: Path, settings: Settings, threads: int) -> onnxruntime.Inference
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
-    options.add_session_config_entry(KEEP_SUMS, "1" if cuts_sums() and not settings.saturate else "0")
+    options.add_session_config_entry(KEEP_SUMS, "1" if not settings.saturate and cuts_sums() else "0")
     try:
         return onnxruntime.InferenceSession(
             path,

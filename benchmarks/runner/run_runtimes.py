@@ -77,7 +77,8 @@ def quiet() -> Iterator[None]:
 def cuts_sums(ort: Any) -> bool:
     """Whether int8 sums are cut off at 16 bits here, as on x86 processors without VNNI; told by one product.
 
-    Kernels that keep them whole are asked for there, and only there: elsewhere they are slower for nothing.
+    Kernels that keep them whole are asked for there, and only there: elsewhere they are slower for nothing. The twin of
+    targets/onnx_sums.py, which does not travel; a test holds both to the same answer.
     """
     # One node: c[int32] = MatMulInteger(a[uint8], b[int8]).
     product = (

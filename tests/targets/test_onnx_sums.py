@@ -54,7 +54,9 @@ CASES = [(True, False, "1"), (True, True, "0"), (False, False, "0"), (False, Tru
 
 
 @pytest.mark.parametrize(("cuts", "saturate", "expected"), CASES)
+@pytest.mark.parametrize("opener", ["session", "runner"])
 def test_slower_kernels_are_asked_for_only_where_sums_would_be_cut_off(
+    opener: str,
     cuts: bool,
     saturate: bool,
     expected: str,
@@ -63,23 +65,12 @@ def test_slower_kernels_are_asked_for_only_where_sums_would_be_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     case = exported("onnxruntime-cpu", "resnet", Candidate(name="fp32", precision="fp32"))
-    monkeypatch.setattr(onnx_sums, "cuts_sums", lambda: cuts)
-    path = case.folder / onnxruntime_cpu.MODEL_FILE
-    onnxruntime_cpu.OrtSession(path, case.artifact.signature, Settings(saturate=saturate), threads=1)
-    assert entries[KEEP_SUMS] == expected
-
-
-@pytest.mark.parametrize(("cuts", "saturate", "expected"), CASES)
-def test_the_runner_asks_for_the_same_kernels(
-    cuts: bool,
-    saturate: bool,
-    expected: str,
-    exported: Callable[..., Exported],
-    entries: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    case = exported("onnxruntime-cpu", "resnet", Candidate(name="fp32", precision="fp32"))
-    monkeypatch.setattr(run_runtimes, "cuts_sums", lambda _: cuts)
-    artifact = {**case.artifact.model_dump(mode="json"), "settings": {"saturate": saturate}}
-    run_runtimes.onnxruntime_cpu(artifact).open(case.folder, artifact, 1)
+    if opener == "session":
+        monkeypatch.setattr(onnx_sums, "cuts_sums", lambda: cuts)
+        path = case.folder / onnxruntime_cpu.MODEL_FILE
+        onnxruntime_cpu.OrtSession(path, case.artifact.signature, Settings(saturate=saturate), threads=1)
+    else:
+        monkeypatch.setattr(run_runtimes, "cuts_sums", lambda _: cuts)
+        artifact = {**case.artifact.model_dump(mode="json"), "settings": {"saturate": saturate}}
+        run_runtimes.onnxruntime_cpu(artifact).open(case.folder, artifact, 1)
     assert entries[KEEP_SUMS] == expected

@@ -9,8 +9,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from targets.base import Record
-from targets.errors import BenchmarkError
+from edgepress.targets.errors import BenchmarkError
+from edgepress.targets.records import Record
 
 CONFIDENCE = 0.95
 PERCENTILE_CONFIDENCE = 0.99

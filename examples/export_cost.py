@@ -32,7 +32,7 @@ SAMPLE_S = 0.1
 
 def make_student(folder: Path) -> None:
     """The recipe's own student; what the stages after it change costs no export more."""
-    from compress import Recipe, run
+    from edgepress import Recipe, run
 
     recipe = Recipe.load(HERE / "sst2.yaml", overrides=("data.limit=500",))
     run(recipe, until="student", runs=folder)
@@ -42,8 +42,8 @@ def make_student(folder: Path) -> None:
 def make_teacher(folder: Path) -> None:
     from transformers import BertConfig
 
-    from compress.model import Model, network_from_config
-    from targets.base import Signature, TensorSpec
+    from edgepress.compress.model.model import Model, network_from_config
+    from edgepress.targets.records import Signature, TensorSpec
 
     shape = ("batch", "sequence")
     signature = Signature(
@@ -59,8 +59,8 @@ def export_one(folder: Path, target: str, precision: str, out: Path) -> dict[str
     """Runs in a process of its own."""
     import numpy as np
 
-    import targets
-    from compress.model import Model
+    from edgepress import targets
+    from edgepress.compress.model.model import Model
 
     model = Model.load(folder / "model")
     numbers = np.random.default_rng(0)

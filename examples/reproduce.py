@@ -17,8 +17,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environment import lacks_vnni
-from benchmarks.report import read_report
+from edgepress.benchmarks.measure.environment import lacks_vnni
+from edgepress.benchmarks.records.files import read_report
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -32,7 +32,15 @@ def reproduce(name: str, keep: Path | None) -> Path:
         runs = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgepress-")))
         if (runs / name).exists():
             raise SystemExit(f"{runs / name} is there: its finished stages would not be timed. Remove it first.")
-        command = [sys.executable, "-m", "compress.cli", "run", str(HERE / f"{name}.yaml"), "--runs", str(runs)]
+        command = [
+            sys.executable,
+            "-m",
+            "edgepress.compress.cli.app",
+            "run",
+            str(HERE / f"{name}.yaml"),
+            "--runs",
+            str(runs),
+        ]
         began = time.monotonic()
         code = subprocess.run(command, cwd=HERE.parent, check=False).returncode
         seconds = time.monotonic() - began

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from benchmarks.records import Measurement
+    from edgepress.benchmarks.records.report import Measurement
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "trust.json"
@@ -66,7 +66,7 @@ class Planted:
 
     @contextmanager
     def open(self, artifact: Any, folder: Path, threads: int = 1) -> Iterator[Any]:
-        import targets
+        from edgepress import targets
 
         if artifact.settings.get("spin"):
             yield Spinning()
@@ -78,8 +78,8 @@ class Planted:
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
     """The child's side, where the planted target is known."""
-    import targets
-    from benchmarks.timing import measure_pinned
+    from edgepress import targets
+    from edgepress.benchmarks.measure.timing import measure_pinned
 
     targets.TARGETS["planted"] = "examples.trust:Planted"
     return measure_pinned(request)
@@ -89,9 +89,9 @@ def make_artifact(folder: Path) -> Path:
     """A small BERT with random weights on ONNX Runtime, known as an artifact of the planted target."""
     from transformers import BertConfig
 
-    import targets
-    from compress.model import Model, network_from_config
-    from targets.base import Artifact, Candidate, Signature, TensorSpec
+    from edgepress import targets
+    from edgepress.compress.model.model import Model, network_from_config
+    from edgepress.targets.records import Artifact, Candidate, Signature, TensorSpec
 
     names, shape = ("input_ids", "attention_mask"), ("batch", "sequence")
     signature = Signature(
@@ -115,9 +115,9 @@ def measured(
     """The measurement of each subject (its settings), interleaved, in processes of their own."""
     from safetensors.numpy import save_file
 
-    from benchmarks.jobs import Case, Subject
-    from benchmarks.latency import measure_latency
-    from benchmarks.records import Shape
+    from edgepress.benchmarks.measure.jobs import Case, Subject
+    from edgepress.benchmarks.measure.latency import measure_latency
+    from edgepress.benchmarks.records.report import Shape
 
     feeds = artifact.parent / "feeds.safetensors"
     save_file({name: np.ones((1, length), np.int64) for name in ("input_ids", "attention_mask")}, feeds)
@@ -132,7 +132,7 @@ def measured(
 
 def ratio(above: Measurement, below: Measurement) -> tuple[float, float]:
     """The interval of above / below, as a report tells it."""
-    from benchmarks.compare import latency_rows
+    from edgepress.benchmarks.judge.latency import latency_rows
 
     (row,) = latency_rows([below], [above])
     return (row.speedup_low or np.nan, row.speedup_high or np.nan)
@@ -177,9 +177,9 @@ def overhead(artifact: Path) -> dict[str, Any]:
 
 def main() -> None:
     sys.path.insert(0, str(HERE.parent))
-    from benchmarks import latency
-    from benchmarks.environment import environment
-    from benchmarks.load import machine_load
+    from edgepress.benchmarks.measure import latency
+    from edgepress.benchmarks.measure.busy import machine_load
+    from edgepress.benchmarks.measure.environment import environment
 
     latency.CHILD = "examples.trust:measure"
     load = machine_load()

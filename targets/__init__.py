@@ -8,17 +8,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from targets.errors import TargetBroken, TargetError
+from edgepress.targets.errors import TargetBroken, TargetError
 
 if TYPE_CHECKING:
-    from targets.base import Artifact, Availability, Session, Target
+    from edgepress.targets.protocols import Session, Target
+    from edgepress.targets.records import Artifact, Availability
 
 TARGETS: dict[str, str] = {
-    "pytorch": "targets.pytorch:PyTorch",
-    "onnxruntime-cpu": "targets.onnxruntime_cpu:OnnxRuntimeCpu",
-    "tensorrt-gpu": "targets.tensorrt_gpu:TensorRtGpu",
-    "tflite-mobile": "targets.tflite_mobile:TfliteMobile",
-    "xla-tpu": "targets.xla_tpu:XlaTpu",
+    "pytorch": "edgepress.targets.pytorch:PyTorch",
+    "onnxruntime-cpu": "edgepress.targets.onnxruntime_cpu.target:OnnxRuntimeCpu",
+    "tensorrt-gpu": "edgepress.targets.tensorrt_gpu.target:TensorRtGpu",
+    "tflite-mobile": "edgepress.targets.tflite_mobile.target:TfliteMobile",
+    "xla-tpu": "edgepress.targets.xla_tpu.target:XlaTpu",
 }
 
 
@@ -47,7 +48,7 @@ def probe_all() -> dict[str, Availability]:
 
 
 def _probed(name: str) -> Availability:
-    from targets.base import Availability
+    from edgepress.targets.records import Availability
 
     try:
         return load(name).probe()

@@ -11,12 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from targets.base import Artifact, Candidate, Exportable, Feeds, MacCount, Precision, Refusal, Session
-from targets.errors import ArtifactError, TargetBroken, TargetError, TargetUnavailable
-from targets.isolation import one_line
+from edgepress.targets.errors import ArtifactError, TargetBroken, TargetError, TargetUnavailable, one_line
+from edgepress.targets.protocols import Exportable, Session
+from edgepress.targets.records import Artifact, Candidate, Feeds, MacCount, Precision, Refusal
 
 if TYPE_CHECKING:
-    from targets.verification import Reference
+    from edgepress.targets.acceptance.reference import Reference
 
 Prepared = TypeVar("Prepared")
 
@@ -135,7 +135,8 @@ class Backend(ABC, Generic[Prepared]):
         reference: Reference | None = None,
     ) -> Iterator[Callable[[], Job[Prepared]]]:
         self._require(self.exports_with)
-        from targets.verification import Reference, refuse_filled
+        from edgepress.targets.acceptance.reference import Reference
+        from edgepress.targets.acceptance.seal import refuse_filled
 
         for folder in places:
             refuse_filled(folder)  # before minutes are spent on converting

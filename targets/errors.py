@@ -87,3 +87,10 @@ class GateError(EdgepressError):
     """The result was measured and misses a gate of the recipe."""
 
     exit_code = 3
+
+
+def one_line(fault: BaseException) -> str:
+    """What happened, folded into one line: our own errors as they are, others with their type before them."""
+    text = " ".join(str(fault).split())
+    text = text if len(text) <= 500 else f"{text[:500]}…"
+    return text if isinstance(fault, EdgepressError) else f"{type(fault).__name__}: {text}"

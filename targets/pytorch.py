@@ -15,19 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from targets.backend import Backend, Job, absent
-from targets.base import (
-    Artifact,
-    Availability,
-    Candidate,
-    Exportable,
-    Feeds,
-    Options,
-    Precision,
-    Session,
-    Signature,
-)
-from targets.errors import ArtifactError
+from edgepress.targets.backend import Backend, Job, absent
+from edgepress.targets.errors import ArtifactError
+from edgepress.targets.protocols import Exportable, Session
+from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, Options, Precision, Signature
 
 if TYPE_CHECKING:
     import torch
@@ -72,15 +63,16 @@ class PyTorch(Backend["ExportedProgram"]):
     def _prepared(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
     ) -> Iterator[Callable[[], ExportedProgram]]:
-        from targets.graph_export import export_program
+        from edgepress.targets.graph.export import export_program
 
         yield lambda: export_program(model, calibration[0])
 
     def _export(self, job: Job[ExportedProgram], candidate: Candidate, folder: Path) -> Artifact:
         import torch
 
-        from targets.graph_export import save_program
-        from targets.verification import accept, seal, versions_of
+        from edgepress.targets.acceptance.accept import accept
+        from edgepress.targets.acceptance.seal import seal, versions_of
+        from edgepress.targets.graph.export import save_program
 
         save_program(job.prepared, folder / MODEL_FILE)
         session = TorchSession(load_program(folder / MODEL_FILE), job.model.signature, torch.get_num_threads())
@@ -117,7 +109,7 @@ def load_program(path: Path) -> torch.nn.Module:
     """
     import torch
 
-    from targets.noise import quiet
+    from edgepress.targets.process.quiet import quiet
 
     try:
         _refuse_pickles(path)

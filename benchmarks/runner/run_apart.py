@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 if TYPE_CHECKING:
-    from benchmarks.runner.run_runtimes import Refused
+    from edgepress.benchmarks.runner.run_runtimes import Refused
 else:
     from run_runtimes import Refused
 

@@ -31,10 +31,10 @@ except ImportError:
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 if TYPE_CHECKING:
-    from benchmarks.runner.run_apart import apart
-    from benchmarks.runner.run_environment import environment, temperature
-    from benchmarks.runner.run_release import RELEASE, SAMPLE, SCRIPT, SITTING, checked, choose, read_manifest
-    from benchmarks.runner.run_runtimes import RUNTIMES, THREADED, Artifact, Refused
+    from edgepress.benchmarks.runner.run_apart import apart
+    from edgepress.benchmarks.runner.run_environment import environment, temperature
+    from edgepress.benchmarks.runner.run_release import RELEASE, SAMPLE, SCRIPT, SITTING, checked, choose, read_manifest
+    from edgepress.benchmarks.runner.run_runtimes import RUNTIMES, THREADED, Artifact, Refused
 else:
     from run_apart import apart
     from run_environment import environment, temperature

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 if TYPE_CHECKING:
-    from benchmarks.runner.run_runtimes import Artifact, Refused
+    from edgepress.benchmarks.runner.run_runtimes import Artifact, Refused
 else:
     from run_runtimes import Artifact, Refused
 

@@ -15,8 +15,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 if TYPE_CHECKING:
-    from benchmarks.runner.run_release import RELEASE, SAMPLE
-    from benchmarks.runner.run_runtimes import Artifact, Feeds, Refused, first_line
+    from edgepress.benchmarks.runner.run_release import RELEASE, SAMPLE
+    from edgepress.benchmarks.runner.run_runtimes import Artifact, Feeds, Refused, first_line
 else:
     from run_release import RELEASE, SAMPLE
     from run_runtimes import Artifact, Feeds, Refused, first_line

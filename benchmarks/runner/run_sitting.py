@@ -20,11 +20,20 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 if TYPE_CHECKING:
-    from benchmarks.runner.run_energy import Meter, meter
-    from benchmarks.runner.run_environment import peak_memory_bytes
-    from benchmarks.runner.run_release import ARTIFACT, RELEASE, read_json
-    from benchmarks.runner.run_runtimes import RUNTIMES, Artifact, Feeds, Infer, Refused, Runtime, first_line, quiet
-    from benchmarks.runner.run_sample import read_sample, sample_rows
+    from edgepress.benchmarks.runner.run_energy import Meter, meter
+    from edgepress.benchmarks.runner.run_environment import peak_memory_bytes
+    from edgepress.benchmarks.runner.run_release import ARTIFACT, RELEASE, read_json
+    from edgepress.benchmarks.runner.run_runtimes import (
+        RUNTIMES,
+        Artifact,
+        Feeds,
+        Infer,
+        Refused,
+        Runtime,
+        first_line,
+        quiet,
+    )
+    from edgepress.benchmarks.runner.run_sample import read_sample, sample_rows
 else:
     from run_energy import Meter, meter
     from run_environment import peak_memory_bytes

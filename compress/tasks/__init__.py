@@ -5,14 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from targets.errors import RecipeError
+from edgepress.targets.errors import RecipeError
 
 if TYPE_CHECKING:
-    from compress.tasks.base import Task
+    from edgepress.compress.tasks.base import Task
 
 TASKS: dict[str, str] = {
-    "text-classification": "compress.tasks.text_classification:TextClassification",
-    "image-classification": "compress.tasks.image_classification:ImageClassification",
+    "text-classification": "edgepress.compress.tasks.text_classification:TextClassification",
+    "image-classification": "edgepress.compress.tasks.image_classification:ImageClassification",
 }
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from compress.data import Rows
-from compress.recipe import Data
-from targets.base import Description, Feeds, Signature, TensorSpec
-from targets.errors import ModelError
+from edgepress.compress.data.splits import Rows
+from edgepress.compress.recipe.recipe import Data
+from edgepress.targets.errors import ModelError
+from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
 
 MAX_BATCH = 64
 """Models are exported for batches of 1 to this."""

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from compress.data import Rows
-from compress.data_images import Images
-from compress.recipe import Data
-from compress.tasks.base import MAX_BATCH, Features, tried
-from compress.tasks.image_preprocessing import FILE_NAME, Preprocessing, fit, read_config, read_timm, write_config
-from compress.tasks.loading import find_file
-from targets.base import Description, Feeds, Signature, TensorSpec
-from targets.errors import DataError, ModelError
+from edgepress.compress.data.images import Images
+from edgepress.compress.data.splits import Rows
+from edgepress.compress.model.loading import find_file
+from edgepress.compress.recipe.recipe import Data
+from edgepress.compress.tasks.base import MAX_BATCH, Features, tried
+from edgepress.compress.tasks.inputs.image import FILE_NAME, Preprocessing, fit, read_config, read_timm, write_config
+from edgepress.targets.errors import DataError, ModelError
+from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
 
 
 class ImageFeatures:

@@ -11,12 +11,12 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
-from compress.data import Rows
-from compress.recipe import Data
-from compress.tasks.base import MAX_BATCH, Features, forward_names, tried
-from compress.tasks.loading import find_file, quiet
-from targets.base import Description, Feeds, Signature, TensorSpec
-from targets.errors import DataError, ModelError
+from edgepress.compress.data.splits import Rows
+from edgepress.compress.model.loading import find_file, quiet
+from edgepress.compress.recipe.recipe import Data
+from edgepress.compress.tasks.base import MAX_BATCH, Features, forward_names, tried
+from edgepress.targets.errors import DataError, ModelError
+from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
 
 CHUNK = 1024
 VOCABULARIES = (

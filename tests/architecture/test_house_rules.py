@@ -114,7 +114,7 @@ def test_no_file_knows_the_machine_it_was_written_on(root: Path) -> None:
 
 
 def test_errors_for_users_are_drawn_in_the_tree_of_their_file() -> None:
-    from targets import errors
+    from edgepress.targets import errors
 
     classes = [name for name, kind in vars(errors).items() if isinstance(kind, type)]
     assert errors.__doc__ is not None

@@ -42,8 +42,8 @@ HEAVY = [
     "sklearn", "scipy", "pandas", "pyarrow", "plotly", "accelerate", "torch_pruning", "timm", "PIL",
 ]
 LIGHT = [
-    "compress", "compress.cli", "compress.recipe", "compress.console", "compress.store",
-    "targets", "targets.base", "benchmarks", "benchmarks.records",
+    "compress", "edgepress.compress.cli.app", "edgepress.compress.recipe.recipe", "edgepress.compress.cli.console", "edgepress.compress.pipeline.store",
+    "targets", "edgepress.targets.records", "benchmarks", "edgepress.benchmarks.records.report",
 ]
 # fmt: on
 
@@ -121,7 +121,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 def f():
-    import compress.recipe
+    import edgepress.compress.recipe.recipe
     from ..benchmarks import clock
     from . import base
     import_module("onnx")
@@ -131,9 +131,9 @@ def f():
     path.write_text(code)
     assert [(name, types) for name, _, types in imports(path, tmp_path)][1:] == [
         ("torch", True),
-        ("compress.recipe", False),
-        ("targets.benchmarks", False),
-        ("targets.sub", False),
+        ("edgepress.compress.recipe.recipe", False),
+        ("edgepress.targets.benchmarks", False),
+        ("edgepress.targets.sub", False),
         ("onnx", False),
     ]
 
@@ -148,7 +148,7 @@ def test_importing_loads_nothing_heavy(module: str, root: Path) -> None:
 def test_help_loads_nothing_heavy(root: Path) -> None:
     code = f"""
 import sys
-from compress.cli import app
+from edgepress.compress.cli.app import app
 sys.argv = ["edgepress", "--help"]
 try:
     app()

@@ -9,33 +9,30 @@ import pytest
 
 
 def test_recipe_and_run_are_what_a_user_imports() -> None:
-    from compress import Recipe, run
+    from edgepress import Recipe, run
 
     assert isinstance(Recipe, type) and callable(run)
 
 
 def test_compress_exports_exactly_its_public_names() -> None:
-    import compress
 
     assert sorted(compress.__all__) == ["Model", "Recipe", "Result", "run"]
     assert all(getattr(compress, name) is not None for name in compress.__all__)
 
 
 def test_an_unknown_public_name_lists_those_there_are() -> None:
-    import compress
 
     with pytest.raises(AttributeError, match=r"has no attribute 'Recipes'; it has Model, Recipe, Result, run"):
         _ = compress.Recipes
 
 
 def test_every_target_in_the_registry_can_be_loaded_and_carries_its_name() -> None:
-    from targets import TARGETS, load
+    from edgepress.targets import TARGETS, load
 
     assert {name: load(name).name for name in TARGETS} == {name: name for name in TARGETS}
 
 
 def test_the_version_is_the_one_of_the_distribution(root: Path) -> None:
-    import compress
 
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     assert compress.__version__ == project["version"]

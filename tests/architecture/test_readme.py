@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ("compress", "benchmarks", "targets")
-EDGEPRESS = [sys.executable, "-c", "from compress.cli import app; app()"]
+EDGEPRESS = [sys.executable, "-c", "from edgepress.compress.cli.app import app; app()"]
 QUICK = {"--help", "--version", "targets", "init"}
 
 

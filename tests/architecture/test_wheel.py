@@ -79,6 +79,6 @@ def test_the_command_runs_away_from_the_source_tree(installed: Path, tmp_path: P
 
 
 def test_the_packages_are_imported_from_the_wheel(installed: Path, tmp_path: Path) -> None:
-    code = "import compress, targets, benchmarks; print(compress.__file__, targets.__file__, benchmarks.__file__)"
+    code = "import compress, targets, benchmarks; print(edgepress.__file__, edgepress.targets.__file__, edgepress.benchmarks.__file__)"
     places = _call([str(installed / "python"), "-c", code], tmp_path).split()
     assert all(place.startswith(str(installed.parent)) for place in places), places

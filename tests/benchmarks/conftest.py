@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.records import Figures, GateVerdict, LatencyRow, Report, Row, StageRow
-from targets.base import Candidate
+from edgepress.benchmarks.records.report import Figures, GateVerdict, LatencyRow, Report, Row, StageRow
+from edgepress.targets.records import Candidate
 from tests.benchmarks.whole_report import whole_report
 
 

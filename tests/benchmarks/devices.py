@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.device_record import record_sha256
+from edgepress.benchmarks.devices.record import record_sha256
 from tests.conftest import ROOT
 
 RUNNER = ROOT / "benchmarks" / "runner"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks.markdown import markdown
-from benchmarks.page import page
-from benchmarks.records import Report, Row
-from benchmarks.sections import builds
-from targets.base import HardwareBuild
+from edgepress.benchmarks.records.report import Report, Row
+from edgepress.benchmarks.report.markdown import markdown
+from edgepress.benchmarks.report.page import page
+from edgepress.benchmarks.report.sections.base import builds
+from edgepress.targets.records import HardwareBuild
 
 BUILD = HardwareBuild(
     hardware="TPU v5e", sizes={"batch": 1, "sequence": 32}, int8_products=25, half_products=2, float_products=0,

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.compare import judge_gates, latency_rows
-from benchmarks.footprint import shrink
-from benchmarks.records import Measurement, Report, Row, Shape
-from targets.errors import BenchmarkError
+from edgepress.benchmarks.judge.gates import judge_gates
+from edgepress.benchmarks.judge.latency import latency_rows
+from edgepress.benchmarks.measure.footprint import shrink
+from edgepress.benchmarks.records.report import Measurement, Report, Row, Shape
+from edgepress.targets.errors import BenchmarkError
 
 S32, S128 = (Shape(batch=1, sequence=sequence, threads=1) for sequence in (32, 128))
 

@@ -7,9 +7,10 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from benchmarks.costs import Footprint
-from benchmarks.difference import ORDER, Change, Difference, Limits, difference
-from benchmarks.difference_views import (
+from edgepress.benchmarks.judge.difference import ORDER, Change, Difference, Limits, difference
+from edgepress.benchmarks.records.costs import Footprint
+from edgepress.benchmarks.records.report import Report, Row
+from edgepress.benchmarks.report.difference import (
     change_text,
     difference_markdown,
     difference_table,
@@ -17,8 +18,7 @@ from benchmarks.difference_views import (
     regressions_text,
     verdict,
 )
-from benchmarks.records import Report, Row
-from targets.base import HardwareBuild
+from edgepress.targets.records import HardwareBuild
 
 TARGET = "onnxruntime-cpu"
 CHOSEN = f"{TARGET} dynamic"

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.environment import environment
-from benchmarks.runner.run_environment import versions
+from edgepress.benchmarks.measure.environment import environment
+from edgepress.benchmarks.runner.run_environment import versions
 
 ARM = """processor\t: 0
 BogoMIPS\t: 50.00
@@ -58,8 +58,8 @@ def test_versions_come_from_metadata_and_missing_packages_are_left_out() -> None
 
 def test_reading_the_environment_imports_no_backend() -> None:
     code = (
-        "import sys; from benchmarks.environment import environment; environment(); "
-        "import benchmarks.report, benchmarks.latency, benchmarks.compare, targets.isolation; "
+        "import sys; from edgepress.benchmarks.measure.environment import environment; environment(); "
+        "import edgepress.benchmarks.records.files, edgepress.benchmarks.measure.latency, edgepress.benchmarks.judge.latency, edgepress.targets.process.isolation; "
         "sys.exit(str(sorted({'torch', 'onnx', 'onnxruntime', 'transformers', 'jinja2', 'rich'} & set(sys.modules))) "
         "if {'torch', 'onnx', 'onnxruntime', 'transformers', 'jinja2', 'rich'} & set(sys.modules) else 0)"
     )

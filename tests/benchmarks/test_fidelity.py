@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.fidelity import class_accuracies, judge, mcnemar, predict
-from targets.base import Feeds
-from targets.errors import BenchmarkError
+from edgepress.benchmarks.judge.fidelity import class_accuracies, judge, mcnemar, predict
+from edgepress.targets.errors import BenchmarkError
+from edgepress.targets.records import Feeds
 
 # Four rows, labels 0 0 1 1. Teacher: right, right, right, wrong. Candidate: right, wrong, right, right.
 LABELS = np.array([0, 0, 1, 1])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import benchmarks.footprint as footprint
-from benchmarks.footprint import compressed_bytes, energy_of, measure_footprint
-from benchmarks.runner.run_energy import Meter, Package
-from targets.base import Artifact, Candidate, Comparison, FileEntry, Signature, TensorSpec
+from edgepress.benchmarks.measure import footprint
+from edgepress.benchmarks.measure.footprint import compressed_bytes, energy_of, measure_footprint
+from edgepress.benchmarks.runner.run_energy import Meter, Package
+from edgepress.targets.records import Artifact, Candidate, Comparison, FileEntry, Signature, TensorSpec
 
 # A target for the child process: opening it takes 50 MB, and its settings say how it fails.
 FAKE = """
@@ -34,10 +34,10 @@ class Heavy:
     def open(self, artifact, folder, threads=1):
         yield Session(artifact.settings)
 
-targets.TARGETS["heavy"] = "heavy_backend:Heavy"
+edgepress.targets.TARGETS["heavy"] = "heavy_backend:Heavy"
 
 def start(request):
-    from benchmarks.footprint import start_here
+    from edgepress.benchmarks.measure.footprint import start_here
     return start_here(request)
 """
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import targets
-from benchmarks import latency
-from benchmarks.jobs import Case, Job, Subject
-from benchmarks.latency import measure_latency
-from benchmarks.records import Shape
-from benchmarks.timing import measure_here
-from benchmarks.turns import Enough, WarmUp, interleave, warm_up
-from targets.base import Artifact, Candidate, Comparison, Feeds, Signature, TensorSpec
-from targets.errors import BenchmarkError, TargetUnavailable
+from edgepress import targets
+from edgepress.benchmarks.measure import latency
+from edgepress.benchmarks.measure.jobs import Case, Job, Subject
+from edgepress.benchmarks.measure.latency import measure_latency
+from edgepress.benchmarks.measure.timing import measure_here
+from edgepress.benchmarks.records.report import Shape
+from edgepress.targets.device.turns import Enough, WarmUp, interleave, warm_up
+from edgepress.targets.errors import BenchmarkError, TargetUnavailable
+from edgepress.targets.records import Artifact, Candidate, Comparison, Feeds, Signature, TensorSpec
 
 # A target for the child process: artifact.settings say how the session behaves.
 FAKE = """
@@ -48,10 +48,10 @@ class Fake:
             raise ValueError(f"needs {artifact.settings['needs']}")
         yield Session(artifact.settings)
 
-targets.TARGETS["fake"] = "fake_backend:Fake"
+edgepress.targets.TARGETS["fake"] = "fake_backend:Fake"
 
 def measure(request):
-    from benchmarks.timing import measure_here
+    from edgepress.benchmarks.measure.timing import measure_here
     return measure_here(request)
 """
 
@@ -267,7 +267,7 @@ def test_what_was_opened_is_told_by_its_files_settings_and_threads(
 
 @contextmanager
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    import targets
+    from edgepress import targets
 
     with monkeypatch.context() as patch:
         patch.setitem(targets.TARGETS, "fake", "fake_backend:Fake")

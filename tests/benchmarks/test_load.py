@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from benchmarks.load import Load, load_notes, machine_load
+from edgepress.benchmarks.measure.busy import Load, load_notes, machine_load
 
 
 def write_stat(root: Path, busy: int, idle: int, steal: int) -> None:

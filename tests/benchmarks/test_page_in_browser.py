@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.page import page
-from benchmarks.records import ClassAccuracy, Report
+from edgepress.benchmarks.records.report import ClassAccuracy, Report
+from edgepress.benchmarks.report.page import page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRAWN = "[...document.querySelectorAll('.plot')].every(one => one.querySelector('svg .trace'))"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.pinning import choose, pin
+from edgepress.targets.device.pinning import choose, pin
 
 
 def machine(root: Path, siblings: dict[int, str], speeds: dict[int, int] | None = None) -> Path:

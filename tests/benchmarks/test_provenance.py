@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from benchmarks.jobs import Opened, identity
-from benchmarks.provenance import check_same, kept
-from targets.base import Artifact, Candidate, Comparison, Feeds, FileEntry, Signature, TensorSpec
-from targets.errors import BenchmarkError
+from edgepress.benchmarks.measure.jobs import Opened, identity
+from edgepress.benchmarks.measure.provenance import check_same, kept
+from edgepress.targets.errors import BenchmarkError
+from edgepress.targets.records import Artifact, Candidate, Comparison, Feeds, FileEntry, Signature, TensorSpec
 
 X = TensorSpec(name="x", dtype="float32", shape=("batch", 2))
 

@@ -12,14 +12,14 @@ from jsonschema import Draft202012Validator
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.markdown import markdown
-from benchmarks.page import page
-from benchmarks.records import SCHEMA_VERSION, LatencyRow, Report, Row
-from benchmarks.report import read_report, report_schema, stages_table, summary_table, write_report
-from benchmarks.schema import SHIPPED, schema_text
-from benchmarks.verdicts import verdict
-from targets.base import HardwareBuild
-from targets.errors import ArtifactError
+from edgepress.benchmarks.records.files import read_report, report_schema, stages_table, summary_table, write_report
+from edgepress.benchmarks.records.report import SCHEMA_VERSION, LatencyRow, Report, Row
+from edgepress.benchmarks.records.schema import SHIPPED, schema_text
+from edgepress.benchmarks.report.markdown import markdown
+from edgepress.benchmarks.report.page import page
+from edgepress.benchmarks.report.verdicts import verdict
+from edgepress.targets.errors import ArtifactError
+from edgepress.targets.records import HardwareBuild
 
 HOSTILE = '<script>alert("x")</script> [bold red]|`*_'
 
@@ -123,7 +123,9 @@ def test_the_json_has_the_promised_fields(report: Report, tmp_path: Path) -> Non
 
 def test_the_shipped_schema_is_what_the_records_say() -> None:
     assert SHIPPED.name == f"report-{SCHEMA_VERSION}.json"
-    remedy = "the records have changed: run `python -m benchmarks.schema` and commit the file it writes"
+    remedy = (
+        "the records have changed: run `python -m edgepress.benchmarks.records.schema` and commit the file it writes"
+    )
     assert SHIPPED.read_text(encoding="utf-8") == schema_text(), remedy
 
 

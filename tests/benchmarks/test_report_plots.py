@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
-import benchmarks
-from benchmarks import class_views, curve_plots, limit_plots, plots, waterfalls
-from benchmarks.costs import MachinePeak, Roofline
-from benchmarks.plots import Plot
-from benchmarks.records import Report
+from edgepress import benchmarks
+from edgepress.benchmarks.records.costs import MachinePeak, Roofline
+from edgepress.benchmarks.records.report import Report
+from edgepress.benchmarks.report.plots import base as plots
+from edgepress.benchmarks.report.plots import curves as curve_plots
+from edgepress.benchmarks.report.plots import limits as limit_plots
+from edgepress.benchmarks.report.plots.base import Plot
+from edgepress.benchmarks.report.sections import classes as class_views
+from edgepress.benchmarks.report.sections import waterfalls
 
 CSS = Path(benchmarks.__file__).parent / "templates" / "report.css" if benchmarks.__file__ else Path()
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import class_views, curve_plots, sections, verdicts, waterfalls
-from benchmarks import cost_sections as costs
-from benchmarks.costs import BatchCheck, Footprint, IsaCheck, MachinePeak, Roofline
-from benchmarks.loads import ScenarioResult
-from benchmarks.markdown import markdown
-from benchmarks.methods import METHODS
-from benchmarks.page import page
-from benchmarks.records import ClassAccuracy, GateVerdict, Report, Row
-from benchmarks.sections import Section
-from benchmarks.wording import MISSING
+from edgepress.benchmarks.records.costs import BatchCheck, Footprint, IsaCheck, MachinePeak, Roofline
+from edgepress.benchmarks.records.report import ClassAccuracy, GateVerdict, Report, Row
+from edgepress.benchmarks.records.scenarios import ScenarioResult
+from edgepress.benchmarks.report import verdicts
+from edgepress.benchmarks.report.markdown import markdown
+from edgepress.benchmarks.report.methods import METHODS
+from edgepress.benchmarks.report.page import page
+from edgepress.benchmarks.report.plots import curves as curve_plots
+from edgepress.benchmarks.report.sections import base as sections
+from edgepress.benchmarks.report.sections import classes as class_views
+from edgepress.benchmarks.report.sections import costs, waterfalls
+from edgepress.benchmarks.report.sections.base import Section
+from edgepress.benchmarks.report.wording import MISSING
 
 CPU, PHONE, GPU, TPU = "onnxruntime-cpu", "tflite-mobile", "tensorrt-gpu", "xla-tpu"
 ABSENTS = (

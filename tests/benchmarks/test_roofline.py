@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.costs import MachinePeak
-from benchmarks.jobs import SubjectResult
-from benchmarks.records import Measurement, Shape
-from benchmarks.roofline import bandwidth, measured_peak, roofline
-from targets.base import MacCount
+from edgepress.benchmarks.measure.jobs import SubjectResult
+from edgepress.benchmarks.measure.roofline import bandwidth, measured_peak, roofline
+from edgepress.benchmarks.records.costs import MachinePeak
+from edgepress.benchmarks.records.report import Measurement, Shape
+from edgepress.targets.records import MacCount
 
 PEAK = MachinePeak(target="x", threads=1, fp32_gops=100.0, int8_gops=400.0, bandwidth_gb_s=10.0)
 

@@ -17,11 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.device_record import KIND, PERCENTILES, SCHEMA_VERSION, add_records, read_record, record_sha256
-from benchmarks.statistics import least_samples
-from benchmarks.turns import AGREEMENT, WINDOWS, shared_out
-from compress.recipe import Benchmark
-from targets.tensorrt_gpu import gpus
+from edgepress.benchmarks.devices.record import (
+    KIND,
+    PERCENTILES,
+    SCHEMA_VERSION,
+    add_records,
+    read_record,
+    record_sha256,
+)
+from edgepress.benchmarks.statistics import least_samples
+from edgepress.compress.recipe.recipe import Benchmark
+from edgepress.targets.device.turns import AGREEMENT, WINDOWS, shared_out
+from edgepress.targets.tensorrt_gpu.target import gpus
 from tests.benchmarks.devices import BLOCKED, RUNNER, TARGET, bare, run_bare, seal, tiny_release
 from tests.conftest import is_alive
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.runner.run_runtimes import Infer, gpu_context, gpu_infer
+from edgepress.benchmarks.runner.run_runtimes import Infer, gpu_context, gpu_infer
 from tests.benchmarks.devices import RUNNER
 from tests.conftest import ROOT
 

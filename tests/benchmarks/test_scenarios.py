@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import targets
-from benchmarks.records import Shape
-from benchmarks.scenarios import Load, highest_rate, multi_stream, offline, run_scenario, server, slowdown, sustained
-from targets.errors import BenchmarkError
+from edgepress import targets
+from edgepress.benchmarks.measure.scenarios import (
+    Load,
+    highest_rate,
+    multi_stream,
+    offline,
+    run_scenario,
+    server,
+    slowdown,
+    sustained,
+)
+from edgepress.benchmarks.records.report import Shape
+from edgepress.targets.errors import BenchmarkError
 from tests.targets.tiny import make_calibration, make_model
 
 SHAPE = Shape(batch=1, sequence=None, threads=1)

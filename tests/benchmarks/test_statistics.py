@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.statistics import (
+from edgepress.benchmarks.statistics import (
     difference_interval,
     least_samples,
     median_interval,
@@ -16,7 +16,7 @@ from benchmarks.statistics import (
     variation,
     wilson_interval,
 )
-from targets.errors import BenchmarkError
+from edgepress.targets.errors import BenchmarkError
 
 
 @pytest.mark.parametrize(("percentile", "samples"), [(50, 11), (90, 64), (95, 130), (99, 662), (99.9, 6636)])

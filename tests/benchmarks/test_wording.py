@@ -2,9 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import wording
-from benchmarks.records import GateVerdict, LatencyRow, Row, Shape
-from benchmarks.wording import common_shape, count, duration, human_bytes, ms, points, shape_names, spread, times
+from edgepress.benchmarks.records.report import GateVerdict, LatencyRow, Row, Shape
+from edgepress.benchmarks.report import wording
+from edgepress.benchmarks.report.wording import (
+    common_shape,
+    count,
+    duration,
+    human_bytes,
+    ms,
+    points,
+    shape_names,
+    spread,
+    times,
+)
 
 
 def shape(batch: int, sequence: int | None, threads: int = 1) -> Shape:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.compare import latency_rows
-from benchmarks.costs import BatchCheck, Footprint, IsaCheck, MachinePeak, Roofline
-from benchmarks.loads import Point, ScenarioResult, Shape
-from benchmarks.records import (
+from edgepress.benchmarks.judge.latency import latency_rows
+from edgepress.benchmarks.records.costs import BatchCheck, Footprint, IsaCheck, MachinePeak, Roofline
+from edgepress.benchmarks.records.report import (
     ClassAccuracy,
     Figures,
     GateVerdict,
@@ -17,7 +16,8 @@ from benchmarks.records import (
     Row,
     StageRow,
 )
-from targets.base import Candidate, HardwareBuild
+from edgepress.benchmarks.records.scenarios import Point, ScenarioResult, Shape
+from edgepress.targets.records import Candidate, HardwareBuild
 
 SHAPES = (Shape(batch=1, sequence=32, threads=1), Shape(batch=1, sequence=128, threads=1))
 CLASSES = ("negative", "positive", "neutral", "a mixture of all of them", "no opinion at all")

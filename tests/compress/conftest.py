@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compress.console import Console
-from compress.recipe_sections import Benchmark
-from targets import load
-from targets.base import Description
+from edgepress.compress.cli.console import Console
+from edgepress.compress.recipe.sections import Benchmark
+from edgepress.targets import load
+from edgepress.targets.records import Description
 from tests.compress.fakes import TokenFeatures
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig
 
-from compress.model import Model
-from targets.base import Artifact, Candidate, Comparison, FileEntry, Signature, TensorSpec
+from edgepress.compress.model.model import Model
+from edgepress.targets.records import Artifact, Candidate, Comparison, FileEntry, Signature, TensorSpec
 
 
 class TokenFeatures:

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from compress.data import Splits, load_splits
-from compress.recipe import Data
+from edgepress.compress.data.splits import Splits, load_splits
+from edgepress.compress.recipe.recipe import Data
 
 TEXT, IMAGE = "text-classification", "image-classification"
 ROWS = [{"text": f"row {number}", "label": number % 2} for number in range(40)]

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from compress import checkpoints
-from compress.checkpoints import Mark, latest, step_of
-from compress.console import Console
-from compress.recipe import Training
-from compress.training import fit
+from edgepress.compress.cli.console import Console
+from edgepress.compress.recipe.recipe import Training
+from edgepress.compress.training import checkpoints
+from edgepress.compress.training.checkpoints import Mark, latest, step_of
+from edgepress.compress.training.fit import fit
 from tests.compress.fakes import TokenFeatures, tiny_bert
 
 

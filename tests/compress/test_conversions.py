@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 
-from compress import conversions
-from compress.conversions import Order, conversion_bytes, export, export_fp32, free_memory, furnish
-from targets.base import Artifact, Candidate, Refusal
-from targets.errors import TargetError
-from targets.verification import Reference
+from edgepress.compress.methods.quantize import export as conversions
+from edgepress.compress.methods.quantize.export import (
+    Order,
+    conversion_bytes,
+    export,
+    export_fp32,
+    free_memory,
+    furnish,
+)
+from edgepress.targets.acceptance.reference import Reference
+from edgepress.targets.errors import TargetError
+from edgepress.targets.records import Artifact, Candidate, Refusal
 from tests.compress.fakes import TokenFeatures, tiny_bert, write_artifact
 
 MODEL = tiny_bert()

@@ -15,10 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import compress.data_images
-from compress.data import Splits, data_digest, load_splits, local_files, stratified
-from compress.recipe import Data
-from targets.errors import DataError
+from edgepress.compress.data.splits import Splits, data_digest, load_splits, local_files, stratified
+from edgepress.compress.recipe.recipe import Data
+from edgepress.targets.errors import DataError
 from tests.compress.rows import IMAGE, ROWS, TEXT, lines, load
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from targets.errors import DataError
+from edgepress.targets.errors import DataError
 from tests.compress.rows import IMAGE, ROWS, lines, load
 from tests.compress.tiny import tiny_image_data, tiny_text_data
 

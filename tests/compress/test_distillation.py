@@ -4,15 +4,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from compress.distillation import (
-    DistillationObjective,
-    attention_divergence,
-    distillation_loss,
-    layer_map,
-    masked_mse,
-)
-from compress.recipe import Distill
-from targets.errors import StageError
+from edgepress.compress.methods.distill.objective import DistillationObjective, layer_map
+from edgepress.compress.methods.distill.terms import attention_divergence, distillation_loss, masked_mse
+from edgepress.compress.recipe.recipe import Distill
+from edgepress.targets.errors import StageError
 
 
 def test_the_loss_of_one_row_is_the_one_computed_by_hand() -> None:

@@ -13,14 +13,14 @@ import pytest
 from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler
 
-from compress import distributed
-from compress.console import Console
-from compress.feeding import BucketSampler
-from compress.inference import accuracy_of
-from compress.recipe import Training
-from compress.teacher_cache import TeacherCache, Wanted
-from compress.training import CrossEntropy, Job, fit, take_part
-from targets.errors import ProcessLost, StageError
+from edgepress.compress.cli.console import Console
+from edgepress.compress.recipe.recipe import Training
+from edgepress.compress.tasks.inference import accuracy_of
+from edgepress.compress.training import processes as distributed
+from edgepress.compress.training.batches import BucketSampler
+from edgepress.compress.training.fit import CrossEntropy, Job, fit, take_part
+from edgepress.compress.training.teacher_cache import TeacherCache, Wanted
+from edgepress.targets.errors import ProcessLost, StageError
 from tests.compress.fakes import TokenFeatures, tiny_bert
 from tests.end_to_end.recipes import (
     ANY_DROP,
@@ -37,7 +37,7 @@ from tests.end_to_end.recipes import (
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 # Whoever reads the test split leaves a line.
 COUNT_READS = """
-from compress.data import Splits
+from edgepress.compress.data.splits import Splits
 read = Splits.test
 def test(self):
     with open("reads.txt", "a") as file:
@@ -48,7 +48,7 @@ Splits.test = test
 # After a training both processes are joined: the first one fails, the other waits for its word.
 FAIL_AFTER_TRAINING = """
 from compress import teacher
-from targets.errors import StageError
+from edgepress.targets.errors import StageError
 fit = teacher.fit
 def fail(*arguments):
     fit(*arguments)
@@ -57,7 +57,7 @@ teacher.fit = fail
 """
 FAIL_IN_TRAINING = """
 from compress import feeding, training
-from targets.errors import DataError
+from edgepress.targets.errors import DataError
 class Failing(training.Collator):
     def __call__(self, rows):
         raise DataError("row 7 cannot be read")
@@ -156,7 +156,7 @@ TEXT_RUN = changed(
 def launched(folder: Path, recipe: dict[str, Any], code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command on two processes; `code` runs in both before it."""
     write_recipe(folder, recipe)
-    (folder / "start.py").write_text(f"import os\n{code}\nfrom compress.cli import main\nmain()\n")
+    (folder / "start.py").write_text(f"import os\n{code}\nfrom edgepress.compress.cli.app import main\nmain()\n")
     return subprocess.run(
         [*LAUNCHER, "start.py", "run", "recipe.yaml", *arguments],
         cwd=folder, env=environment(OMP_NUM_THREADS="1"), capture_output=True, text=True, timeout=250,

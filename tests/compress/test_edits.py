@@ -6,17 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from compress.edits import (
-    Edit,
-    LowRankConv,
-    LowRankEmbedding,
-    LowRankLinear,
-    apply_edits,
-    resize_edits,
-    sizes_of,
-    structure,
-)
-from targets.errors import ModelError
+from edgepress.compress.model.edits import Edit, apply_edits, resize_edits, sizes_of, structure
+from edgepress.compress.model.factors import LowRankConv, LowRankEmbedding, LowRankLinear
+from edgepress.targets.errors import ModelError
 
 
 class Small(nn.Module):

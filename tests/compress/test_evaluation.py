@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.records import Figures, LatencyRow
-from compress.evaluation import check_contract, complaints, fingerprint, verdict_of
-from compress.execution import new_steps
-from compress.recipe import Distill, Prune, Training
-from compress.stages import run_prune
-from targets.errors import StageError
+from edgepress.benchmarks.records.report import Figures, LatencyRow
+from edgepress.compress.methods.context import run_prune
+from edgepress.compress.methods.verdict import check_contract, complaints, fingerprint, verdict_of
+from edgepress.compress.pipeline.execute import new_steps
+from edgepress.compress.recipe.recipe import Distill, Prune, Training
+from edgepress.targets.errors import StageError
 from tests.compress.fakes import TokenFeatures, tiny_bert
 
 PRUNE = Prune(heads=0.5, max_drop=0.02)

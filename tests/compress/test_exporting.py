@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from benchmarks.jobs import SubjectResult
-from benchmarks.records import Measurement, Shape
-from compress import exporting
-from compress.exporting import geometric_mean, settle_settings, shapes_of, write_cases
-from compress.recipe_sections import Benchmark
-from targets.base import Artifact
+from edgepress.benchmarks.measure.jobs import SubjectResult
+from edgepress.benchmarks.records.report import Measurement, Shape
+from edgepress.compress.measure import answers as exporting
+from edgepress.compress.measure.answers import geometric_mean, settle_settings, shapes_of, write_cases
+from edgepress.compress.recipe.sections import Benchmark
+from edgepress.targets.records import Artifact
 from tests.compress.fakes import tiny_bert, write_artifact
 
 BOUNDS = {"batch": (1, 64), "sequence": (2, 32)}

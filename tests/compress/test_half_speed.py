@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-import compress.half_speed as half_speed
-from compress.half_speed import bf16_cost, bf16_warning, settled, trainings
-from compress.recipe import Distill, Prune, Quantize, Teacher, Training
+from edgepress.compress.recipe.recipe import Distill, Prune, Quantize, Teacher, Training
+from edgepress.compress.training import precision as half_speed
+from edgepress.compress.training.precision import bf16_cost, bf16_warning, settled, trainings
 
 BF16, FP32 = Training(precision="bf16"), Training()
 

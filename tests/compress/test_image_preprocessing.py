@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compress.data import Rows
-from compress.recipe import Data
-from compress.tasks import load_task
-from compress.tasks.image_preprocessing import Preprocessing, fit, read_config, read_timm
-from targets.errors import DataError, ModelError
+from edgepress.compress.data.splits import Rows
+from edgepress.compress.recipe.recipe import Data
+from edgepress.compress.tasks import load_task
+from edgepress.compress.tasks.inputs.image import Preprocessing, fit, read_config, read_timm
+from edgepress.targets.errors import DataError, ModelError
 from tests.compress.tiny import tiny_image_teacher
 
 IMAGE = "image-classification"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from compress.kept_recipe import KeptRecipe, holds_recipe, keep_recipe, kept_recipe
-from compress.recipe import Recipe
-from targets.errors import ArtifactError
+from edgepress.compress.recipe.kept import KeptRecipe, holds_recipe, keep_recipe, kept_recipe
+from edgepress.compress.recipe.recipe import Recipe
+from edgepress.targets.errors import ArtifactError
 from tests.conftest import ROOT
 from tests.end_to_end.recipes import IMAGE, TEXT, write_recipe
 

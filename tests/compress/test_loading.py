@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from compress.tasks.loading import label_names, load_network
-from targets.errors import ModelError
+from edgepress.compress.model.loading import label_names, load_network
+from edgepress.targets.errors import ModelError
 from tests.compress.tiny import tiny_text_teacher
 
 TEXT = "text-classification"

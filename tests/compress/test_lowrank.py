@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from compress.lowrank import RankPlan, apply_ranks, plan_ranks, ranks_within
-from compress.probing import logits_of
-from compress.recipe import Factorize
-from compress.spectra import Layer, Spectrum, factorizable, spectra
-from targets.errors import StageError
+from edgepress.compress.methods.factorize.svd import RankPlan, apply_ranks, plan_ranks, ranks_within
+from edgepress.compress.network.probing import logits_of
+from edgepress.compress.network.spectra import Layer, Spectrum, factorizable, spectra
+from edgepress.compress.recipe.recipe import Factorize
+from edgepress.targets.errors import StageError
 from tests.compress.tiny_models import feeds_of, tiny
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from compress.lowrank import apply_ranks, plan_ranks
-from compress.model import Model
-from compress.probing import logits_of
-from compress.pruning import apply_pruning, plan_pruning
-from compress.recipe import Factorize, Prune
-from targets.errors import ModelError
+from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
+from edgepress.compress.methods.prune.structured import apply_pruning, plan_pruning
+from edgepress.compress.model.model import Model
+from edgepress.compress.network.probing import logits_of
+from edgepress.compress.recipe.recipe import Factorize, Prune
+from edgepress.targets.errors import ModelError
 from tests.compress.tiny_models import feeds_of, tiny
 
 

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.device_record import read_record
-from compress import packaging
-from compress.cli import app
-from compress.kept_recipe import KeptRecipe, keep_recipe
-from compress.packaging import check_recipe, package_release, sample_arrays
-from compress.plan import plan
-from compress.recipe import Recipe
-from compress.release import check_release
-from compress.store import RunFolder
-from targets.base import TensorSpec
+from edgepress.benchmarks.devices.record import read_record
+from edgepress.compress.cli.app import app
+from edgepress.compress.pipeline.plan import plan
+from edgepress.compress.pipeline.publish import check_release
+from edgepress.compress.pipeline.store import RunFolder
+from edgepress.compress.recipe.kept import KeptRecipe, keep_recipe
+from edgepress.compress.recipe.recipe import Recipe
+from edgepress.compress.release import package as packaging
+from edgepress.compress.release.package import check_recipe, package_release, sample_arrays
+from edgepress.targets.records import TensorSpec
 from tests.benchmarks.devices import RUNNER, run_bare, tiny_release
 from tests.compress.fakes import TokenFeatures
 from tests.compress.tiny import tiny_text_data

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from compress import peaks
-from compress.peaks import begin_peaks
-from targets.base import Candidate
-from targets.errors import TargetError
+from edgepress.compress.measure import peaks
+from edgepress.compress.measure.peaks import begin_peaks
+from edgepress.targets.errors import TargetError
+from edgepress.targets.records import Candidate
 
 
 class Other:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from compress.plan import Planned, plan, source_digest
-from compress.recipe import Recipe
-from targets.errors import DataError, ModelError, RecipeError
+from edgepress.compress.pipeline.plan import Planned, plan, source_digest
+from edgepress.compress.recipe.recipe import Recipe
+from edgepress.targets.errors import DataError, ModelError, RecipeError
 
 
 @pytest.fixture(autouse=True)

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from compress.blocks import attentions, feed_forwards, ffn_groups, head_groups
-from compress.channels import channel_groups
-from compress.importance import activation, magnitude, taylor
-from compress.lowrank import apply_ranks, plan_ranks
-from compress.model import Model
-from compress.probing import logits_of
-from compress.pruning import PruningPlan, apply_pruning, kept_of, plan_pruning
-from compress.recipe import Factorize, Prune
-from compress.slicing import Group, Member, silence
-from targets.errors import StageError
+from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
+from edgepress.compress.methods.prune.structured import PruningPlan, apply_pruning, kept_of, plan_pruning
+from edgepress.compress.model.model import Model
+from edgepress.compress.network.blocks import attentions, feed_forwards, ffn_groups, head_groups
+from edgepress.compress.network.channels import channel_groups
+from edgepress.compress.network.importance import activation, magnitude, taylor
+from edgepress.compress.network.probing import logits_of
+from edgepress.compress.network.slicing import Group, Member, silence
+from edgepress.compress.recipe.recipe import Factorize, Prune
+from edgepress.targets.errors import StageError
 from tests.compress.tiny_models import feeds_of, labels_of, tiny
 
 TRANSFORMERS = ("bert", "distilbert", "electra", "vit", "llama")

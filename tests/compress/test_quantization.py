@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records import Measurement, Shape
-from compress.conversions import Exported
-from compress.quantization import Measured, Selection, choose
-from compress.recipe import Quantize
-from targets.base import Artifact, Candidate, Comparison, FileEntry, HardwareBuild, Precision, Signature
-from targets.errors import StageError
+from edgepress.benchmarks.records.report import Measurement, Shape
+from edgepress.compress.methods.quantize.choice import Measured, Selection, choose
+from edgepress.compress.methods.quantize.export import Exported
+from edgepress.compress.recipe.recipe import Quantize
+from edgepress.targets.errors import StageError
+from edgepress.targets.records import Artifact, Candidate, Comparison, FileEntry, HardwareBuild, Precision, Signature
 
 SHAPE = Shape(batch=1, sequence=32, threads=1)
 OPTIONS = Quantize(max_drop=0.01, min_int8_share=0.5)

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.recipe import Distill, Prune, Quantize, Recipe
-from compress.recipe_reader import parse_recipe, read_recipe
-from compress.recipe_sections import Gates
-from targets.errors import RecipeError
+from edgepress.compress.recipe.reader import parse_recipe, read_recipe
+from edgepress.compress.recipe.recipe import Distill, Prune, Quantize, Recipe
+from edgepress.compress.recipe.sections import Gates
+from edgepress.targets.errors import RecipeError
 
 YAML = """
 name: tiny
@@ -53,7 +53,7 @@ def test_each_stage_becomes_the_config_of_its_key(tmp_path: Path) -> None:
 
 
 def test_reading_a_recipe_loads_no_torch(tmp_path: Path) -> None:
-    code = "import sys; from compress.recipe import Recipe; Recipe.load(sys.argv[1]); assert 'torch' not in sys.modules"
+    code = "import sys; from edgepress.compress.recipe.recipe import Recipe; Recipe.load(sys.argv[1]); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, str(written(tmp_path))], check=True)
 
 

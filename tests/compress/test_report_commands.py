@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from benchmarks.records import LatencyRow, Report, Row
-from benchmarks.report import write_report
-from compress import pipeline
-from compress.cli import app
-from compress.cli_common import show_result
-from compress.console import Console
-from compress.report_commands import find_report
-from targets.errors import ArtifactError, StoreError, TargetError
+from edgepress.benchmarks.records.files import write_report
+from edgepress.benchmarks.records.report import LatencyRow, Report, Row
+from edgepress.compress.cli.app import app
+from edgepress.compress.cli.common import show_result
+from edgepress.compress.cli.console import Console
+from edgepress.compress.cli.report import find_report
+from edgepress.compress.pipeline import run as pipeline
+from edgepress.targets.errors import ArtifactError, StoreError, TargetError
 
 
 def edgepress(*arguments: str) -> Result:
@@ -180,9 +180,9 @@ def test_add_hands_over_the_records_and_tells_where_the_report_lies(monkeypatch:
         given.append((run, list(records)))
         return run / "hardware"
 
-    module = ModuleType("benchmarks.device_record")
+    module = ModuleType("edgepress.benchmarks.devices.record")
     module.add_records = add_records  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "benchmarks.device_record", module)
+    monkeypatch.setitem(sys.modules, "edgepress.benchmarks.devices.record", module)
     told = edgepress("report", "add", "runs/a", "one.json", "two.json")
     assert (told.exit_code, told.stdout) == (0, "Hardware report: runs/a/hardware\n")
     assert given == [(Path("runs/a"), [Path("one.json"), Path("two.json")])]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from compress.disk import disk_faults
-from compress.store import RunFolder, stage_digest
-from targets.errors import ModelError, StoreError
+from edgepress.compress.pipeline.disk import disk_faults
+from edgepress.compress.pipeline.store import RunFolder, stage_digest
+from edgepress.targets.errors import ModelError, StoreError
 
 
 def write(run: RunFolder, index: int, name: str, digest: str, text: str = "weights") -> Path:
@@ -27,7 +27,7 @@ def killed(run: RunFolder, code: str) -> None:
     script = f"""
 import os, pathlib, signal
 from compress import store
-from compress.store import RunFolder
+from edgepress.compress.pipeline.store import RunFolder
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
 with RunFolder({run.name!r}, pathlib.Path({str(run.root.parent)!r})).locked() as run:
 {textwrap.indent(textwrap.dedent(code), "    ")}
@@ -183,7 +183,7 @@ def test_a_stage_moved_away_for_nothing_is_put_back(run: RunFolder) -> None:
 
 def test_a_run_held_by_another_process_is_refused_with_its_pid(run: RunFolder) -> None:
     code = (
-        f"from compress.store import RunFolder; from pathlib import Path\n"
+        f"from edgepress.compress.pipeline.store import RunFolder; from pathlib import Path\n"
         f"with RunFolder('demo', Path({str(run.root.parent)!r})).locked(): print('held', flush=True); input()"
     )
     pipe = subprocess.PIPE

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from compress.blocks import residual_group
-from compress.model import Model
-from compress.probing import logits_of
-from compress.recipe import Student
-from compress.student import check_rebuild, derive_student, kept_layers
-from targets.errors import ModelError
+from edgepress.compress.methods.student import check_rebuild, derive_student, kept_layers
+from edgepress.compress.model.model import Model
+from edgepress.compress.network.blocks import residual_group
+from edgepress.compress.network.probing import logits_of
+from edgepress.compress.recipe.recipe import Student
+from edgepress.targets.errors import ModelError
 from tests.compress.tiny_models import CONFIGS, feeds_of, labels_of, tiny
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from compress.data import Rows, load_splits
-from compress.recipe import Data
-from compress.tasks import TASKS, load_task
-from compress.tasks.base import batches
-from compress.tasks.image_preprocessing import Preprocessing, fit
-from compress.tasks.loading import load_network
-from targets.errors import DataError, ModelError, RecipeError
+from edgepress.compress.data.splits import Rows, load_splits
+from edgepress.compress.model.loading import load_network
+from edgepress.compress.recipe.recipe import Data
+from edgepress.compress.tasks import TASKS, load_task
+from edgepress.compress.tasks.base import batches
+from edgepress.compress.tasks.inputs.image import Preprocessing, fit
+from edgepress.targets.errors import DataError, ModelError, RecipeError
 from tests.compress.tiny import tiny_image_data, tiny_image_teacher, tiny_text_data, tiny_text_teacher, tiny_tokenizer
 
 TEXT, IMAGE = "text-classification", "image-classification"
@@ -39,7 +39,7 @@ def teacher(tmp_path: Path) -> Path:
 
 
 def test_looking_up_tasks_loads_no_torch() -> None:
-    code = "import sys; from compress.tasks import TASKS; import compress.data; assert 'torch' not in sys.modules"
+    code = "import sys; from edgepress.compress.tasks import TASKS; import edgepress.compress.data.splits; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert [load_task(name).name for name in TASKS] == list(TASKS)
     with pytest.raises(RecipeError, match=r"unknown task 'x'; there are text-classification, image-classification"):

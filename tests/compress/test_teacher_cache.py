@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from compress import teacher_cache
-from compress.console import Console
-from compress.teacher_cache import TeacherCache, Wanted
-from targets.errors import StageError
+from edgepress.compress.cli.console import Console
+from edgepress.compress.training import teacher_cache
+from edgepress.compress.training.teacher_cache import TeacherCache, Wanted
+from edgepress.targets.errors import StageError
 from tests.compress.fakes import TokenFeatures, tiny_bert
 
 WANTED = Wanted(hidden=(0, 2), attention=(1,))

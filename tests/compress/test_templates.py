@@ -8,11 +8,11 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from compress.recipe import STAGE_KINDS, Recipe
-from compress.recipe_reader import read_recipe
-from compress.tasks import TASKS
-from compress.templates import recipe_template
-from targets.errors import DataError, RecipeError
+from edgepress.compress.cli.init import recipe_template
+from edgepress.compress.recipe.reader import read_recipe
+from edgepress.compress.recipe.recipe import STAGE_KINDS, Recipe
+from edgepress.compress.tasks import TASKS
+from edgepress.targets.errors import DataError, RecipeError
 from tests.compress.tiny import tiny_text_data
 
 

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from compress import epochs, training
-from compress.console import Console
-from compress.inference import accuracy_of, logits_of
-from compress.recipe import Training
-from compress.training import BucketSampler, fit
-from targets.errors import StageError
+from edgepress.compress.cli.console import Console
+from edgepress.compress.recipe.recipe import Training
+from edgepress.compress.tasks.inference import accuracy_of, logits_of
+from edgepress.compress.training import epochs
+from edgepress.compress.training import fit as training
+from edgepress.compress.training.fit import BucketSampler, fit
+from edgepress.targets.errors import StageError
 from tests.compress.fakes import TokenFeatures, tiny_bert
 
 QUICK = Training(epochs=2, batch_size=8, learning_rate=1e-3)

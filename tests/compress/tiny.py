@@ -115,7 +115,7 @@ def tiny_image_data(folder: Path, rows: int = 64, size: int = 8, channels: int =
 
 
 def _save(network: Any, folder: Path, tokenizer: Any | None = None) -> Path:
-    from compress.tasks.loading import quiet
+    from edgepress.compress.model.loading import quiet
 
     with quiet():
         network.save_pretrained(folder)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig
 
-from compress.model import Model, network_from_config
-from targets.base import Signature, TensorSpec
+from edgepress.compress.model.model import Model, network_from_config
+from edgepress.targets.records import Signature, TensorSpec
 
 TEXT = {"vocab_size": 50, "num_labels": 2, "max_position_embeddings": 20}
 IMAGE = {"num_labels": 3, "num_channels": 3}

@@ -99,7 +99,7 @@ def edgepress(folder: Path, *arguments: str, code: str = "", timeout: float = 25
 
 
 def command(*arguments: str, code: str = "") -> Sequence[str]:
-    start = f"import sys\nsys.argv = {['edgepress', *arguments]!r}\n{code}\nfrom compress.cli import main\nmain()\n"
+    start = f"import sys\nsys.argv = {['edgepress', *arguments]!r}\n{code}\nfrom edgepress.compress.cli.app import main\nmain()\n"
     return [sys.executable, "-c", start]
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from compress.cli import app
+from edgepress.compress.cli.app import app
 from tests.end_to_end.recipes import PLAIN, TEXT, changed, stage_hashes, write_recipe
 
 
@@ -199,7 +199,7 @@ def test_a_full_disk_keeps_finished_stages(inputs: Path, monkeypatch: pytest.Mon
     write_recipe(inputs, PLAIN)
     assert edgepress("run", "recipe.yaml", "--until", "teacher").exit_code == 0
     before = stage_hashes(inputs / "runs/plain")
-    monkeypatch.setattr("compress.figures.export_fp32", no_space)
+    monkeypatch.setattr("edgepress.compress.methods.figures.export_fp32", no_space)
     refused(edgepress("run", "recipe.yaml"), 1, "no space left on the disk that holds", "finished stages are kept")
     assert stage_hashes(inputs / "runs/plain") == before
     assert not list(inputs.glob("runs/plain/.*.part"))
@@ -208,7 +208,7 @@ def test_a_full_disk_keeps_finished_stages(inputs: Path, monkeypatch: pytest.Mon
 @pytest.mark.slow
 def test_a_full_disk_while_the_release_is_written(plain_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(plain_copy / "runs/plain/release")
-    monkeypatch.setattr("compress.release.write_report", no_space)
+    monkeypatch.setattr("edgepress.compress.pipeline.publish.write_report", no_space)
     refused(edgepress("run", "recipe.yaml"), 1, "no space left on the disk that holds")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from benchmarks.records import LatencyRow
-from compress.bench import (
+from edgepress.benchmarks.records.report import LatencyRow
+from edgepress.compress.cli.bench import (
     Shapes,
     Timed,
     bench,
@@ -20,9 +20,9 @@ from compress.bench import (
     synthetic_cases,
     teacher_of,
 )
-from compress.console import Console
-from targets.base import Artifact, Candidate, Comparison, Signature, TensorSpec
-from targets.errors import BenchmarkError
+from edgepress.compress.cli.console import Console
+from edgepress.targets.errors import BenchmarkError
+from edgepress.targets.records import Artifact, Candidate, Comparison, Signature, TensorSpec
 from tests.end_to_end.conftest import finish, made_once
 from tests.end_to_end.recipes import PLAIN, changed, edgepress, write_text_inputs
 

@@ -11,8 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner, Result
 
-from compress.cli import app
-from compress.recipe import Recipe
+from edgepress.compress.cli.app import app
+from edgepress.compress.recipe.recipe import Recipe
 
 
 def edgepress(*arguments: str) -> Result:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.device_record import Devices, read_record
-from compress.release import check_release
+from edgepress.benchmarks.devices.record import Devices, read_record
+from edgepress.compress.pipeline.publish import check_release
 from tests.benchmarks.devices import run_bare, seal
 from tests.end_to_end.conftest import finish, made_once
 from tests.end_to_end.recipes import PLAIN, changed, edgepress, hashes, leftovers, write_text_inputs
@@ -43,7 +43,7 @@ def release(packaged: Path, tmp_path: Path) -> Path:
 
 def reported(packaged: Path, target: str) -> float:
     """The accuracy that the run's own report has, on the same 32 rows."""
-    from benchmarks.report import read_report
+    from edgepress.benchmarks.records.files import read_report
 
     report = read_report(packaged / "runs/devices/report")
     (row,) = (row for row in report.candidates if row.chosen and row.target == target)

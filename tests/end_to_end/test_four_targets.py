@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import targets
+from edgepress import targets
 from tests.end_to_end.conftest import made_once
 from tests.end_to_end.recipes import PLAIN, changed, edgepress, write_recipe, write_text_inputs
 

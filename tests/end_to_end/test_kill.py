@@ -39,7 +39,7 @@ def dies_at(function: str, call: int) -> str:
     module, path = function.split(":")
     return f"""
 import importlib, os, signal
-from targets.noise import quiet
+from edgepress.targets.process.quiet import quiet
 with quiet():  # as the command does before it imports anything that talks
     owner, name = importlib.import_module({module!r}), {path.split(".")[-1]!r}
 for part in {path.split(".")[:-1]!r}:
@@ -70,13 +70,13 @@ def training_done_before(text: str, title: str) -> float:
 
 # Where the process dies, at which call, and the stage that is lost; in the order of a run.
 POINTS = [
-    ("compress.training:_Trainer.compute_loss", 9, "teacher"),
-    ("compress.teacher_cache:save_file", 1, "distill"),
-    ("compress.training:_Trainer.compute_loss", 9, "distill"),
-    ("compress.store:_seal", 1, "distill"),
-    ("compress.conversions:furnish", 2, "quantize"),
-    ("compress.rows:_logits", 2, "benchmark"),
-    ("compress.release:seal", 1, None),
+    ("edgepress.compress.training.fit:_Trainer.compute_loss", 9, "teacher"),
+    ("edgepress.compress.training.teacher_cache:save_file", 1, "distill"),
+    ("edgepress.compress.training.fit:_Trainer.compute_loss", 9, "distill"),
+    ("edgepress.compress.pipeline.store:_seal", 1, "distill"),
+    ("edgepress.compress.methods.quantize.export:furnish", 2, "quantize"),
+    ("edgepress.compress.measure.rows:_logits", 2, "benchmark"),
+    ("edgepress.compress.pipeline.publish:seal", 1, None),
 ]
 
 

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from benchmarks.compare import judge_gates
-from benchmarks.fidelity import judge
-from benchmarks.jobs import Case, Opened, Subject
-from benchmarks.latency import measure_latency
-from benchmarks.records import Row, Shape
-from compress.console import Console
-from compress.exporting import artifact_logits
-from compress.inference import logits_of
-from compress.model import Model
-from compress.recipe import Recipe
-from compress.recipe_sections import Benchmark
-from compress.rows import fidelity_figures
-from compress.tasks.loading import load_network
-from compress.workspace import Workspace
-from targets import load
-from targets.errors import BenchmarkError
+from edgepress.benchmarks.judge.fidelity import judge
+from edgepress.benchmarks.judge.gates import judge_gates
+from edgepress.benchmarks.measure.jobs import Case, Opened, Subject
+from edgepress.benchmarks.measure.latency import measure_latency
+from edgepress.benchmarks.records.report import Row, Shape
+from edgepress.compress.cli.console import Console
+from edgepress.compress.measure.answers import artifact_logits
+from edgepress.compress.measure.rows import fidelity_figures
+from edgepress.compress.model.loading import load_network
+from edgepress.compress.model.model import Model
+from edgepress.compress.recipe.recipe import Recipe
+from edgepress.compress.recipe.sections import Benchmark
+from edgepress.compress.tasks.inference import logits_of
+from edgepress.compress.tasks.workspace import Workspace
+from edgepress.targets import load
+from edgepress.targets.errors import BenchmarkError
 from tests.compress.fakes import TokenFeatures, tiny_bert
 
 

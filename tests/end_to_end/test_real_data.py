@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.fidelity import judge, predict
-from compress.console import Console
-from compress.inference import logits_of
-from compress.model import Model
-from compress.recipe import Recipe
-from compress.tasks.base import batches
-from compress.tasks.loading import load_network
-from compress.workspace import Workspace
-from targets import load
-from targets.base import Artifact, Candidate
+from edgepress.benchmarks.judge.fidelity import judge, predict
+from edgepress.compress.cli.console import Console
+from edgepress.compress.model.loading import load_network
+from edgepress.compress.model.model import Model
+from edgepress.compress.recipe.recipe import Recipe
+from edgepress.compress.tasks.base import batches
+from edgepress.compress.tasks.inference import logits_of
+from edgepress.compress.tasks.workspace import Workspace
+from edgepress.targets import load
+from edgepress.targets.records import Artifact, Candidate
 
 
 @pytest.mark.slow

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from compress.pipeline import clear_leftovers
-from compress.release import check_release, is_whole, publish, swap_in
-from targets.errors import ArtifactError
+from edgepress.compress.pipeline.publish import check_release, is_whole, publish, swap_in
+from edgepress.compress.pipeline.run import clear_leftovers
+from edgepress.targets.errors import ArtifactError
 from tests.end_to_end.recipes import hashes, leftovers
 
 pytestmark = pytest.mark.slow

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from compress import Recipe, run
-from compress.console import Console
-from compress.data import Rows, Splits
-from compress.kept_recipe import KeptRecipe
-from compress.pipeline import Result
-from targets.base import Artifact
+from edgepress import Recipe, run
+from edgepress.compress.cli.console import Console
+from edgepress.compress.data.splits import Rows, Splits
+from edgepress.compress.pipeline.run import Result
+from edgepress.compress.recipe.kept import KeptRecipe
+from edgepress.targets.records import Artifact
 from tests.end_to_end.recipes import PLAIN, TEXT, changed, edgepress, hashes, leftovers, stage_hashes, write_recipe
 
 # Printed as the process ends.

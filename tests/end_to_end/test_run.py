@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compress.model import Model
-from compress.release import check_release
+from edgepress.compress.model.model import Model
+from edgepress.compress.pipeline.publish import check_release
 from tests.end_to_end.recipes import leftovers
 
 ROW_KEYS = {
@@ -147,8 +147,8 @@ def test_the_released_image_folder_tells_how_images_are_prepared(image_run: Path
 def test_the_fp32_artifact_answers_as_the_saved_model_does(run: Path) -> None:
     import torch
 
-    from targets import load
-    from targets.base import Artifact
+    from edgepress.targets import load
+    from edgepress.targets.records import Artifact
 
     stage = next(run.glob("*-quantize"))
     folder = stage / "artifacts" / "onnxruntime-cpu" / "fp32"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import targets
-from targets.base import Artifact, Candidate, Refusal
+from edgepress import targets
+from edgepress.targets.records import Artifact, Candidate, Refusal
 from tests.conftest import made_once
 from tests.targets.tiny import Exported, make_calibration, make_model
 

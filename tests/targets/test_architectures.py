@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from targets import load
-from targets.base import Artifact, Candidate
+from edgepress.targets import load
+from edgepress.targets.records import Artifact, Candidate
 from tests.compress.tiny_models import feeds_of, tiny
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import targets
+from edgepress import targets
 from tests.end_to_end.recipes import command, environment
 
 # What each target loads when it is asked whether it can run.
@@ -36,15 +36,15 @@ EXPORT = """
 import sys
 from pathlib import Path
 import targets
-from targets.base import Artifact
+from edgepress.targets.records import Artifact
 from tests.targets.tiny import make_calibration, make_feeds, make_model
 
-model, target = make_model("resnet"), targets.load(sys.argv[1])
+model, target = make_model("resnet"), edgepress.targets.load(sys.argv[1])
 candidates = [target.candidates(model, precision)[0] for precision in ("fp32", "int8")]
 rows = make_calibration(model.signature)
 for artifact in target.export_all(model, rows, candidates, Path(sys.argv[2])):
     assert isinstance(artifact, Artifact), artifact
-    with targets.open_numbers(artifact, Path(sys.argv[2]) / artifact.name) as session:
+    with edgepress.targets.open_numbers(artifact, Path(sys.argv[2]) / artifact.name) as session:
         assert session.infer(rows[0])["logits"].shape == (4, 3)
 """
 

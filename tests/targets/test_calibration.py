@@ -11,20 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from targets.base import Feeds
-from targets.calibration import (
-    BINS,
-    ChannelPeaks,
-    Histogram,
-    Range,
+from edgepress.targets.calibration.calibrators import (
     choose_range,
     entropy_range,
-    observe,
     percentile_range,
     rounding_error,
     squared_error_range,
 )
-from targets.errors import TargetError
+from edgepress.targets.calibration.observe import BINS, ChannelPeaks, Histogram, Range, observe
+from edgepress.targets.errors import TargetError
+from edgepress.targets.records import Feeds
 
 GAUSSIAN = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-import targets
-from targets.base import Artifact, Refusal
-from targets.errors import ArtifactError, SignatureError, TargetError, TargetUnavailable
+from edgepress import targets
+from edgepress.targets.errors import ArtifactError, SignatureError, TargetError, TargetUnavailable
+from edgepress.targets.records import Artifact, Refusal
 from tests.targets.tiny import Exported, make_calibration, make_feeds, make_model
 
 opened = targets.open_numbers

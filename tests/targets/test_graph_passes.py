@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils.flop_counter import FlopCounterMode
 
-from targets.graph_export import export_program
-from targets.graph_passes import plan_narrowing, push_selects_down
+from edgepress.targets.graph.export import export_program
+from edgepress.targets.graph.narrowing import plan_narrowing, push_selects_down
 from tests.targets.tiny import make_feeds, make_model
 
 

@@ -9,13 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from targets.errors import BenchmarkError, TargetError
-from targets.isolation import ChildCrash, ChildHang, child_environment, convert_apart, converting, run_isolated
+from edgepress.targets.errors import BenchmarkError, TargetError
+from edgepress.targets.process.isolation import (
+    ChildCrash,
+    ChildHang,
+    child_environment,
+    convert_apart,
+    converting,
+    run_isolated,
+)
 from tests.conftest import is_alive
 
 CHILD = """
 import os, signal, sys, time
-from targets.errors import ArtifactError
+from edgepress.targets.errors import ArtifactError
 
 def echo(request):
     return {"pid": os.getpid(), "got": request, "threads": os.environ.get("OMP_NUM_THREADS")}
@@ -121,7 +128,7 @@ def test_a_child_that_tells_its_progress_may_take_longer_than_the_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "talking.py").write_text(
-        "import time\nfrom targets.isolation import tell_progress\n"
+        "import time\nfrom edgepress.targets.process.isolation import tell_progress\n"
         "def talk(request):\n"
         "    for done in range(9):\n        tell_progress(done, 9)\n        time.sleep(0.5)\n"
         "    return {'done': True}\n"
@@ -133,7 +140,7 @@ def test_a_child_that_tells_its_progress_may_take_longer_than_the_silence(
 def test_the_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     code = (
-        "from targets.isolation import run_isolated; "
+        "from edgepress.targets.process.isolation import run_isolated; "
         f"run_isolated('child_functions:sleep', {{'pid_file': {str(pid_file)!r}}}, 60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], env=child_environment(None))
@@ -159,7 +166,7 @@ def test_the_childs_path_is_this_processs_path_made_absolute(monkeypatch: pytest
 
 def test_the_parent_hears_how_far_the_child_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "counting.py").write_text(
-        "import time\nfrom targets.isolation import tell_progress\n"
+        "import time\nfrom edgepress.targets.process.isolation import tell_progress\n"
         "def count(request):\n"
         "    for done in (1, 2):\n        tell_progress(done, 2)\n        time.sleep(0.5)\n"
         "    return {}\n"

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from targets.base import Signature, TensorSpec
-from targets.errors import SignatureError, TargetError
-from targets.graph_export import resized
-from targets.onnx_graph import export_onnx
+from edgepress.targets.errors import SignatureError, TargetError
+from edgepress.targets.graph.export import resized
+from edgepress.targets.onnx_graph.export import export_onnx
+from edgepress.targets.records import Signature, TensorSpec
 from tests.targets.tiny import make_feeds, make_model, text_signature
 
 

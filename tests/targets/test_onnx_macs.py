@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from targets.base import MacCount
-from targets.errors import TargetError
-from targets.onnx_macs import count_macs
+from edgepress.targets.errors import TargetError
+from edgepress.targets.onnx_graph.macs import count_macs
+from edgepress.targets.records import MacCount
 
 make = helper.make_node
 

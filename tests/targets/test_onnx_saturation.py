@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from targets.onnx_saturation import paired, rows_of, saturating_share
+from edgepress.targets.onnxruntime_cpu.saturation import paired, rows_of, saturating_share
 
 
 def save(path: Path, nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray]) -> Path:

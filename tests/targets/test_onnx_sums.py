@@ -10,11 +10,12 @@ import onnx
 import onnxruntime
 import pytest
 
-from benchmarks.runner import run_runtimes
-from targets import onnx_sums, onnxruntime_cpu
-from targets.base import Candidate
-from targets.onnx_sums import PRODUCT, cuts_sums
-from targets.onnxruntime_cpu import KEEP_SUMS, Settings
+from edgepress.benchmarks.runner import run_runtimes
+from edgepress.targets.onnxruntime_cpu import sums as onnx_sums
+from edgepress.targets.onnxruntime_cpu import target as onnxruntime_cpu
+from edgepress.targets.onnxruntime_cpu.sums import PRODUCT, cuts_sums
+from edgepress.targets.onnxruntime_cpu.target import KEEP_SUMS, Settings
+from edgepress.targets.records import Candidate
 from tests.targets.tiny import Exported
 
 CPUINFO = Path("/proc/cpuinfo")

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import targets.onnx_graph
-import targets.onnxruntime_cpu
-from targets.base import Candidate
-from targets.errors import TargetError, TargetUnavailable
-from targets.onnxruntime_cpu import OnnxRuntimeCpu
+from edgepress.targets.errors import TargetError, TargetUnavailable
+from edgepress.targets.onnxruntime_cpu.target import OnnxRuntimeCpu
+from edgepress.targets.records import Candidate
 from tests.targets.tiny import Exported, make_calibration, make_feeds, make_model
 
 TARGET = OnnxRuntimeCpu()
@@ -28,7 +26,7 @@ def test_a_missing_package_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPat
 
 
 def test_loading_the_target_loads_no_backend() -> None:
-    code = "import sys, targets; targets.load('onnxruntime-cpu'); print({'torch', 'onnxruntime'} & set(sys.modules))"
+    code = "import sys, targets; edgepress.targets.load('onnxruntime-cpu'); print({'torch', 'onnxruntime'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
@@ -60,7 +58,8 @@ def test_a_wrong_graph_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_int8_without_int8_products_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     model = make_model("resnet")
     monkeypatch.setattr(
-        "targets.onnx_int8.quantize", lambda fp32, _, __, out: (out.write_bytes(fp32.read_bytes()), ())[1]
+        "edgepress.targets.onnxruntime_cpu.int8.quantize",
+        lambda fp32, _, __, out: (out.write_bytes(fp32.read_bytes()), ())[1],
     )
     candidate = TARGET.candidates(model, "int8")[0]
     with pytest.raises(TargetError, match="is called int8, yet no product in it is"):

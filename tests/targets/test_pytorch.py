@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from targets.base import Candidate, Signature, TensorSpec
-from targets.errors import ArtifactError
-from targets.pytorch import count_macs, load_program
+from edgepress.targets.errors import ArtifactError
+from edgepress.targets.pytorch import count_macs, load_program
+from edgepress.targets.records import Candidate, Signature, TensorSpec
 from tests.targets.tiny import Exported
 
 FP32 = Candidate(name="fp32", precision="fp32")

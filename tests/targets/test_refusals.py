@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-import targets
-from targets.base import Candidate, Description, Signature, TensorSpec
-from targets.errors import TargetError
-from targets.noise import quiet
+from edgepress import targets
+from edgepress.targets.errors import TargetError
+from edgepress.targets.process.quiet import quiet
+from edgepress.targets.records import Candidate, Description, Signature, TensorSpec
 
 pytestmark = pytest.mark.slow
 FP32 = Candidate(name="fp32", precision="fp32")

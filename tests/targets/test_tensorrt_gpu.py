@@ -12,13 +12,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import targets
-from targets.base import Candidate
-from targets.errors import TargetError, TargetUnavailable
-from targets.tensorrt_build import build
-from targets.tensorrt_gpu import TensorRtGpu, check_counts, shape_profile
-from targets.tensorrt_plan import count_planned
-from targets.tensorrt_tools import triton_config, trtexec_script
+from edgepress import targets
+from edgepress.targets.errors import TargetError, TargetUnavailable
+from edgepress.targets.records import Candidate
+from edgepress.targets.tensorrt_gpu.build import build
+from edgepress.targets.tensorrt_gpu.plan import count_planned
+from edgepress.targets.tensorrt_gpu.target import TensorRtGpu, check_counts, shape_profile
+from edgepress.targets.tensorrt_gpu.tools import triton_config, trtexec_script
 from tests.targets.tiny import Exported, make_model, text_signature
 
 pytest.importorskip("tensorrt_rtx")
@@ -224,7 +224,7 @@ def test_every_layer_with_weights_multiplies_in_int8(exported: Export, kind: str
 
 
 def test_without_a_driver_an_engine_is_built_and_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("targets.tensorrt_gpu.gpus", lambda: 0)
+    monkeypatch.setattr("edgepress.targets.tensorrt_gpu.target.gpus", lambda: 0)
     assert TensorRtGpu().probe().state == "built-only"
     with pytest.raises(TargetUnavailable, match="no NVIDIA driver here"), TensorRtGpu().open(None, tmp_path):  # type: ignore[arg-type]
         pass

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from targets.base import Signature, TensorSpec
-from targets.errors import TargetError
-from targets.tensorrt_session import Shaped, TensorRtSession, cache_file, rtx_config
+from edgepress.targets.errors import TargetError
+from edgepress.targets.records import Signature, TensorSpec
+from edgepress.targets.tensorrt_gpu.session import Shaped, TensorRtSession, cache_file, rtx_config
 
 
 class RuntimeConfig:

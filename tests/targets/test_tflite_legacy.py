@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-import targets
-from targets.base import Artifact, Candidate
-from targets.errors import TargetError
+from edgepress import targets
+from edgepress.targets.errors import TargetError
+from edgepress.targets.records import Artifact, Candidate
 from tests.targets.tiny import make_calibration, make_model
 
 pytestmark = pytest.mark.slow
@@ -26,12 +26,12 @@ from pathlib import Path
 import numpy as np
 import tflite_runtime
 import targets
-from targets.base import Artifact
+from edgepress.targets.records import Artifact
 
 assert tflite_runtime.__version__ == "2.14.0" and np.__version__ < "2"
 for folder in map(Path, sys.argv[2:]):
     feeds = dict(np.load(sys.argv[1]))
-    with targets.load("tflite-mobile").open(Artifact.read(folder / "artifact.json"), folder) as session:
+    with edgepress.targets.load("tflite-mobile").open(Artifact.read(folder / "artifact.json"), folder) as session:
         np.save(folder / "logits.npy", session.infer(feeds)["logits"])
 """
 READ_METADATA = """
@@ -86,7 +86,7 @@ def test_the_old_runtime_gives_the_logits_of_torch(kind: str, old_python: Path, 
 
 def test_what_the_old_runtime_would_refuse_is_refused_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model("bert")
-    monkeypatch.setattr("targets.tflite_mobile.TfliteMobile._seen", lambda self, model: model)
+    monkeypatch.setattr("edgepress.targets.tflite_mobile.target.TfliteMobile._seen", lambda self, model: model)
     with pytest.raises(
         TargetError, match=r"has operator GATHER_ND up to version 4, the model needs 5\. Replace that op"
     ):
@@ -105,7 +105,7 @@ def test_what_the_old_runtime_would_compute_wrongly_is_refused_here(tmp_path: Pa
 
 
 def test_the_metadata_table_is_read_by_the_formats_own_library(old_python: Path, tmp_path: Path) -> None:
-    from targets.base import Description
+    from edgepress.targets.records import Description
     from tests.targets.test_tflite_mobile import Rows, rows
 
     pixels = Rows(torch.nn.Linear(8, 3))

@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-import targets
-from targets.base import Candidate, Description, Signature, TensorSpec
-from targets.errors import TargetError
-from targets.feeds import save_feeds
-from targets.noise import quiet
-from targets.tflite_buckets import calibration_rows, names_of, sequence_lengths
-from targets.tflite_metadata import attach, pack_whole
-from targets.tflite_view import View
+from edgepress import targets
+from edgepress.targets.errors import TargetError
+from edgepress.targets.process.feeds import save_feeds
+from edgepress.targets.process.quiet import quiet
+from edgepress.targets.records import Candidate, Description, Signature, TensorSpec
+from edgepress.targets.tflite_mobile.buckets import calibration_rows, names_of, sequence_lengths
+from edgepress.targets.tflite_mobile.metadata import attach, pack_whole
+from edgepress.targets.tflite_mobile.view import View
 from tests.targets.tiny import image_signature, make_calibration, make_feeds, make_model, text_signature
 
 FP32 = Candidate(name="fp32", precision="fp32")
@@ -160,7 +160,7 @@ def observed(kind: str, layers: str, folder: Path) -> tuple[dict[str, Any], dict
     """Ranges of an fp32 export by us, and by the library's own observer with true minimum and maximum."""
     from ai_edge_quantizer import calibrator, quantizer
 
-    from targets.tflite_quantize import Method, _calibrate, _describe, widest
+    from edgepress.targets.tflite_mobile.quantize import Method, _calibrate, _describe, widest
 
     target, model = targets.load("tflite-mobile", {"sequences": [8]}), make_model(kind)
     rows = make_calibration(model.signature)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-import targets
+from edgepress import targets
 from tests.targets.tiny import Exported, make_model
 
 pytest.importorskip("tensorrt_rtx")

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from targets.base import Feeds, Signature, TensorSpec
-from targets.errors import TargetError
-from targets.verification import Reference, accept, calibration_digest, corner_feeds
+from edgepress.targets.acceptance.accept import accept
+from edgepress.targets.acceptance.reference import Reference, corner_feeds
+from edgepress.targets.acceptance.seal import calibration_digest
+from edgepress.targets.errors import TargetError
+from edgepress.targets.records import Feeds, Signature, TensorSpec
 
 X = TensorSpec(name="x", dtype="float32", shape=("batch", "length"))
 SIGNATURE = Signature(inputs=(X,), outputs=(), bounds={"batch": (1, 64), "length": (2, 5)})

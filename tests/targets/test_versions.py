@@ -11,9 +11,9 @@ from zipfile import ZipFile
 
 import pytest
 
-import targets
-from targets.base import Artifact, FileEntry
-from targets.errors import ArtifactError
+from edgepress import targets
+from edgepress.targets.errors import ArtifactError
+from edgepress.targets.records import Artifact, FileEntry
 from tests.targets.tiny import Exported, make_model
 
 pytestmark = pytest.mark.slow

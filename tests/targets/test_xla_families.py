@@ -9,13 +9,14 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-import targets
-from compress.model import Model, TaskName, network_from_config
-from targets.base import Feeds, Signature, TensorSpec
-from targets.comparison import compare
-from targets.graph_passes import inference_program
-from targets.noise import quiet
-from targets.verification import LEAST_DB, run_torch
+from edgepress import targets
+from edgepress.compress.model.model import Model, TaskName, network_from_config
+from edgepress.targets.acceptance.accept import LEAST_DB
+from edgepress.targets.acceptance.comparison import compare
+from edgepress.targets.acceptance.reference import run_torch
+from edgepress.targets.graph.narrowing import inference_program
+from edgepress.targets.process.quiet import quiet
+from edgepress.targets.records import Feeds, Signature, TensorSpec
 from tests.targets.tiny import CLASSES, make_calibration, text_signature
 
 if targets.load("xla-tpu").probe().state == "missing":
@@ -64,8 +65,8 @@ def make(kind: str) -> tuple[Model, list[Feeds]]:
 def test_a_family_is_lowered_in_every_precision_and_answers_like_torch(kind: str) -> None:
     import jax
 
-    from targets.xla_convert import calibrate, weights_for
-    from targets.xla_lowering import Lowering, Macs
+    from edgepress.targets.xla_tpu.calibrate import calibrate, weights_for
+    from edgepress.targets.xla_tpu.lowering import Lowering, Macs
 
     jax.config.update("jax_platforms", "cpu")
     model, batches = make(kind)

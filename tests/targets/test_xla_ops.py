@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import targets
-from targets.errors import TargetError
-from targets.noise import quiet
+from edgepress import targets
+from edgepress.targets.errors import TargetError
+from edgepress.targets.process.quiet import quiet
 
 if targets.load("xla-tpu").probe().state == "missing":
     pytest.skip("the extra xla is not installed", allow_module_level=True)
@@ -105,7 +105,7 @@ class Call(torch.nn.Module):
 def lowered(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, floats: str) -> np.ndarray:
     import jax
 
-    from targets.xla_lowering import Lowering
+    from edgepress.targets.xla_tpu.lowering import Lowering
 
     jax.config.update("jax_platforms", "cpu")
     with quiet():
@@ -158,7 +158,7 @@ def test_what_has_no_form_is_said_with_its_module() -> None:
 def test_a_transposed_convolution_multiplies_each_input_with_its_kernel() -> None:
     import jax
 
-    from targets.xla_lowering import Lowering, Macs
+    from edgepress.targets.xla_tpu.lowering import Lowering, Macs
 
     layer = nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2, bias=False).eval()
     with quiet():

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-import targets
-from targets.base import Precision, Signature, TensorSpec, sha256_of
-from targets.errors import TargetError
-from targets.noise import quiet
-from targets.xla_compile import count_products, sizes_to_compile
-from targets.xla_lowering import refuse_missing
+from edgepress import targets
+from edgepress.targets.errors import TargetError
+from edgepress.targets.process.quiet import quiet
+from edgepress.targets.records import Precision, Signature, TensorSpec, sha256_of
+from edgepress.targets.xla_tpu.compile import count_products, sizes_to_compile
+from edgepress.targets.xla_tpu.lowering import refuse_missing
 from tests.targets.tiny import Exported, make_model, text_signature
 
 Export = Callable[..., Exported]
@@ -119,7 +119,7 @@ import targets
 from tests.targets.tiny import make_calibration, make_model
 
 model = make_model("resnet")
-target = targets.load("xla-tpu")
+target = edgepress.targets.load("xla-tpu")
 candidate = target.candidates(model, "bf16")[0]
 artifact = target.export(model, make_calibration(model.signature), candidate, Path(sys.argv[1]))
 print([build.hardware for build in artifact.builds])

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from transformers import BertConfig, DistilBertConfig, ElectraConfig, PretrainedConfig, ResNetConfig, ViTConfig
 
-from compress.model import Model, TaskName, network_from_config
-from targets.base import Artifact, Feeds, Signature, Target, TensorSpec
+from edgepress.compress.model.model import Model, TaskName, network_from_config
+from edgepress.targets.protocols import Target
+from edgepress.targets.records import Artifact, Feeds, Signature, TensorSpec
 
 CLASSES = 3
 TEXT_BOUNDS = {"batch": (1, 6), "sequence": (2, 24)}

@@ -1,0 +1,1 @@
+"""Records that devices send back."""

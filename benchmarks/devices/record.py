@@ -1,0 +1,260 @@
+"""Records that `run_benchmark.py` wrote on devices: checked against a run's release, merged into one hardware report.
+
+A record's own sha256 finds damage and careless edits; it is no signature. So every figure is derived again from the
+raw values, too: one that was edited and sealed anew is found where it contradicts them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from edgepress.benchmarks.statistics import told_percentile
+from edgepress.targets.errors import ArtifactError, BenchmarkError, StoreError
+from edgepress.targets.files import write_whole
+from edgepress.targets.records import Record
+
+SCHEMA_VERSION, KIND = "1.1", "edgepress-device-record"
+PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99_9": 99.9}
+SAME = 1e-9
+AGAIN = "Copy it again from the device, or measure again there."
+
+Whole = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class DeviceRuntime(Record):
+    """What ran the artifact, and on which kind of processor."""
+
+    name: str
+    version: str
+    runs_on: Literal["CPU", "GPU", "TPU"]
+
+
+class DeviceAccuracy(Record):
+    """Figures on the shipped sample, and the classes they come from, one for each row."""
+
+    rows: Whole
+    right: Annotated[int, Field(ge=0)]
+    value: Share
+    agreement: Share
+    predicted: tuple[int, ...]
+    labels: tuple[int, ...]
+    teacher: tuple[int, ...]
+
+
+class DeviceLatency(Record):
+    """Raw wall times of one shape in ms, and their percentiles; null where the samples are too few to tell one.
+
+    `threads` is null where the runtime decides on them itself; `pinned` holds the processors that the process was kept
+    on, and is null where it was not. `sittings`: how many of the samples each process took, in order. `energy_uj`: of
+    all samples together, in microjoules.
+    """
+
+    batch: Whole
+    sequence: Whole | None
+    threads: Whole | None
+    pinned: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None
+    unit: Literal["ms"]
+    samples: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    sittings: Annotated[tuple[Whole, ...], Field(min_length=1)]
+    p50: Positive | None
+    p90: Positive | None
+    p95: Positive | None
+    p99: Positive | None
+    p99_9: Positive | None
+    warmup_rounds: Annotated[int, Field(ge=0)]
+    stable: bool
+    energy_uj: Annotated[int, Field(ge=0)] | None
+
+
+class DeviceRecord(Record):
+    """What one device measured of one artifact. `files`: path in the release -> sha256.
+
+    `cold_start_ms`: from the start of a process to its first answer, Python, NumPy and the runtime loaded in it, the
+    files read before. `open_ms` and `first_inference_ms` are parts of it. `peak_memory_bytes`: of the largest process.
+    `energy_note`: how energy was taken, or why not.
+    """
+
+    schema_version: Literal["1.1"]
+    kind: Literal["edgepress-device-record"]
+    name: str
+    recipe_digest: str
+    target: str
+    artifact: str
+    precision: str
+    files: dict[str, Sha256]
+    sample_sha256: Sha256 | None
+    runner_sha256: Sha256
+    device: Annotated[str, Field(min_length=1)]
+    runtime: DeviceRuntime
+    environment: dict[str, Any]
+    accuracy: DeviceAccuracy | None
+    remarks: tuple[str, ...]
+    open_ms: Positive
+    first_inference_ms: Positive
+    cold_start_ms: Positive
+    energy_note: str
+    latency: Annotated[tuple[DeviceLatency, ...], Field(min_length=1)]
+    peak_memory_bytes: Whole | None
+    created: str
+    record_sha256: Sha256
+
+
+class Devices(Record):
+    """`devices.json`: every record that was added to a run, as it was."""
+
+    schema_version: Literal["1.1"] = "1.1"
+    records: tuple[DeviceRecord, ...] = ()
+
+
+def add_records(run: Path, records: Sequence[Path]) -> Path:
+    """Check all records, then merge them into `devices/` of the run; nothing is written if one of them is refused.
+
+    Returns:
+        `devices/devices.md`; `devices.json` lies beside it.
+
+    Raises:
+        StoreError: the run has no release, or its folder cannot be written.
+        ArtifactError: a record is damaged, of another version, of another release, or contradicts itself.
+        BenchmarkError: a record is there already, or was given twice.
+    """
+    from edgepress.benchmarks.devices.release import Release
+    from edgepress.benchmarks.devices.views import devices_markdown
+
+    release = Release(run)
+    folder = run / "devices"
+    kept = _kept(folder)
+    seen = {record.record_sha256: f"{run} has it already" for record in kept.records}
+    added = []
+    for path in records:
+        record = read_record(path)
+        release.check(path, record)
+        if before := seen.get(record.record_sha256):
+            raise BenchmarkError(f"{path} is the same record again: {before}. Leave it out.")
+        seen[record.record_sha256] = f"{path} was given before"
+        added.append(record)
+    merged = Devices(records=(*kept.records, *added))
+    current = {record.record_sha256 for record in merged.records if release.refusal(record) is None}
+    try:
+        folder.mkdir(exist_ok=True)
+        write_whole(folder / "devices.json", merged.model_dump_json(indent=1) + "\n")
+        write_whole(folder / "devices.md", devices_markdown(merged.records, run.resolve().name, current))
+    except OSError as fault:
+        raise StoreError(
+            f"{folder} cannot be written ({fault.strerror}); make it writable, or free some space"
+        ) from None
+    return folder / "devices.md"
+
+
+def _kept(folder: Path) -> Devices:
+    """The records that were added before."""
+    path = folder / "devices.json"
+    if not path.is_file():
+        return Devices()
+    version = _version(path.read_text(encoding="utf-8", errors="replace"))
+    if version not in (None, SCHEMA_VERSION):
+        raise ArtifactError(
+            f"{path} holds records of schema version {version!r}, this edgepress reads {SCHEMA_VERSION!r}. Move "
+            f"{folder} away, package the release with this version and measure again."
+        )
+    return Devices.read(path)
+
+
+def _version(text: str) -> object:
+    try:
+        found = json.loads(text)
+    except ValueError:  # `read` tells what is wrong
+        return None
+    return found.get("schema_version") if isinstance(found, dict) else None
+
+
+def read_record(path: Path) -> DeviceRecord:
+    """One record whose figures are those of its raw values.
+
+    Raises:
+        ArtifactError: it is not; the message says what was wrong.
+    """
+    content = _content(path)
+    got, want = record_sha256(content), content.get("record_sha256")
+    if got != want:
+        raise ArtifactError(
+            f"{path} was changed after it was written: its content has the sha256 {got[:16]}…, it says "
+            f"{str(want)[:16]}…. {AGAIN}"
+        )
+    try:
+        record = DeviceRecord.model_validate_json(json.dumps(content))
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        raise ArtifactError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}. {AGAIN}") from None
+    for contradiction in (*_latency_faults(record), *_accuracy_faults(record)):
+        raise ArtifactError(f"{path} contradicts its raw values: {contradiction}. {AGAIN}")
+    return record
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """The JSON object of a record of this kind and version."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing. Give the record that run_benchmark.py wrote.") from None
+    except OSError as fault:
+        raise ArtifactError(f"{path} cannot be read ({fault.strerror}). Give the file of one record.") from None
+    except (ValueError, RecursionError) as fault:
+        raise ArtifactError(f"{path} is damaged: {fault}. {AGAIN}") from None
+    kind, version = (found.get("kind"), found.get("schema_version")) if isinstance(found, dict) else (None, None)
+    if kind != KIND:
+        raise ArtifactError(f"{path} is no record of a device (kind {kind!r}). Give what run_benchmark.py wrote.")
+    if version != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path} has schema version {version!r}, this edgepress reads {SCHEMA_VERSION!r}. Package the release with "
+            f"this version and measure again."
+        )
+    return dict(found)
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"it holds {name}, which is no number")
+
+
+def record_sha256(content: dict[str, Any]) -> str:
+    """Of the canonical JSON of everything but itself, as the runner computes it: keys sorted, no white space."""
+    rest = {key: value for key, value in content.items() if key != "record_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _latency_faults(record: DeviceRecord) -> list[str]:
+    shapes = [(row.batch, row.sequence, row.threads) for row in record.latency]
+    found = ["one shape is there twice"] if len(set(shapes)) < len(shapes) else []
+    for number, row in enumerate(record.latency):
+        if sum(row.sittings) != len(row.samples):
+            found.append(f"latency.{number}.sittings are of {sum(row.sittings)} samples, there are {len(row.samples)}")
+        for name, share in PERCENTILES.items():
+            want, got = told_percentile(row.samples, share), getattr(row, name)
+            if (want is None) != (got is None) or (want is not None and not math.isclose(want, got, rel_tol=SAME)):
+                found.append(f"latency.{number}.{name} is {got}, {len(row.samples)} samples give {want}")
+    return found
+
+
+def _accuracy_faults(record: DeviceRecord) -> list[str]:
+    told = record.accuracy
+    if told is None:
+        return []
+    if {len(told.predicted), len(told.labels), len(told.teacher)} != {told.rows}:
+        return [f"accuracy.rows is {told.rows}, {len(told.predicted)} rows were predicted"]
+    right = sum(a == b for a, b in zip(told.predicted, told.labels, strict=True))
+    agreed = sum(a == b for a, b in zip(told.predicted, told.teacher, strict=True))
+    wanted = {"right": right, "value": right / told.rows, "agreement": agreed / told.rows}
+    return [
+        f"accuracy.{name} is {getattr(told, name)}, the predicted rows give {want}"
+        for name, want in wanted.items()
+        if not math.isclose(getattr(told, name), want, rel_tol=SAME)
+    ]

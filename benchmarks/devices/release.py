@@ -1,0 +1,70 @@
+"""Whether a device's record is of a run's release: the same files, labels and teacher's classes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from edgepress.benchmarks.devices.record import DeviceRecord
+from edgepress.targets.errors import ArtifactError, StoreError
+from edgepress.targets.records import Artifact, sha256_of
+
+
+class Release:
+    """The release of a run, as far as records are compared with it."""
+
+    def __init__(self, run: Path) -> None:
+        self.folder = run / "release"
+        if not (self.folder / "manifest.json").is_file():
+            state = "has no release" if run.is_dir() else "does not exist"
+            raise StoreError(f"{run} {state}. Give a finished run (runs/<name>); `edgepress run` finishes one.")
+        try:
+            manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+            self.targets = sorted(manifest["artifacts"])
+            self.recipe = manifest["recipe_digest"]
+            self.known: dict[str, str] = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
+        except (ValueError, KeyError, TypeError) as fault:
+            raise ArtifactError(
+                f"{self.folder / 'manifest.json'} is damaged ({fault}). Make it with `edgepress run`."
+            ) from None
+        self._sample = self.folder / "sample.npz"
+
+    def check(self, path: Path, record: DeviceRecord) -> None:
+        """Raises ArtifactError for a record of other files than the released ones, or of other labels."""
+        if (reason := self.refusal(record)) is not None:
+            raise ArtifactError(f"{path} is not of this release: {reason}. Measure the release of this very run.")
+
+    def refusal(self, record: DeviceRecord) -> str | None:
+        """Why a record is not of this release; None where it is."""
+        if record.target not in self.targets:
+            return f"target {record.target!r} is not in it, it has {', '.join(self.targets)}"
+        artifact = Artifact.read(self.folder / record.target / Artifact.FILE_NAME)
+        stated = {"recipe_digest": self.recipe, "artifact": artifact.name, "precision": artifact.precision}
+        for name, want in stated.items():
+            if (got := getattr(record, name)) != want:
+                return f"its {name} is {got!r}, the release has {want!r}"
+        return self._file_fault(record, artifact) or self._sample_fault(record)
+
+    def _file_fault(self, record: DeviceRecord, artifact: Artifact) -> str | None:
+        """The files that a device needs, each with its sha256, and no others."""
+        paths = [artifact.FILE_NAME, *(entry.path for entry in artifact.files if entry.shipped)]
+        wanted = {path: self.known.get(path, "") for path in (f"{record.target}/{name}" for name in paths)}
+        for name, want in wanted.items():
+            if (given := record.files.get(name)) != want:
+                return f"{name} had the sha256 {str(given)[:16]}…, the released one has {want[:16]}…"
+        if more := sorted(set(record.files) - set(wanted)):
+            return f"it names {more[0]}, which is no file of the artifact"
+        return None
+
+    def _sample_fault(self, record: DeviceRecord) -> str | None:
+        """Labels that are not the sample's, where that sample is still here."""
+        told = record.accuracy
+        if told is None or not self._sample.is_file() or sha256_of(self._sample) != record.sample_sha256:
+            return None
+        with np.load(self._sample, allow_pickle=False) as sample:
+            labels, teacher = sample["labels"].tolist(), sample["teacher"].argmax(-1).tolist()
+        if (list(told.labels), list(told.teacher)) != (labels, teacher):
+            return "its labels or the teacher's classes are not those of the sample"
+        return None

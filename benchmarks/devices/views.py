@@ -1,0 +1,113 @@
+"""The hardware report of a run: what each device measured, one line a shape, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from edgepress.benchmarks.report.markdown import escape, table
+from edgepress.benchmarks.report.wording import MISSING, human_bytes, ms, share, with_interval
+from edgepress.benchmarks.statistics import least_samples, median_interval, variation, wilson_interval
+
+if TYPE_CHECKING:
+    from edgepress.benchmarks.devices.record import DeviceLatency, DeviceRecord
+
+HEADS = (
+    *("device", "CPU", "target", "artifact", "runtime", "accuracy [95 %]", "agreement"),
+    *("shape", "p50 ms [95 %]", "p90 ms", "samples", "energy mJ", "remarks"),
+)
+COSTS = (
+    *("device", "target", "artifact", "cold start ms", "open ms", "first call ms", "peak memory"),
+    *("temperature °C", "governor", "energy"),
+)
+
+
+def devices_markdown(records: Sequence[DeviceRecord], run: str, current: Collection[str]) -> str:
+    """One line for each shape of each record; `current`: the record_sha256 of those that are of the run's release."""
+    ordered = sorted(records, key=lambda record: (record.target, record.device, record.created))
+    rows = [
+        [escape(cell) for cell in _cells(record, row, record.record_sha256 in current)]
+        for record in ordered
+        for row in record.latency
+    ]
+    parts = [
+        f"# {escape(run)}: devices",
+        f"{len(records)} records of run_benchmark.py, each measured on its device. Accuracy is on the sample that the "
+        f"release carries; the raw values are in devices.json.",
+        table(HEADS, rows),
+        "## What a start takes",
+        "Cold start is from the start of a process to its first answer: it loads Python, NumPy and the runtime. "
+        "Peak memory is of the largest of the processes that measured. Energy, in the table above, is for one call.",
+        table(COSTS, [[escape(cell) for cell in _costs(record)] for record in ordered]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cells(record: DeviceRecord, row: DeviceLatency, current: bool) -> tuple[str, ...]:
+    told = record.accuracy
+    accuracy = with_interval(share(told.value), wilson_interval(told.right, told.rows), share) if told else MISSING
+    return (
+        record.device,
+        str(record.environment.get("cpu") or MISSING),
+        record.target,
+        f"{record.artifact} ({record.precision})",
+        f"{record.runtime.name} {record.runtime.version}",
+        accuracy,
+        share(told.agreement if told else None),
+        _shape(row),
+        with_interval(_percentile(row.p50, 50, row), median_interval(row.samples, row.sittings), ms),
+        _percentile(row.p90, 90, row),
+        str(len(row.samples)),
+        MISSING if row.energy_uj is None else f"{row.energy_uj / 1000 / len(row.samples):.3g}",
+        "; ".join(remarks(record, row, current)) or MISSING,
+    )
+
+
+def _costs(record: DeviceRecord) -> tuple[str, ...]:
+    heat = [record.environment.get(f"temperature_{when}_c") for when in ("before", "after")]
+    return (
+        record.device,
+        record.target,
+        f"{record.artifact} ({record.precision})",
+        ms(record.cold_start_ms),
+        ms(record.open_ms),
+        ms(record.first_inference_ms),
+        MISSING if record.peak_memory_bytes is None else human_bytes(record.peak_memory_bytes),
+        MISSING if None in heat else f"{heat[0]} → {heat[1]}",
+        str(record.environment.get("governor") or MISSING),
+        record.energy_note,
+    )
+
+
+def _shape(row: DeviceLatency) -> str:
+    """Rows, tokens and threads of a call: 'batch 1, sequence 32, 1 thread'."""
+    length = [] if row.sequence is None else [f"sequence {row.sequence}"]
+    threads = [] if row.threads is None else [f"{row.threads} thread{'s' if row.threads > 1 else ''}"]
+    return ", ".join([f"batch {row.batch}", *length, *threads])
+
+
+def _percentile(value: float | None, percentile: float, row: DeviceLatency) -> str:
+    return f"needs {least_samples(percentile)}, has {len(row.samples)}" if value is None else ms(value)
+
+
+def remarks(record: DeviceRecord, row: DeviceLatency, current: bool) -> list[str]:
+    """What a reader must know before comparing this line with another one."""
+    found = [] if current else ["of an earlier release of this run"]
+    found += record.remarks
+    if record.target == "xla-tpu" and record.runtime.runs_on == "CPU":
+        found.append("no TPU there: the same program on the CPU")
+    if not row.stable:
+        found.append("never warmed up: two windows of calls never agreed within 2 %")
+    if row.threads is not None and row.pinned is None:
+        found.append("not kept on processors of its own")
+    if row.threads is not None and row.pinned is not None and len(row.pinned) < row.threads:
+        found.append(f"{row.threads} threads shared {len(row.pinned)} processor{'s' if len(row.pinned) > 1 else ''}")
+    scatter = variation(row.samples)
+    if scatter is not None and scatter.unsteady:
+        found.append(f"times scatter by {100 * scatter.cv:.1f} %")
+    usable, cores = record.environment.get("usable_cores"), record.environment.get("logical_cores")
+    if usable != cores:
+        found.append(f"{usable} of {cores} cores allowed")
+    if (quota := record.environment.get("cpu_quota")) is not None:
+        found.append(f"limited to {quota} cores' time")
+    return found

@@ -1,0 +1,1 @@
+"""Clocks, memory, energy, loads: how figures are taken."""

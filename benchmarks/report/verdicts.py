@@ -1,0 +1,103 @@
+"""The verdict of a report: which artifact each target got, what it is worth, and which gates do not hold."""
+
+from __future__ import annotations
+
+from edgepress.benchmarks.records.report import GateVerdict, Report, Row
+from edgepress.benchmarks.report.sections.base import Line, Reasons, Section
+from edgepress.benchmarks.report.wording import gate_text, human_bytes, p50, points, share, spread, times
+
+PASSED, FAILED = "\N{CHECK MARK}", "\N{BALLOT X}"
+HEADS = ("target", "chosen artifact", "status", "accuracy", "to the teacher [95 %]", "speed-up", "shrink", "gates")
+
+
+def chosen_rows(report: Report) -> tuple[Row, ...]:
+    """The chosen artifact of each target that has one, in the order of the targets."""
+    return tuple(row for row in report.candidates if row.chosen)
+
+
+def verdict(report: Report) -> Section:
+    """One line for each target, those without an artifact too."""
+    reasons = Reasons()
+    chosen = {row.target: row for row in chosen_rows(report)}
+    names = dict.fromkeys(row.target for row in report.compressed)
+    lines = [_line(report, chosen[name], reasons) if name in chosen else _lost(report, name, reasons) for name in names]
+    notes = tuple(
+        f"Accuracy of {row.target} {row.name} is from {row.numbers_from}."
+        for row in chosen.values()
+        if row.numbers_from
+    )
+    left = ("target", "chosen artifact", "status", "gates")
+    return Section("verdict", "Verdict", HEADS, lines, left, (*reasons.notes, *notes))
+
+
+def _line(report: Report, row: Row, reasons: Reasons) -> Line:
+    def cell(text: str, known: bool) -> str:
+        return text if known else reasons.cell("", row.reason)
+
+    factors = [one.speedup for one in row.latency if one.speedup is not None]
+    return (
+        row.target,
+        f"{row.name}, {row.precision}",
+        row.status,
+        cell(share(row.accuracy), row.accuracy is not None),
+        cell(difference(report, row), row.accuracy is not None and report.teacher.accuracy is not None),
+        cell(spread(factors), bool(factors)),
+        cell(times(row.shrink), row.shrink is not None),
+        gates_text(report, row.target),
+    )
+
+
+def _lost(report: Report, target: str, reasons: Reasons) -> Line:
+    rows = [row for row in report.compressed if row.target == target]
+    why = "; ".join(dict.fromkeys(f"{row.name} {row.status}: {row.reason or 'no reason was given'}" for row in rows))
+    states = ", ".join(dict.fromkeys(row.status for row in rows))
+    return (target, "none", states, *[reasons.cell("", why)] * 4, gates_text(report, target))
+
+
+def difference(report: Report, row: Row) -> str:
+    """-2.0 points [-3.5, -0.5], against the teacher; empty where either accuracy is not known."""
+    if row.accuracy is None or report.teacher.accuracy is None:
+        return ""
+    text = points(row.accuracy - report.teacher.accuracy)
+    if interval := row.accuracy_difference_interval:
+        text += f" [{', '.join(points(end).removesuffix(' points') for end in interval)}]"
+    return text
+
+
+def gates_text(report: Report, target: str) -> str:
+    """How many gates of one target hold; a gate without a target is everybody's."""
+    gates = [gate for gate in report.gates if gate.target in ("", target)]
+    failed = sum(not gate.passed for gate in gates)
+    if failed:
+        return f"{FAILED} {failed} of {len(gates)} failed"
+    return f"{PASSED} {len(gates)} of {len(gates)} passed" if gates else "none set"
+
+
+def gates_in_order(report: Report) -> list[GateVerdict]:
+    """The gates that fail before those that hold."""
+    return sorted(report.gates, key=lambda gate: gate.passed)
+
+
+def alarm(report: Report) -> str:
+    """What does not hold, in one line; empty where everything does."""
+    failed = [gate for gate in report.gates if not gate.passed]
+    if not failed:
+        return ""
+    told = [f"{demand} {limit}, measured {measured}" for demand, limit, measured in map(gate_text, failed)]
+    plural = "" if len(report.gates) == 1 else "s"
+    return f"{len(failed)} of {len(report.gates)} gate{plural} failed: {'; '.join(told)}"
+
+
+def tiles(report: Report, row: Row) -> list[tuple[str, str, str]]:
+    """Name, value and comparison of the headline figures of one artifact."""
+    teacher = report.teacher
+    told = difference(report, row)
+    than = f"teacher {share(teacher.accuracy)}, {told}" if told else "the teacher's is not known"
+    medians = [f"{p50(one)} ms" for one in row.latency]
+    shipped = f"{human_bytes(row.bytes)}, teacher {human_bytes(teacher.bytes)}"
+    return [
+        ("accuracy", share(row.accuracy), than),
+        ("agreement", share(row.agreement), "with the teacher's answers"),
+        ("speed-up", spread(one.speedup for one in row.latency), f"p50 {', '.join(medians) or 'not measured'}"),
+        ("shrink", times(row.shrink), shipped),
+    ]

@@ -1,0 +1,254 @@
+"""How figures are written for people: the same in the terminal, in Markdown and in HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from edgepress.benchmarks.records.report import GateVerdict, LatencyRow, Report, Row, Shape, StageRow
+from edgepress.benchmarks.statistics import Interval, least_samples
+
+MISSING = "\N{EN DASH}"
+FLAG = "\N{WARNING SIGN}"
+GATE_NAMES = {
+    "max_accuracy_drop": "accuracy drop at most",
+    "min_accuracy": "accuracy at least",
+    "min_accuracy_ratio": "accuracy in parts of the teacher's at least",
+    "max_p50_ms": "p50 in ms at most, at every shape",
+    "max_p90_ms": "p90 in ms at most, at every shape",
+    "max_p95_ms": "p95 in ms at most, at every shape",
+    "max_p99_ms": "p99 in ms at most, at every shape",
+    "min_speedup": "speed-up at least, at every shape",
+    "min_shrink": "shrink at least",
+    "max_bytes": "bytes at most",
+}
+
+
+def share(value: float | None) -> str:
+    """Accuracy and agreement: 0.8911."""
+    return MISSING if value is None else f"{value:.4f}"
+
+
+def percent(value: float | None) -> str:
+    """The share of MACs in int8: 97 %."""
+    return MISSING if value is None else f"{100 * value:.0f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of accuracies in percentage points: -2.0 points."""
+    tenths = round(100 * difference, 1) + 0.0  # -0.0 is no loss
+    return f"{tenths:+.1f} points".replace("-", "\N{MINUS SIGN}")
+
+
+def ms(value: float) -> str:
+    """Three figures or more: 0.714, 6.22, 19.1, 142."""
+    digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f}"
+
+
+def short_ms(value: float) -> str:
+    """Times that no clock could tell, such as bounds: 0.000412."""
+    return ms(value) if value >= 0.1 else f"{value:.3g}"
+
+
+def measured(value: float, unit: str) -> str:
+    """The figure of a scenario: 1.03x, 4.20 ms, 812 samples/s."""
+    return times(value) if unit == "x" else f"{ms(value)} {unit}"
+
+
+def millijoules(value: float) -> str:
+    """Energy of one call: 4.20 mJ."""
+    return f"{ms(value)} mJ"
+
+
+def with_interval(text: str, interval: Interval | None, write: Callable[[float], str]) -> str:
+    """A figure with its 95 % interval: 2.57 [2.55, 2.60]."""
+    return text if interval is None else f"{text} {interval_text(interval, write)}"
+
+
+def interval_text(interval: Interval, write: Callable[[float], str]) -> str:
+    """[2.55, 2.60]; a factor's x stands behind the figure alone."""
+    low, high = (write(value).removesuffix("x") for value in interval)
+    return f"[{low}, {high}]"
+
+
+def p50(row: LatencyRow) -> str:
+    """p50 in ms with its interval: 2.57 [2.55, 2.60]."""
+    return with_interval(percentile(row, 50), row.p50_interval, ms)
+
+
+def percentile(row: LatencyRow, share: float) -> str:
+    """A percentile in ms, or how many samples are missing: 3.26, or 'needs 64, has 30'."""
+    value = row.percentile(share)
+    if row.samples < (needed := least_samples(share)):
+        return f"needs {needed}, has {row.samples}"
+    return MISSING if value is None else ms(value)
+
+
+def speedup(row: LatencyRow) -> str:
+    """10.8x [10.6, 11.0]."""
+    return with_interval(times(row.speedup), row.speedup_interval, times)
+
+
+def accuracy(row: Row) -> str:
+    """0.8761 [0.8526, 0.8964]."""
+    return with_interval(share(row.accuracy), row.accuracy_interval, share)
+
+
+def scatter_text(row: LatencyRow) -> str:
+    """The coefficient of variation, flagged above 2.5 %: 'CV 1.2 %', or '⚠ CV 12 %, 0.8 % without outliers'."""
+    found = row.variation
+    if found is None:
+        return MISSING
+    text = f"CV {fine_percent(found.cv)}"
+    if found.by_outliers:
+        text += f", {fine_percent(found.robust_cv)} without outliers"
+    return f"{FLAG} {text}" if found.unsteady else text
+
+
+def fine_percent(value: float) -> str:
+    """A share that may be small: 4.2 %, 41 %."""
+    return f"{100 * value:.{0 if value >= 0.0995 else 1}f} %"
+
+
+def unsteady_notes(rows: Iterable[Row]) -> list[str]:
+    """One line for the rows whose samples scatter by more than 2.5 %, and one for those that never warmed up."""
+    scattered: list[str] = []
+    cold: list[str] = []
+    for row in rows:
+        for one in row.latency:
+            place = f"{row.name} at {shape_words(one.shape)}"
+            scattered += [f"{place} ({scatter_text(one).removeprefix(FLAG).strip()})"] * one.unsteady
+            cold += [place] * (one.stable is False)
+    notes = []
+    if scattered:
+        notes.append(f"Unsteady latency, coefficient of variation above 2.5 %: {'; '.join(scattered)}.")
+    if cold:
+        notes.append(f"The warm-up ended at its limit before medians agreed within 2 %: {'; '.join(cold)}.")
+    return notes
+
+
+def times(value: float | None) -> str:
+    """Speed-up and shrink: 8.4x, 12x."""
+    if value is None:
+        return MISSING
+    return f"{value:.{2 if value < 2 else 1 if value < 20 else 0}f}x"
+
+
+def count(value: float | None) -> str:
+    """Parameters and MACs: 6.97 M.
+
+    >>> count(6_970_000), count(870_000_000), count(512)
+    ('6.97 M', '870 M', '512')
+    """
+    return MISSING if value is None else _scaled(value, ("", "k", "M", "G", "T"), 1000.0)
+
+
+def human_bytes(value: float | None) -> str:
+    """Decimal units, as shops and `ls --si` count: 7.50 MB.
+
+    >>> human_bytes(7_500_000), human_bytes(999)
+    ('7.50 MB', '999 B')
+    """
+    return MISSING if value is None else _scaled(value, ("B", "kB", "MB", "GB", "TB"), 1000.0)
+
+
+def _scaled(value: float, units: tuple[str, ...], base: float) -> str:
+    rank = 0
+    # 999.6 would be written as "1000": what rounds up to the next unit is written in it.
+    while value >= base - 0.5 and rank < len(units) - 1:
+        value, rank = value / base, rank + 1
+    digits = 0 if rank == 0 or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f} {units[rank]}".strip()
+
+
+def duration(seconds: float) -> str:
+    """0.8 s, 42 s, 3 min 20 s."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def spread(values: Iterable[float | None]) -> str:
+    """Speed-ups of several shapes: 8.4x, or 8.4x to 9.1x."""
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return MISSING
+    low, high = times(known[0]), times(known[-1])
+    return low if low == high else f"{low} to {high}"
+
+
+def all_shapes(report: Report) -> list[Shape]:
+    """Every shape of the teacher, the candidates and the stages, in order of appearance."""
+    stages = [figures for stage in report.stages for figures in (stage.before, stage.after)]
+    holders: list[tuple[LatencyRow, ...]] = [row.latency for row in (report.teacher, *report.candidates)]
+    holders += [figures.latency for figures in stages]
+    return list(dict.fromkeys(latency.shape for latency in (row for rows in holders for row in rows)))
+
+
+def shape_names(shapes: list[Shape]) -> dict[Shape, str]:
+    """What tells these shapes apart, as short as can be: 's32', 'b8 s128', or '' where there is only one."""
+    parts = {shape: _parts(shape) for shape in shapes}
+    varying = [name for name in ("b", "s", "t") if len({part.get(name) for part in parts.values()}) > 1]
+    return {shape: " ".join(f"{name}{part[name]}" for name in varying if name in part) for shape, part in parts.items()}
+
+
+def common_shape(shapes: list[Shape]) -> str:
+    """What all shapes share, in words: 'batch 1, 1 thread'."""
+    first = _words(shapes[0]) if shapes else {}
+    return ", ".join(text for name, text in first.items() if all(_words(shape).get(name) == text for shape in shapes))
+
+
+def shape_words(shape: Shape) -> str:
+    """'batch 1, sequence 32, 1 thread'."""
+    return ", ".join(_words(shape).values())
+
+
+def _parts(shape: Shape) -> dict[str, int]:
+    sequence = {} if shape.sequence is None else {"s": shape.sequence}
+    return {"b": shape.batch, **sequence, "t": shape.threads}
+
+
+def _words(shape: Shape) -> dict[str, str]:
+    sequence = {} if shape.sequence is None else {"s": f"sequence {shape.sequence}"}
+    threads = f"{shape.threads} thread{'' if shape.threads == 1 else 's'}"
+    return {"b": f"batch {shape.batch}", **sequence, "t": threads}
+
+
+def gate_text(verdict: GateVerdict) -> tuple[str, str, str]:
+    """Demand, limit and measured value of one gate, each as it is read."""
+    known = {"max_bytes": human_bytes, "min_speedup": times, "min_shrink": times}
+    write = ms if verdict.gate.endswith("_ms") else known.get(verdict.gate, share)
+    measured = "not measured" if verdict.measured is None else write(verdict.measured)
+    if verdict.bound is not None:
+        measured += f"; at 95 % confidence {write(verdict.bound)}"
+        measured += ", which is judged" if verdict.judged == "bound" else ""
+    demand = GATE_NAMES.get(verdict.gate, verdict.gate)
+    return f"{verdict.target}: {demand}" if verdict.target else demand, write(verdict.limit), measured
+
+
+def status_notes(rows: Iterable[Row]) -> list[str]:
+    """Status and reason of rows that have a reason or were not measured; one line for those that share it."""
+    names: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        if row.reason or row.status != "measured":
+            names.setdefault((row.target, row.status, row.reason or "no reason was given"), []).append(row.name)
+    return [f"{target} {', '.join(shared)}: {status}, {why}" for (target, status, why), shared in names.items()]
+
+
+def stage_cells(stage: StageRow, names: Mapping[Shape, str]) -> list[tuple[str, str, str]]:
+    """Name, before and after of the figures that a stage may change; latency is the p50 of each shape."""
+    before, after = stage.before, stage.after
+    cells = [
+        ("accuracy", share(before.accuracy), share(after.accuracy)),
+        ("agreement", share(before.agreement), share(after.agreement)),
+        ("parameters", count(before.parameters), count(after.parameters)),
+        ("MACs", count(before.macs), count(after.macs)),
+        ("bytes", human_bytes(before.bytes), human_bytes(after.bytes)),
+    ]
+    old = {row.shape: row.p50 for row in before.latency}
+    new = {row.shape: row.p50 for row in after.latency}
+    for shape in dict.fromkeys((*old, *new)):
+        pair = [ms(side[shape]) if shape in side else MISSING for side in (old, new)]
+        cells.append((f"p50 ms {names[shape]}".strip(), pair[0], pair[1]))
+    return cells

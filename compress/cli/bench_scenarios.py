@@ -1,0 +1,92 @@
+"""`edgepress bench --scenario`: how artifacts bear the loads of applications, each in a process of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepress.benchmarks.measure.scenarios import Load, run_scenario
+from edgepress.benchmarks.records.scenarios import SCENARIOS, ScenarioName, ScenarioResult
+from edgepress.compress.cli.bench import Shapes, common_signature, find_artifacts, synthetic_cases
+from edgepress.targets.errors import BenchmarkError, EdgepressError
+from edgepress.targets.records import Artifact
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgepress.benchmarks.measure.jobs import Case
+    from edgepress.compress.cli.console import Console
+
+
+@dataclass(frozen=True)
+class Borne:
+    """One artifact at one shape: what the scenario found, or why it found nothing."""
+
+    name: str
+    case: Case
+    result: ScenarioResult | None
+    failure: str = ""
+
+
+def bench_scenario(
+    path: Path, scenario: str, shapes: Shapes, seconds: float, latency_bound_ms: float | None, console: Console
+) -> list[Borne]:
+    """Every artifact at `path` in the scenario at every shape, one after the other; a failed one is a row.
+
+    Raises:
+        ArtifactError: nothing to load is there.
+        BenchmarkError: an unknown scenario, no shape fits, or "server" has no latency bound.
+    """
+    name = known(scenario)
+    if name == "server" and latency_bound_ms is None:
+        raise BenchmarkError("the scenario 'server' needs a latency bound in ms: give --latency-bound")
+    folders = find_artifacts(path)
+    signature = common_signature([Artifact.read(folder / Artifact.FILE_NAME) for folder in folders.values()])
+    found = []
+    with tempfile.TemporaryDirectory(prefix="edgepress-bench-") as temporary:
+        cases = synthetic_cases(signature, shapes, Path(temporary), console)
+        with console.task(f"Scenario {name}", total=len(folders) * len(cases)) as advance:
+            for key, folder in folders.items():
+                for case in cases:
+                    load = Load(
+                        scenario=name, folder=str(folder), feeds=case.feeds, shape=case.shape, seconds=seconds,
+                        latency_bound_ms=latency_bound_ms,
+                    )  # fmt: skip
+                    found.append(_borne(key, case, load))
+                    advance(1, note=key)
+    return found
+
+
+def known(scenario: str) -> ScenarioName:
+    for name in SCENARIOS:
+        if name == scenario:
+            return name
+    raise BenchmarkError(f"unknown scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
+
+
+def _borne(key: str, case: Case, load: Load) -> Borne:
+    try:
+        return Borne(key, case, run_scenario(load))
+    except EdgepressError as fault:
+        return Borne(key, case, None, str(fault))
+
+
+def scenario_table(scenario: str, rows: Sequence[Borne]) -> Table:
+    """A line for each artifact and shape."""
+    from rich.table import Table
+
+    table = Table(title=f"Scenario {scenario}")
+    for column in ("artifact", "batch", "sequence", "threads", "figure", "samples", "remark"):
+        table.add_column(column, justify="left" if column in ("artifact", "remark") else "right")
+    for row in rows:
+        shape = row.case.shape
+        cells = (row.name, str(shape.batch), str(shape.sequence or "–"), str(shape.threads))
+        if row.result is None:
+            table.add_row(*cells, "–", "–", f"failed: {row.failure}")
+        else:
+            figure = f"{row.result.value:.4g} {row.result.unit}"
+            table.add_row(*cells, figure, str(row.result.samples), row.result.meaning)
+    return table

@@ -1,0 +1,83 @@
+"""What all commands share: options, how faults and results are told, exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgepress.compress.training import processes as distributed
+from edgepress.targets.errors import EdgepressError, GateError, TargetError
+from edgepress.targets.process.quiet import quiet
+
+if TYPE_CHECKING:
+    from edgepress.benchmarks.records.report import GateVerdict, Row
+    from edgepress.compress.cli.console import Console
+    from edgepress.compress.pipeline.run import Result
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text and bars.")]
+INTERRUPTED = 130
+
+
+@contextmanager
+def errors_told(json: bool) -> Iterator[Console]:
+    """A user's mistake is one line and an exit code, never a traceback; our own mistakes stay loud.
+
+    Of several processes the first one speaks for all: what the others read, and run into, is the same.
+    """
+    from edgepress.compress.cli.console import Console
+
+    main = distributed.is_main()
+    console = Console("silent" if not main else "json" if json else None)
+    try:
+        with quiet():
+            yield console
+    except EdgepressError as fault:
+        if main:
+            console.error(str(fault))
+        raise typer.Exit(fault.exit_code) from None
+    except KeyboardInterrupt:
+        if main:
+            console.error("stopped by Ctrl-C. Finished stages are kept; run the same command again to go on.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def show_result(result: Result, console: Console) -> None:
+    """The tables of a run and where its report and release lie; a lost target or missed gate is raised at the end."""
+    if result.report is None:
+        console.line(f"Stopped after {result.stages[-1].name}: {result.folder / result.stages[-1].folder}")
+        return
+    from edgepress.benchmarks.records.files import stages_table, summary_table
+
+    if not result.fresh:
+        console.line("Nothing has changed: no stage was run.")
+    console.table(stages_table(result.report))
+    console.table(summary_table(result.report))
+    console.line(f"Report:  {result.report_folder / 'report.html'}")
+    console.line(f"Release: {result.release_folder}")
+    if lost := result.report.lost_targets:
+        raise TargetError("; ".join(_loss(row) for row in lost))
+    if not result.gates_hold:
+        raise GateError(missed_gates(result.report.gates))
+
+
+def _loss(row: Row) -> str:
+    """Why a target has no artifact; a reason that names the target already is told as it stands."""
+    return row.reason if row.reason.startswith(row.target) else f"{row.target} {row.name}: {row.reason}"
+
+
+def missed_gates(gates: Sequence[GateVerdict]) -> str:
+    """The one line of a run that is not good enough: each missed gate, its limit and what was measured."""
+    missed = [gate for gate in gates if not gate.passed]
+    told = [f"{gate.gate} of {gate.target} is {gate.limit:g}, measured {_measured(gate)}" for gate in missed]
+    return f"the chosen artifacts miss {len(missed)} of {len(gates)} gates: {'; '.join(told)}"
+
+
+def _measured(gate: GateVerdict) -> str:
+    """The figure, and the end of its interval where that was held against the limit."""
+    if gate.measured is None:
+        return "nothing"
+    bound = f" (95 % bound {gate.bound:.4g})" if gate.judged == "bound" and gate.bound is not None else ""
+    return f"{gate.measured:.4g}{bound}"

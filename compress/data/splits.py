@@ -1,0 +1,199 @@
+"""Rows of a recipe's data, split by the seed; the test split is handed out by `Splits.test()` alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from edgepress.compress.data.images import Images, LazyImages, image_files
+from edgepress.compress.data.labels import LabelMap, label_map
+from edgepress.compress.data.sources import Raw, Source, Texts, check_task, find_source, own_split, read_raw
+from edgepress.compress.recipe.recipe import Data
+from edgepress.targets.errors import DataError
+from edgepress.targets.records import sha256_of
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Texts (first and, for pairs, second) or images `[height, width, channels]`, and int64 labels `[rows]`."""
+
+    labels: np.ndarray
+    origin: str
+    texts: Texts | None = None
+    images: Images | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> Rows:
+        """The rows at `indices`, in that order."""
+        texts, images = self.texts, self.images
+        if texts is not None:
+            first, second = texts
+            texts = ([first[i] for i in indices], [second[i] for i in indices] if second is not None else None)
+        if images is not None:
+            images = images.take(indices) if isinstance(images, LazyImages) else images[indices]
+        return Rows(self.labels[indices], self.origin, texts, images)
+
+
+class Splits:
+    """Train, validation and calibration rows; `calibration` are rows of train. `test()` reads its rows when called."""
+
+    def __init__(
+        self, train: Rows, validation: Rows, calibration: Rows, label_names: tuple[str, ...], read: Callable[[], Rows]
+    ) -> None:
+        self.train = train
+        self.validation = validation
+        self.calibration = calibration
+        self.label_names = label_names
+        self.test_reads = 0
+        self._read_test = read
+
+    def test(self) -> Rows:
+        """The test rows. Choices are made on validation; whoever counts `test_reads` can prove it."""
+        self.test_reads += 1
+        return self._read_test()
+
+
+def load_splits(data: Data, task: str, seed: int, names: tuple[str, ...] | None = None) -> Splits:
+    """Read and split the data; the same seed gives the same rows.
+
+    Splits that have no source of their own are cut from train, class by class: test first, then validation.
+
+    Args:
+        names: the teacher's class names in its order; None where the teacher is trained in the run.
+
+    Raises:
+        DataError: a source is missing, empty or damaged, or its labels or its number of rows don't fit.
+    """
+    source = find_source(data.train)
+    check_task(source, task)
+    references = {split: _reference(source, split, data) for split in ("validation", "test")}
+    raw = read_raw(data.train, "train", data, task)
+    labels = label_map(raw.labels, raw.origin, data.labels or raw.label_names, names)
+    train = _rows(raw, labels)
+    generator = np.random.default_rng(seed)
+    if data.limit is not None and data.limit < len(train):
+        train = train.take(np.sort(stratified(train.labels, data.limit, generator)))
+    if (test := references["test"]) is not None:
+        read_test = partial(_read_rows, test, "test", data, task, labels)
+    else:
+        train, cut = _cut(train, data.test_fraction, "test", generator)
+        read_test = partial(_same, cut)
+    if (own := references["validation"]) is not None:
+        validation = _read_rows(own, "validation", data, task, labels)
+    else:
+        train, validation = _cut(train, data.validation_fraction, "validation", generator)
+    _check_classes(train, labels)
+    calibration = train.take(stratified(train.labels, min(data.calibration, len(train)), generator))
+    return Splits(train, validation, calibration, labels.names, read_test)
+
+
+def _reference(source: Source, split: str, data: Data) -> str | None:
+    """Where a split comes from; None where it is to be cut from train.
+
+    Raises:
+        DataError: the same rows would be in two splits, or a named file is not there (before any work is done).
+    """
+    given = {"validation": data.validation, "test": data.test}
+    if (reference := given[split]) is None:
+        own = own_split(source, split, data)
+        return None if own in given.values() else own
+    found = find_source(reference)
+    others = [data.train, *(other for name, other in given.items() if name != split and other is not None)]
+    for other in map(find_source, others):
+        same_path = found.path is not None and other.path is not None and found.path.samefile(other.path)
+        if same_path or found.reference == other.reference:
+            raise DataError(
+                f"data.{split} is {reference}, which is used as another split too: figures taken on rows that were "
+                f"trained on are worth nothing. Leave {split} out to have it cut from train."
+            )
+    return reference
+
+
+def _same(rows: Rows) -> Rows:
+    return rows
+
+
+def _read_rows(reference: str, split: str, data: Data, task: str, labels: LabelMap) -> Rows:
+    return _rows(read_raw(reference, split, data, task), labels)
+
+
+def _rows(raw: Raw, labels: LabelMap) -> Rows:
+    return Rows(labels.encode(raw.labels, raw.origin), raw.origin, raw.texts, raw.images)
+
+
+def stratified(labels: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """`count` indices in random order, each class with its share (to within one row).
+
+    >>> labels = np.array([0] * 6 + [1] * 3)
+    >>> np.bincount(labels[stratified(labels, 3, np.random.default_rng(0))]).tolist()
+    [2, 1]
+    """
+    by_class = np.lexsort((generator.random(len(labels)), labels))
+    evenly = ((np.arange(count) + 0.5) * len(labels) / count).astype(np.int64)
+    return generator.permutation(by_class[evenly])
+
+
+def _cut(train: Rows, fraction: float, split: str, generator: np.random.Generator) -> tuple[Rows, Rows]:
+    """The rows that stay, and a stratified `fraction` of them. One row of each class always stays."""
+    shuffled = generator.permutation(len(train))
+    _, first = np.unique(train.labels[shuffled], return_index=True)
+    spare = np.sort(np.delete(shuffled, first))
+    count = max(1, round(len(train) * fraction))
+    if count > len(spare):
+        raise DataError(
+            f"{train.origin}: {len(train)} rows of {len(first)} classes are too few to cut {count} off for {split}. "
+            f"Give more rows, or name data.{split}."
+        )
+    picked = spare[stratified(train.labels[spare], count, generator)]
+    return train.take(np.setdiff1d(np.arange(len(train)), picked)), train.take(np.sort(picked))
+
+
+def _check_classes(train: Rows, labels: LabelMap) -> None:
+    there = np.unique(train.labels)
+    if len(there) < 2:
+        only = labels.names[int(there[0])]
+        raise DataError(
+            f"{train.origin}: all rows have label {only!r}; a classifier needs two classes or more. Add rows."
+        )
+
+
+def data_digest(data: Data) -> str:
+    """Hex sha256 of the data's content and options: whether a stage's rows are still the same.
+
+    Files count with their content, whatever their path; image folders with names, sizes and times of change; hub ids
+    with their name and config.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    digest = hashlib.sha256(data.model_dump_json(exclude={"train", "validation", "test"}).encode())
+    for split in ("train", "validation", "test"):
+        reference = getattr(data, split)
+        digest.update(json.dumps([split, _content(reference) if reference is not None else None]).encode())
+    return digest.hexdigest()
+
+
+def _content(reference: str) -> str:
+    source = find_source(reference)
+    if source.path is None:
+        return reference
+    if source.kind != "folder":
+        return sha256_of(source.path)
+    files = sorted(path for path in source.path.rglob("*") if path.is_file())
+    images = image_files(files)
+    lines = [str(path.relative_to(source.path)).encode() + images.key(row) for row, path in enumerate(files)]
+    return hashlib.sha256(b"\n".join(lines)).hexdigest()
+
+
+def local_files(data: Data) -> tuple[Path, ...]:
+    """The local files and folders that the data is read from."""
+    references = (data.train, data.validation, data.test)
+    return tuple(path for ref in references if ref is not None and (path := find_source(ref).path) is not None)

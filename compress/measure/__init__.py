@@ -1,0 +1,1 @@
+"""What measuring needs of a run."""

@@ -1,0 +1,1 @@
+"""Quantization: what each target makes of a model, and which of it is chosen."""

@@ -1,0 +1,221 @@
+"""int8 by measurement: the target proposes, validation data and the clock decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from edgepress.benchmarks.judge.fidelity import judge
+from edgepress.benchmarks.measure.jobs import Case, SubjectResult
+from edgepress.benchmarks.records.report import Measurement
+from edgepress.compress.measure.answers import artifact_logits, geometric_mean, settle_settings, time_all
+from edgepress.compress.methods.quantize.export import FP32, Exported
+from edgepress.compress.methods.verdict import TIE
+from edgepress.compress.model.model import Model
+from edgepress.compress.recipe.recipe import Quantize
+from edgepress.targets.errors import EdgepressError, StageError
+from edgepress.targets.protocols import Target
+from edgepress.targets.records import Candidate, Precision, Record
+
+if TYPE_CHECKING:
+    from edgepress.compress.methods.context import Context
+
+
+LOWER: tuple[Precision, ...] = ("int8", "fp16", "bf16")
+
+
+class Trial(Record):
+    """One candidate on validation data. `milliseconds`: geometric mean of the p50s over the shapes; `estimated_ms`: the
+    compiler's, over hardware and sizes, where the hardware is not here."""
+
+    name: str
+    target: str
+    precision: Precision
+    status: Literal["eligible", "rejected", "failed"]
+    reason: str = ""
+    accuracy: float | None = None
+    agreement: float | None = None
+    milliseconds: float | None = None
+    estimated_ms: float | None = None
+    bytes: int | None = None
+    int8_mac_share: float | None = None
+    chosen: bool = False
+
+
+class Selection(Record):
+    """All trials of one target and the one that was chosen; without trials, why the target has none."""
+
+    target: str
+    trials: tuple[Trial, ...]
+    chosen: str
+    holds: bool
+    reasons: tuple[str, ...] = ()
+    failure: str = ""
+    unavailable: bool = False
+
+    def trial(self, name: str) -> Trial:
+        """The trial of that name."""
+        return next(trial for trial in self.trials if trial.name == name)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the choice is made from."""
+
+    exported: Exported
+    accuracy: float | None
+    agreement: float | None
+    measurements: Sequence[Measurement]
+    failure: str = ""
+
+
+def candidates_of(target: Target, model: Model, options: Quantize | None) -> tuple[Candidate, ...]:
+    """fp32 first, then the target's candidates of lower precision (those that the recipe names, where it names some).
+
+    Raises:
+        StageError: the recipe names none that this target makes.
+    """
+    if options is None:
+        return (FP32,)
+    offered = [candidate for precision in LOWER for candidate in target.candidates(model, precision)]
+    if options.candidates is None:
+        return (FP32, *offered)
+    named = [candidate for candidate in offered if candidate.name in options.candidates]
+    if not named:
+        wanted = " or ".join(map(repr, options.candidates))
+        made = ", ".join(candidate.name for candidate in offered)
+        raise StageError(f"quantize.candidates: {target.name} makes no {wanted}; it makes {made}")
+    return (FP32, *named)
+
+
+def quantize(
+    target: str, exported: Sequence[Exported], options: Quantize | None, cases: Sequence[Case], context: Context
+) -> Selection:
+    """Measure what one target made of every candidate on validation data, and choose.
+
+    Raises:
+        StageError: no candidate could be measured, or none is really int8.
+    """
+    places = {item.key: item.folder for item in exported if item.artifact is not None}
+    timed: Mapping[str, SubjectResult] = {}
+    if context.target(target).probe().state == "available":
+        settle_settings(places, cases, context)
+        timed = time_all(places, cases, context, f"{context.stage}: timing {len(places)} candidates on {target}")
+    measured = [_measure(item, timed, context) for item in exported]
+    return choose(target, measured, options)
+
+
+def _measure(item: Exported, timed: Mapping[str, SubjectResult], context: Context) -> Measured:
+    if item.artifact is None:
+        return Measured(item, None, None, (), item.failure)
+    # Without the hardware nothing is timed: the stand-in gives the accuracy, the compiler an estimate.
+    result = timed.get(item.key, SubjectResult())
+    if result.failure is not None:
+        return Measured(item, None, None, (), result.failure)
+    try:
+        title = f"{context.stage}: validating {item.candidate.name}"
+        logits = artifact_logits(item.folder, context.validation, context, title, opened=result.opened)
+    except EdgepressError as fault:
+        return Measured(item, None, None, (), str(fault))
+    fidelity = judge(context.validation.labels, context.teacher_validation_logits(), logits)
+    return Measured(item, fidelity.accuracy, fidelity.agreement, result.measurements)
+
+
+def choose(target: str, measured: Sequence[Measured], options: Quantize | None) -> Selection:
+    """The fastest candidate below fp32 within `max_drop` of it; among ties (2 %) the most accurate.
+
+    Fast is what was measured, else what the compiler estimates, else the bytes. Where none holds, the most accurate
+    int8 candidate stands (`holds` is False), so that the report can show it.
+
+    Raises:
+        StageError: fp32 could not be measured, or no candidate is int8 where int8 is asked for.
+    """
+    reference = measured[0]
+    if reference.accuracy is None:
+        raise StageError(f"{target}: the fp32 export could not be measured: {reference.failure}")
+    trials = [_trial(target, item, reference.accuracy, options) for item in measured]
+    if options is None:
+        return _selection(target, trials, trials[0], True, ())
+    running = [trial for trial in trials[1:] if trial.status != "failed"]
+    if not any(trial.precision == "int8" for trial in running):
+        faults = "; ".join(f"{trial.name}: {trial.reason}" for trial in trials[1:] if trial.status == "failed")
+        raise StageError(f"{target}: no int8 candidate stands. {faults or 'the target offers none'}")
+    eligible = [trial for trial in running if trial.status == "eligible"]
+    pool = eligible or [max(running, key=lambda trial: trial.accuracy or 0.0)]
+    cost, unit = _cost([trials[0], *running])
+    fastest = min(cost(trial) for trial in pool)
+    tied = [trial for trial in pool if cost(trial) <= fastest * (1 + TIE)]
+    best = max(tied, key=lambda trial: (trial.accuracy or 0.0, -cost(trial)))
+    doubts = _doubts(trials[0], best, bool(eligible), options, cost, unit)
+    told = _told(best, eligible, cost, unit)
+    return _selection(target, trials, best, not doubts, (*doubts, *told))
+
+
+def _doubts(
+    fp32: Trial, best: Trial, eligible: bool, options: Quantize, cost: Callable[[Trial], float], unit: str
+) -> tuple[str, ...]:
+    """What speaks against the best candidate."""
+    found = []
+    if not eligible:
+        found.append(f"no int8 candidate is within {options.max_drop:g} of fp32's accuracy; {best.name} is closest")
+    if cost(best) > cost(fp32) * (1 + TIE):
+        amounts = f"{best.name} takes {cost(best):.3f} {unit}, fp32 {cost(fp32):.3f} {unit}"
+        found.append(f"{amounts}: {best.precision} is {'slower' if unit.startswith('ms') else 'larger'} here")
+    return tuple(found)
+
+
+def _told(best: Trial, eligible: Sequence[Trial], cost: Callable[[Trial], float], unit: str) -> tuple[str, ...]:
+    """What a reader must know of the choice though nothing is wrong with it."""
+    found = []
+    int8 = min((trial for trial in eligible if trial.precision == "int8"), key=cost, default=None)
+    if best.precision != "int8" and int8 is not None:
+        amounts = f"{cost(best):.3f} {unit} against {cost(int8):.3f} {unit} of {int8.name}"
+        found.append(f"{best.name} is chosen before int8: {amounts}")
+    if unit == "bytes":
+        found.append(f"{best.name} is chosen by size: there is neither this hardware nor an estimate of its speed here")
+    return tuple(found)
+
+
+def _cost(trials: Sequence[Trial]) -> tuple[Callable[[Trial], float], str]:
+    """What candidates are compared by, and its unit: the best kind of figure that all of them have."""
+    if all(trial.milliseconds is not None for trial in trials):
+        return _ms, "ms"
+    if all(trial.estimated_ms is not None for trial in trials):
+        return lambda trial: trial.estimated_ms or 0.0, "ms (compiler estimate)"
+    if all(trial.milliseconds is None for trial in trials):
+        return lambda trial: float(trial.bytes or 0), "bytes"
+    return _ms, "ms"
+
+
+def _trial(target: str, item: Measured, reference: float, options: Quantize | None) -> Trial:
+    artifact, name, precision = item.exported.artifact, item.exported.candidate.name, item.exported.candidate.precision
+    if item.failure or artifact is None or item.accuracy is None:
+        return Trial(name=name, target=target, precision=precision, status="failed", reason=item.failure)
+    status: Literal["eligible", "rejected", "failed"] = "eligible"
+    reason, drop = "", reference - item.accuracy
+    if options is not None and precision == "int8" and artifact.int8_mac_share < options.min_int8_share:
+        status = "failed"
+        share = artifact.int8_mac_share
+        reason = (
+            f"declared int8, but only {share:.1%} of its MACs are int8; the recipe asks {options.min_int8_share:.0%}"
+        )
+    elif options is not None and drop > options.max_drop + 1e-9:
+        status, reason = "rejected", f"validation accuracy is {drop:.4f} below fp32, allowed is {options.max_drop:g}"
+    return Trial(
+        name=name, target=target, precision=precision, status=status, reason=reason,
+        accuracy=item.accuracy, agreement=item.agreement,
+        milliseconds=geometric_mean(item.measurements) if item.measurements else None,
+        estimated_ms=artifact.estimated_ms(), bytes=artifact.bytes, int8_mac_share=artifact.int8_mac_share,
+    )  # fmt: skip
+
+
+def _ms(trial: Trial) -> float:
+    return trial.milliseconds if trial.milliseconds is not None else float(np.inf)
+
+
+def _selection(target: str, trials: Sequence[Trial], best: Trial, holds: bool, reasons: tuple[str, ...]) -> Selection:
+    marked = tuple(trial.model_copy(update={"chosen": trial is best}) for trial in trials)
+    return Selection(target=target, trials=marked, chosen=best.name, holds=holds, reasons=reasons)

@@ -1,0 +1,86 @@
+"""Whether a stage earned its place: the same figures before and after, and a verdict with its reasons."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import torch
+
+from edgepress.benchmarks.records.report import Figures
+from edgepress.compress.model.model import Model, unique_state
+from edgepress.compress.recipe.recipe import Distill, StageOptions
+from edgepress.targets.errors import StageError
+
+# Medians of interleaved runs on a shared machine repeat within about 2 %; closer than that is no difference.
+TIE = 0.02
+
+Verdict = Literal["kept", "kept although it did not pay", "dropped"]
+
+
+def fingerprint(model: Model) -> str:
+    """Digest of structure and weights: two models with the same one compute the same."""
+    digest = hashlib.sha256()
+    for name, value in unique_state(model.network).items():
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_contract(stage: str, before: Model, after: Model, done: tuple[str, ...]) -> None:
+    """A stage gives a new model with the same signature (a student may take fewer inputs) and finite weights.
+
+    Raises:
+        StageError: it does not; names the stage and those before it.
+    """
+    history = f" (after {', '.join(done)})" if done else ""
+    if after.network is before.network:
+        raise StageError(f"stage {stage!r}{history} changed its input instead of making a new model")
+    wanted = before.signature
+    if stage == "student":  # another architecture may take fewer inputs than the teacher
+        taken = tuple(spec for spec in wanted.inputs if spec in after.signature.inputs)
+        wanted = wanted.model_copy(update={"inputs": taken})
+    if after.signature != wanted:
+        raise StageError(f"stage {stage!r}{history} changed the model's signature")
+    for name, value in unique_state(after.network).items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise StageError(f"stage {stage!r}{history} left NaN or infinite values in {name!r}")
+
+
+def complaints(options: StageOptions, before: Figures, after: Figures) -> tuple[str, ...]:
+    """What the stage promised and did not keep; empty where it earned its place."""
+    found = []
+    drop = before.accuracy - after.accuracy
+    if isinstance(options, Distill):
+        if drop > 0:
+            found.append(f"accuracy fell from {before.accuracy:.4f} to {after.accuracy:.4f}; training promised more")
+        return tuple(found)
+    if drop > options.max_drop + 1e-9:
+        found.append(f"accuracy fell by {drop:.4f} (from {before.accuracy:.4f}), allowed is {options.max_drop:g}")
+    if after.macs >= before.macs and after.parameters >= before.parameters:
+        found.append(f"neither MACs ({before.macs:,}) nor parameters ({before.parameters:,}) fell")
+    for old, new in zip(before.latency, after.latency, strict=True):
+        if new.p50 > old.p50 * (1 + TIE):
+            where = f"batch {new.batch}" + (f", sequence {new.sequence}" if new.sequence else "")
+            found.append(f"slower at {where}: {old.p50:.3f} -> {new.p50:.3f} ms ({new.p50 / old.p50:.2f}x)")
+    return tuple(found)
+
+
+def verdict_of(
+    stage: str, options: StageOptions, changed: bool, found: tuple[str, ...]
+) -> tuple[Verdict, tuple[str, ...]]:
+    """Kept, kept although it did not pay, or (`auto`) dropped, with the reasons.
+
+    Raises:
+        StageError: the stage changed nothing and is not `auto`.
+    """
+    if not changed:
+        if options.auto:
+            return "dropped", ("it changed nothing",)
+        raise StageError(
+            f"stage {stage!r} changed nothing: structure and weights are those from before. "
+            f"Give it stronger options, remove it, or mark it 'auto: true' to have it dropped."
+        )
+    if not found:
+        return "kept", ()
+    return ("dropped" if options.auto else "kept although it did not pay"), found

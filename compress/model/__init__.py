@@ -1,0 +1,1 @@
+"""The model record, its edits, and how it is loaded."""

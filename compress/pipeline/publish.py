@@ -1,0 +1,115 @@
+"""From a finished benchmark to what users take away: the report, and a release folder with the sha256 of each file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from edgepress.benchmarks.records.files import read_report, write_report
+from edgepress.benchmarks.records.report import WITH_ARTIFACT, Report
+from edgepress.compress.pipeline.disk import disk_faults
+from edgepress.targets.errors import ArtifactError
+from edgepress.targets.records import Artifact, FileEntry, Record, sha256_of
+
+SUMS, MANIFEST = "SHA256SUMS", "manifest.json"
+
+
+class Manifest(Record):
+    """`manifest.json` of a release: what it holds and which run made it."""
+
+    format: Literal[1] = 1
+    name: str
+    recipe_digest: str
+    stage_digest: str
+    artifacts: dict[str, str]
+    files: tuple[FileEntry, ...]
+
+
+def publish(run: Path, benchmark: Path, stages: Sequence[Path]) -> None:
+    """Write `report/` and `release/` of a run, each beside its place and then swapped in."""
+    report = read_report(benchmark)
+    with disk_faults(run), tempfile.TemporaryDirectory(dir=run, prefix=".publish-") as temporary:
+        write_report(report, Path(temporary) / "report")
+        release = Path(temporary) / "release"
+        chosen = _copy_chosen(chosen_of(report), stages[-2], release)
+        write_report(report, release)
+        recipe, stage = report.recipe_digest, _digest(benchmark)
+        seal(release, Manifest(name=report.name, recipe_digest=recipe, stage_digest=stage, artifacts=chosen, files=()))
+        for name in ("report", "release"):
+            swap_in(Path(temporary) / name, run / name)
+
+
+def chosen_of(report: Report) -> dict[str, str]:
+    """Target -> name of its chosen candidate."""
+    return {row.target: row.name for row in report.candidates if row.chosen and row.status in WITH_ARTIFACT}
+
+
+def _copy_chosen(chosen: dict[str, str], export: Path, release: Path) -> dict[str, str]:
+    """The chosen artifact of each target under `release/<target>/`."""
+    for target, name in chosen.items():
+        source = export / "artifacts" / target / name
+        artifact = Artifact.read(source / "artifact.json")
+        artifact.check_files(source)
+        place = release / target
+        for path in (*(entry.path for entry in artifact.files), "artifact.json"):
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / path, place / path)
+    return chosen
+
+
+def _digest(stage: Path) -> str:
+    return str(json.loads((stage / "stage.json").read_text(encoding="utf-8"))["digest"])
+
+
+def seal(release: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` with every file that lies there, and `SHA256SUMS`, which `sha256sum -c` reads.
+
+    `manifest` says whose release it is; its own list of files is replaced.
+    """
+    paths = sorted(path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file())
+    files = tuple(FileEntry.of(release, path) for path in paths if path not in (MANIFEST, SUMS))
+    manifest.model_copy(update={"files": files}).write(release / MANIFEST)
+    lines = [f"{entry.sha256}  {entry.path}" for entry in files]
+    lines.append(f"{sha256_of(release / MANIFEST)}  {MANIFEST}")
+    (release / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def check_release(folder: Path) -> Manifest:
+    """Every file of a release against its manifest.
+
+    Raises:
+        ArtifactError: a file is missing or changed.
+    """
+    manifest = Manifest.read(folder / MANIFEST)
+    for entry in manifest.files:
+        path = folder / entry.path
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing from the release. Make it again with `edgepress run`.")
+        if sha256_of(path) != entry.sha256:
+            raise ArtifactError(f"{path} is not the released file: its sha256 differs from the manifest's.")
+    return manifest
+
+
+def is_whole(folder: Path, benchmark: Path) -> bool:
+    """Whether a release is of this benchmark stage and has all of its files, by their size alone."""
+    try:
+        manifest = Manifest.read(folder / MANIFEST)
+    except ArtifactError:
+        return False
+    sizes = {entry.path: entry.bytes for entry in manifest.files}
+    there = all((folder / path).is_file() and (folder / path).stat().st_size == size for path, size in sizes.items())
+    return there and (folder / SUMS).is_file() and manifest.stage_digest == _digest(benchmark)
+
+
+def swap_in(new: Path, place: Path) -> None:
+    """Replace the folder `place` by `new`; a kill in between leaves the old one or none, never a mixture."""
+    old = place.with_name(f".{place.name}.old-{os.getpid()}")
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Stages of a run that are no method: teacher and benchmark."""

@@ -1,0 +1,196 @@
+"""The last stage: the test split is read, once, and every artifact is measured beside the teacher."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepress.benchmarks.judge.gates import judge_gates
+from edgepress.benchmarks.judge.latency import OF_SPEED
+from edgepress.benchmarks.measure.busy import load_notes, machine_load
+from edgepress.benchmarks.measure.environment import environment
+from edgepress.benchmarks.measure.jobs import SubjectResult
+from edgepress.benchmarks.records.costs import MachinePeak
+from edgepress.benchmarks.records.files import write_report
+from edgepress.benchmarks.records.report import ABSENT_HARDWARE, Report, Row, StageRow, Status
+from edgepress.benchmarks.report.wording import unsteady_notes
+from edgepress.compress.measure.answers import time_all
+from edgepress.compress.measure.costs import with_costs
+from edgepress.compress.measure.peaks import begin_peaks
+from edgepress.compress.measure.rows import Entrant, Lineup
+from edgepress.compress.methods.context import Context
+from edgepress.compress.methods.figures import FigureTaker
+from edgepress.compress.methods.quantize.choice import Selection
+from edgepress.compress.model.model import Model
+from edgepress.compress.pipeline.plan import Planned
+from edgepress.compress.tasks.base import Features
+from edgepress.targets import load
+from edgepress.targets.errors import TargetError
+from edgepress.targets.protocols import Target
+
+if TYPE_CHECKING:
+    from edgepress.compress.pipeline.execute import Execution
+
+
+def benchmark(execution: Execution, stage: Planned, context: Context, folder: Path) -> None:
+    """Measure the teacher and all candidates of every target; write the report into `folder`."""
+    figures = FigureTaker(context)
+    export_folder = execution.stage_folder(execution.stages[stage.index - 2])
+    student = Model.load(export_folder)
+    test = context.workspace.test()
+    selections = {name: Selection.read(export_folder / f"selection-{name}.json") for name in context.recipe.targets}
+    teachers: dict[str, Row] = {}
+    candidates: list[Row] = []
+    notes: list[str] = []
+    places: dict[str, str] = {}
+    load_before = machine_load()
+    made = [target for target in context.recipe.targets if not selections[target].failure]
+    with begin_peaks(_with_roofline(context, made), context.recipe.benchmark.threads) as measure_peaks:
+        figures.export_for(context.teacher, made)
+        with context.console.task(f"{context.stage}: the machine's limits"):
+            peaks = measure_peaks()
+    for target in context.recipe.targets:
+        selection = selections[target]
+        if selection.failure:
+            candidates.append(_lost(selection))
+            continue
+        entrants = _candidates(selection, export_folder / "artifacts" / target, student)
+        entrants += _arms(execution, figures, target) if target == context.clock_target else []
+        teacher = _teacher(figures, context, target, notes)
+        row, rows = measure(teacher, entrants, figures, test, peaks)
+        several = len(context.recipe.targets) > 1
+        for entrant in (teacher, *entrants):
+            if entrant.folder is not None:
+                name = f"{target}/{entrant.name}" if several else entrant.name
+                places[name] = entrant.folder.relative_to(execution.folder.root).as_posix()
+        # The report's teacher is that of the first target; those of the others stand before their candidates.
+        candidates += rows if not teachers else [row, *rows]
+        teachers[target] = row
+    first = next(iter(teachers))
+    chosen = [row for row in candidates if row.chosen]
+    asked = context.recipe.gates
+    gates = [
+        gate
+        for row in chosen
+        for gate in judge_gates(asked.of(row.target), teachers[row.target], row, asked.confidence)
+    ]
+    notes += [*_unjudged(context, chosen), *load_notes(load_before), *unsteady_notes([*teachers.values(), *candidates])]
+    report = Report(
+        name=context.recipe.name,
+        task=context.recipe.task,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        recipe_digest=context.recipe.digest,
+        environment=environment() | {"load_before_measuring": load_before.model_dump()},
+        data=_data(context, test),
+        teacher=teachers[first],
+        candidates=tuple(candidates),
+        stages=tuple(stage_rows(execution)),
+        gates=tuple(gates),
+        notes=tuple(notes),
+        peaks=peaks,
+    )
+    write_report(report, folder)
+    # Where each row's artifact lies, for `edgepress bench`.
+    (folder / "entrants.json").write_text(json.dumps(places, indent=1) + "\n", encoding="utf-8")
+
+
+def _with_roofline(context: Context, names: Sequence[str]) -> list[Target]:
+    """Those of the targets whose limits on this machine the recipe asks for: they run here."""
+    asked = names if context.recipe.benchmark.roofline else ()
+    return [target for target in map(context.target, asked) if target.probe().state == "available"]
+
+
+def _lost(selection: Selection) -> Row:
+    """The row of a target that made nothing of the model."""
+    status: Status = "unavailable" if selection.unavailable else "failed"
+    return Row(name="no artifact", target=selection.target, precision="–", status=status, reason=selection.failure)
+
+
+def _unjudged(context: Context, chosen: Sequence[Row]) -> list[str]:
+    """What a reader must know of the targets whose hardware is not here."""
+    found = []
+    for row in chosen:
+        if row.status in ABSENT_HARDWARE:
+            asked = context.recipe.gates.of(row.target)
+            found.append(f"{row.target} was built, not run: {context.target(row.target).probe().reason}")
+            unjudged = [f"{name} ({asked[name]:g})" for name in OF_SPEED if asked[name] is not None]
+            found += [f"{', '.join(unjudged)} is not judged on {row.target}"] if unjudged else []
+    return found
+
+
+def _teacher(figures: FigureTaker, context: Context, target: str, notes: list[str]) -> Entrant:
+    """The teacher in fp32 on this target, or on pytorch where the target refuses it."""
+    try:
+        return Entrant("teacher", target, figures.export(context.teacher, target), context.teacher)
+    except TargetError as fault:
+        notes.append(f"{target} cannot run the teacher ({fault}); its rows are compared with the teacher on pytorch")
+        return Entrant("teacher", "pytorch", figures.export(context.teacher, "pytorch"), context.teacher)
+
+
+def _candidates(selection: Selection, folder: Path, student: Model) -> list[Entrant]:
+    found = []
+    for trial in selection.trials:
+        place = folder / trial.name
+        if trial.status == "failed":
+            found.append(Entrant(trial.name, selection.target, None, student, trial, trial.reason))
+        else:
+            found.append(Entrant(trial.name, selection.target, place, student, trial))
+    return found
+
+
+def _arms(execution: Execution, figures: FigureTaker, target: str) -> list[Entrant]:
+    """The distilled student and its control arm, both fp32, where the recipe asks for a control."""
+    found = []
+    for stage in execution.stages:
+        control = execution.stage_folder(stage) / "control"
+        if control.is_dir():
+            for name, place in (("distilled, fp32", control.parent), ("control (no teacher), fp32", control)):
+                model = Model.load(place)
+                found.append(Entrant(name, target, figures.export(model, target), model))
+    return found
+
+
+def measure(
+    teacher: Entrant, entrants: Sequence[Entrant], figures: FigureTaker, test: Features, peaks: Sequence[MachinePeak]
+) -> tuple[Row, list[Row]]:
+    """Rows of the teacher and of every entrant, timed interleaved; one that fails is a row with its reason."""
+    context = figures.context
+    everyone = [teacher, *entrants]
+    folders = {entrant.name: entrant.folder for entrant in everyone if entrant.folder is not None}
+    cases = figures.cases(teacher.model)
+    timed: Mapping[str, SubjectResult] = {}
+    if load(teacher.target).probe().state == "available":
+        timed = time_all(folders, cases, context, f"{context.stage}: timing {len(folders)} artifacts, interleaved")
+    lineup = Lineup.of(teacher, test, timed, context)
+    # All candidates of a target are exports of one model.
+    macs = {key: figures.macs(model) for key, model in {id(each.model): each.model for each in everyone}.items()}
+    rows = []
+    with context.console.task(f"{context.stage}: costs and loads", total=len(everyone)) as advance:
+        for entrant in everyone:
+            row, logits = lineup.row(entrant, macs[id(entrant.model)])
+            if logits is not None and row.status == "measured":
+                row = with_costs(row, entrant, logits, cases, lineup, peaks)
+            rows.append(row)
+            advance(1, note=entrant.name)
+    return rows[0], rows[1:]
+
+
+def _data(context: Context, test: Features) -> dict[str, object]:
+    splits = context.workspace.splits
+    return {
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "calibration": len(splits.calibration),
+        "test": len(test),
+        "classes": list(splits.label_names),
+        "test_reads": splits.test_reads,
+    }
+
+
+def stage_rows(execution: Execution) -> list[StageRow]:
+    """The rows that the finished stages left, in order."""
+    paths = [execution.stage_folder(stage) / "row.json" for stage in execution.stages]
+    return [StageRow.read(path) for path in paths if path.is_file()]

@@ -1,0 +1,1 @@
+"""Release folders and what travels in them."""

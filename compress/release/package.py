@@ -1,0 +1,157 @@
+"""A release made ready for devices: the runner that measures it, and a sample of test rows for its accuracy.
+
+The sample is for reporting only: no choice rests on test rows, here or on a device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgepress import benchmarks
+from edgepress.compress.pipeline.disk import disk_faults
+from edgepress.compress.pipeline.plan import plan
+from edgepress.compress.pipeline.publish import check_release, seal, swap_in
+from edgepress.compress.pipeline.run import reopen
+from edgepress.compress.pipeline.store import STAGE_FILE, RunFolder, StageRecord
+from edgepress.compress.recipe.kept import kept_recipe
+from edgepress.targets.errors import DataError, ModelError, RecipeError
+from edgepress.targets.records import Artifact, TensorSpec
+
+if TYPE_CHECKING:
+    from edgepress.compress.cli.console import Console
+    from edgepress.compress.recipe.recipe import Recipe
+    from edgepress.compress.tasks.base import Features
+
+RUNNER = Path(benchmarks.__file__).parent / "runner"
+SAMPLE = "sample.npz"
+# Data may lie elsewhere as long as they are the same; the teacher's path is part of what a run is.
+MOVED = "Give the recipe with the data's new paths with --recipe, or package without rows: --samples 0"
+
+
+def package_release(run: Path, recipe: Recipe | None, samples: int, console: Console | None = None) -> tuple[Path, int]:
+    """Write the release of a finished run anew, with the runner and `samples` rows of the test split.
+
+    `recipe` says where the rows are read; None: the one that the run holds.
+
+    Returns:
+        The release folder, and how many rows travel with it: no more than the test split has.
+
+    Raises:
+        StoreError: the run is not finished, or another process holds it.
+        RecipeError: there is no recipe to read rows by, it is another than the run's, or its data or teacher are gone.
+    """
+    from edgepress.compress.cli.console import Console
+
+    console = console if console is not None else Console("silent")
+    recipe, base = _recipe_of(run, recipe) if samples else (None, Path())
+    if recipe is not None:
+        check_recipe(recipe, base, run)  # before the release is written anew
+    result = reopen(run, console)
+    manifest = check_release(result.release_folder)
+    root = result.folder
+    rows = 0
+    with (
+        RunFolder(root.name, root.parent, console.warn).locked(),
+        disk_faults(root),
+        tempfile.TemporaryDirectory(dir=root, prefix=".publish-") as temporary,
+    ):
+        folder = Path(temporary) / "release"
+        shutil.copytree(result.release_folder, folder)
+        if recipe is not None:
+            teacher, place = (root / result.stages[0].folder).resolve(), folder.resolve()
+            with contextlib.chdir(base):
+                rows = _write_sample(recipe, teacher, samples, place, console)
+        for path in sorted(RUNNER.glob("run_*.py")):
+            shutil.copyfile(path, folder / path.name)
+        seal(folder, manifest)
+        swap_in(folder, result.release_folder)
+    return result.release_folder, rows
+
+
+def _recipe_of(run: Path, given: Recipe | None) -> tuple[Recipe | None, Path]:
+    """The recipe to read rows by, and the folder in which its relative paths begin; None where the run has none."""
+    if given is not None:
+        return given, Path.cwd()
+    if _benchmark_of(run) is None:  # told by `reopen`, in its own words
+        return None, Path.cwd()
+    kept = kept_recipe(run)
+    if kept is None:
+        raise RecipeError(
+            f"{run} does not hold its recipe: an older edgepress made it. Give it with --recipe, or start the run "
+            f"again, which keeps it from now on, or package without rows: --samples 0"
+        )
+    return kept.recipe, kept.base(run)
+
+
+def _benchmark_of(run: Path) -> Path | None:
+    """The last stage of a finished run."""
+    stage = RunFolder(run.resolve().name, run.resolve().parent).latest_stage()
+    return stage if stage is not None and stage.name.endswith("-benchmark") else None
+
+
+def check_recipe(recipe: Recipe, base: Path, run: Path) -> None:
+    """Whether a finished run was made with this recipe: the digest of its last stage covers recipe, data and teacher.
+
+    Raises:
+        RecipeError: it was made with another one, or data or teacher are gone or changed.
+    """
+    stage = _benchmark_of(run)
+    if stage is None:
+        return
+    digest = StageRecord.read(stage / STAGE_FILE).digest
+    if not base.is_dir():
+        raise RecipeError(f"{run} was made in {base}, which is gone. {MOVED}")
+    try:
+        with contextlib.chdir(base):
+            found = plan(recipe)[-1].digest
+    except (DataError, ModelError) as fault:
+        raise RecipeError(f"the rows of {run} cannot be read again: {str(fault).rstrip('.')}. {MOVED}") from None
+    if found != digest:
+        raise RecipeError(
+            f"the recipe {recipe.name!r} is not the one that {run} was made with, or its data or teacher have changed "
+            f"since. Give the run's own recipe with --recipe, with the same --set, or run it again."
+        )
+
+
+def _write_sample(recipe: Recipe, teacher: Path, samples: int, folder: Path, console: Console) -> int:
+    """`sample.npz` of rows spread evenly over the test split; returns how many."""
+    from edgepress.compress.tasks.inference import logits_of
+    from edgepress.compress.tasks.workspace import Workspace
+
+    workspace = Workspace(recipe, console, teacher)
+    rows = workspace.splits.test()
+    count = min(samples, len(rows))
+    chosen = np.arange(count) * len(rows) // count
+    features = workspace.task.features(rows.take(chosen), workspace.processor, recipe.data)
+    with console.task("Teacher on the sample", total=count) as advance:
+        logits = logits_of(workspace.teacher, features, advance)
+    records = [Artifact.read(path) for path in sorted(folder.glob("*/artifact.json"))]
+    specs = {spec.name: spec for record in records for spec in record.signature.inputs}
+    arrays = sample_arrays(features, tuple(specs.values()))
+    # The zip's own dates are fixed by NumPy: packaging twice gives the same bytes.
+    np.savez_compressed(folder / SAMPLE, **arrays, labels=features.labels, teacher=logits)  # type: ignore[arg-type]
+    return count
+
+
+def sample_arrays(features: Features, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
+    """Each row as long as it is: `input:<name>` holds sequences one behind the other, `widths` `[rows]` their lengths.
+
+    Inputs without a sequence are `[rows, ...]`; where there are no sequences at all, all widths are 0.
+    """
+    rows = [features.batch([row]) for row in range(len(features))]
+    arrays, widths = {}, np.zeros(len(rows), np.int64)
+    for spec in specs:
+        values = [row[spec.name][0] for row in rows]
+        if "sequence" in spec.shape:
+            widths = np.array([len(value) for value in values], np.int64)
+            arrays[f"input:{spec.name}"] = np.concatenate(values)
+        else:
+            arrays[f"input:{spec.name}"] = np.stack(values)
+    return arrays | {"widths": widths}

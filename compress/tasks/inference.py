@@ -1,0 +1,40 @@
+"""A model's own predictions in torch: batches of similar length, no gradients, progress for long runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from edgepress.compress.model.model import Model
+from edgepress.compress.tasks.base import batches
+
+if TYPE_CHECKING:
+    from edgepress.compress.tasks.base import Features
+
+BATCH = 64
+
+
+@torch.inference_mode()
+def logits_of(model: Model, features: Features, advance: Callable[[int], object] | None = None) -> np.ndarray:
+    """Logits `[rows, classes]`, float32, in the order of the rows."""
+    module = model.module
+    device = next(module.parameters()).device
+    names = [spec.name for spec in model.signature.inputs]
+    rows: np.ndarray | None = None
+    for index, feeds in batches(features, BATCH):
+        output = module(*(torch.from_numpy(feeds[name]).to(device) for name in names)).float().cpu().numpy()
+        if rows is None:
+            rows = np.empty((len(features), output.shape[-1]), np.float32)
+        rows[index] = output
+        if advance:
+            advance(len(index))
+    assert rows is not None
+    return rows
+
+
+def accuracy_of(model: Model, features: Features) -> float:
+    """Share of rows whose largest logit is the label's."""
+    return float((logits_of(model, features).argmax(-1) == features.labels).mean())

@@ -1,0 +1,1 @@
+"""How raw inputs become what a network takes."""

@@ -1,0 +1,1 @@
+"""Training: epochs, batches, checkpoints, processes, precision, the teacher's cached outputs."""

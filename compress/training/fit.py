@@ -1,0 +1,243 @@
+"""One training loop, transformers' Trainer, for teacher, distillation and recovery.
+
+Mixed precision, gradient accumulation, checkpoints, resume, several GPUs and several machines are the Trainer's own;
+ours are the objective, the batches (buckets of similar length), the choice of the best epoch on validation data and the
+clock that decides when a checkpoint is due.
+
+Of several processes, the first one calls `fit`; the others `take_part` in the Job that it hands them. Each one sees its
+own share of every epoch's batches; the first one alone measures validation accuracy, keeps weights and shows progress.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import Trainer, TrainingArguments
+
+from edgepress.compress.model.model import Model
+from edgepress.compress.recipe.recipe import Training
+from edgepress.compress.training import processes as distributed
+from edgepress.compress.training.batches import BucketSampler, Collator, Indices, TeacherOutputs
+from edgepress.compress.training.checkpoints import Pace, latest, step_of
+from edgepress.compress.training.epochs import History, Watch
+from edgepress.compress.training.precision import settled
+from edgepress.targets.errors import StageError
+
+if TYPE_CHECKING:
+    from edgepress.compress.cli.console import Console
+    from edgepress.compress.tasks.base import Features
+
+
+class CrossEntropy(nn.Module):
+    """The loss without a teacher: mean cross-entropy with the labels, in nats."""
+
+    outputs: Mapping[str, bool] = {}
+
+    def forward(self, output: Any, labels: torch.Tensor, teacher: TeacherOutputs, mask: torch.Tensor | None) -> Any:
+        return nn.functional.cross_entropy(output.logits.float(), labels)
+
+
+class Objective(Protocol):
+    """A loss as a module: which extra outputs it wants of the network, and the loss of one batch."""
+
+    outputs: Mapping[str, bool]
+
+    def __call__(
+        self, output: Any, labels: torch.Tensor, teacher: TeacherOutputs, mask: torch.Tensor | None
+    ) -> Any: ...
+
+
+class Trainee(nn.Module):
+    """Network and objective as one module whose forward gives the loss, so that any wrapper of the Trainer's fits."""
+
+    def __init__(self, network: nn.Module, objective: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.objective = objective
+
+    def forward(self, labels: torch.Tensor, inputs: Mapping[str, torch.Tensor], teacher: TeacherOutputs) -> Any:
+        objective: Objective = self.objective  # type: ignore[assignment]  # a Module, whose attributes have no types
+        output = self.network(**inputs, **objective.outputs)
+        return {"loss": objective(output, labels, teacher, inputs.get("attention_mask"))}
+
+
+class _Trainer(Trainer):
+    """The Trainer with our batches; `losses` collects each step's loss until the epoch is told."""
+
+    sampler: BucketSampler
+    losses: list[float]
+
+    def _get_train_sampler(self, *_: Any) -> BucketSampler:
+        return self.sampler
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
+        loss = model(**inputs)["loss"]
+        if not torch.isfinite(loss).all():
+            raise StageError(
+                f"the loss became {loss.item():g} at step {self.state.global_step + 1}. "
+                f"Lower training.learning_rate, or use precision fp32."
+            )
+        self.losses.append(loss.item())
+        return loss
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, as the first process hands it to the others; the rows are those of the recipe they all have."""
+
+    start: Path  # the model before the training, saved
+    rows: str  # digest of the training rows
+    training: Training
+    scratch: Path
+    checkpoint: Path | None
+    seed: int
+    objective: nn.Module
+    teacher: Callable[[np.ndarray], TeacherOutputs] | None
+
+
+def fit(
+    model: Model,
+    features: Features,
+    validation: Features,
+    training: Training,
+    scratch: Path,
+    console: Console,
+    title: str,
+    seed: int = 0,
+    objective: nn.Module | None = None,
+    teacher: Callable[[np.ndarray], TeacherOutputs] | None = None,
+) -> tuple[Model, History]:
+    """Train a copy of `model` and return it with the weights of its best epoch on `validation`.
+
+    `scratch` holds the checkpoints: called again after a kill with the same arguments, it goes on from the last one.
+
+    Raises:
+        StageError: the loss became NaN or infinite, or another process of the run has ended.
+    """
+    scratch = scratch.resolve()
+    scratch.mkdir(parents=True, exist_ok=True)
+    training = settled(training)
+    checkpoint = latest(scratch, console.warn)
+    objective = objective if objective is not None else CrossEntropy()
+    job = Job(scratch / "start", features.digest, training, scratch, checkpoint, seed, objective, teacher)
+    if distributed.world_size() > 1:
+        model.save(job.start)
+        distributed.send(job)
+    trained = model.copy()
+    trainer = _trainer(job, trained, features)
+    steps, done = _steps(len(features), trainer.args), step_of(checkpoint) if checkpoint else 0
+    with console.task(title, total=steps, done=done) as advance:
+        watch = Watch(trained, validation, scratch, training.checkpoint_seconds, advance, trainer.losses)
+        _train(job, trainer, watch)
+    trained.network.load_state_dict(load_file(watch.best_file))
+    trained.network.to("cpu").eval()
+    best = max(epoch.validation_accuracy for epoch in watch.epochs)
+    history = History(
+        epochs=tuple(watch.epochs),
+        steps=trainer.state.global_step,
+        best=best,
+        resumed=checkpoint is not None,
+        precision=training.precision,
+    )
+    return trained, history
+
+
+def take_part(job: Job, features: Features) -> None:
+    """Another process's share of the training that the first one's `fit` handed out.
+
+    Raises:
+        StageError: this process has other rows or another disk than the first one, or a process has ended.
+    """
+    if features.digest != job.rows:
+        raise StageError("this process read other training rows than the first one: give all machines the same data")
+    if not job.start.is_dir():
+        raise StageError(f"{job.start} is not there: several machines need the folder of runs on a shared disk")
+    trainer = _trainer(job, Model.load(job.start), features)
+    _train(job, trainer, Pace(job.scratch, job.training.checkpoint_seconds))
+
+
+def _trainer(job: Job, model: Model, features: Features) -> _Trainer:
+    trainer = _Trainer(
+        model=Trainee(model.network, job.objective),
+        args=_arguments(job.training, job.scratch, job.seed),
+        train_dataset=Indices(len(features)),
+        data_collator=Collator(features, model.signature, job.teacher),
+    )
+    trainer.sampler = BucketSampler(features.lengths, len(features), job.training.batch_size, job.seed)
+    trainer.losses = []
+    trainer.model_accepts_loss_kwargs = False
+    _quiet(trainer)
+    return trainer
+
+
+def _train(job: Job, trainer: _Trainer, pace: Pace) -> None:
+    trainer.add_callback(pace)
+    with distributed.losses_told(), dropout(trainer.model, job.training.dropout):
+        trainer.train(resume_from_checkpoint=str(job.checkpoint) if job.checkpoint else None)
+
+
+@contextmanager
+def dropout(network: nn.Module, rate: float | None) -> Iterator[None]:
+    """Every dropout of `network` at `rate` inside the block: modules, and the numbers that attention layers keep."""
+    before: list[tuple[nn.Module, str, float]] = []
+    for module in network.modules() if rate is not None else ():
+        names = ("p",) if isinstance(module, nn.Dropout) else ("attention_dropout", "dropout_prob")
+        before += [(module, name, value) for name in names if isinstance(value := getattr(module, name, None), float)]
+    for module, name, _ in before:
+        setattr(module, name, rate)
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+def _steps(rows: int, arguments: TrainingArguments) -> int:
+    """Optimizer steps of the whole training; each step takes a batch on every process."""
+    batches = math.ceil(math.ceil(rows / arguments.train_batch_size) / arguments.world_size)
+    updates: int = math.ceil(batches / arguments.gradient_accumulation_steps)
+    total: int = math.ceil(updates * arguments.num_train_epochs)
+    return max(1, total)
+
+
+def _arguments(training: Training, scratch: Path, seed: int) -> TrainingArguments:
+    arguments = TrainingArguments(
+        output_dir=str(scratch),
+        num_train_epochs=training.epochs,
+        per_device_train_batch_size=training.batch_size,
+        gradient_accumulation_steps=training.gradient_accumulation,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        warmup_steps=training.warmup,
+        lr_scheduler_type="linear",
+        bf16=training.precision == "bf16",
+        use_cpu=not torch.cuda.is_available(),
+        seed=seed,
+        data_seed=seed,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    # One GPU a process: more of them in one (nn.DataParallel) would change the batch size that the recipe asks for.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
+
+
+def _quiet(trainer: Trainer) -> None:
+    """Our console shows the progress; the Trainer's own printing would break it."""
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)

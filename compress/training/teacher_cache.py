@@ -1,0 +1,244 @@
+"""The teacher's outputs on the training rows: computed once, kept in safetensors shards, read row by row.
+
+Memory stays bounded whatever the dataset's size: a shard is written as soon as it is full, and read through the page
+cache. The folder's name is a digest of the teacher's weights, the rows and what is kept, so a stale cache is never
+read. A kill loses at most the shard in progress.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from torch import nn
+
+from edgepress.compress.model.model import Model, unique_state
+from edgepress.targets.errors import StageError
+from edgepress.targets.records import Record
+
+if TYPE_CHECKING:
+    from edgepress.compress.cli.console import Console
+    from edgepress.compress.tasks.base import Features
+
+# Rows a shard and rows a forward pass: a shard of short texts with three hidden states of 384 is about 60 MB.
+SHARD_ROWS = 2048
+BATCH = 64
+
+
+def as_tokens(hidden: torch.Tensor) -> torch.Tensor:
+    """Hidden states as `[batch, tokens, channels]`; feature maps `[batch, channels, h, w]` become h*w tokens."""
+    return hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden
+
+
+class Wanted(Record):
+    """What is kept besides the logits: hidden states and (head-averaged) attention maps of these teacher layers,
+    counted as in transformers' `hidden_states` (0 is the embedding); and the precision the teacher computes in."""
+
+    hidden: tuple[int, ...] = ()
+    attention: tuple[int, ...] = ()
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+class CacheCard(Record):
+    """The JSON beside the shards; written last, so that it means "whole"."""
+
+    rows: int
+    bytes: int
+    rows_per_second: float
+    wanted: Wanted
+
+
+@dataclass
+class TeacherCache:
+    """Opened shards. `rows(indices)` gives what the objective reads."""
+
+    folder: Path
+    card: CacheCard
+    positions: np.ndarray  # row -> place in the length-sorted order in which the teacher saw it
+    tokens: np.ndarray  # row -> number of tokens of its hidden states (without padding)
+    _shards: dict[int, Any]
+
+    @classmethod
+    def open(cls, folder: Path, teacher: Model, features: Features, wanted: Wanted, console: Console) -> TeacherCache:
+        """The cache of this teacher on these rows, computed first where it is not whole.
+
+        Raises:
+            StageError: the teacher's outputs are not finite.
+        """
+        path = folder.resolve() / _digest(teacher, features, wanted)
+        order = _order(features)
+        if not (path / "cache.json").is_file():
+            _compute(path, teacher, features, order, wanted, console)
+        positions = np.empty(len(order), np.int64)
+        positions[order] = np.arange(len(order))
+        tokens = np.load(path / "tokens.npy")
+        return cls(path, CacheCard.read(path / "cache.json"), positions, tokens, {})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Sent to another process, it opens the shards itself."""
+        return {**self.__dict__, "_shards": {}}
+
+    def rows(self, indices: np.ndarray) -> dict[str, Any]:
+        """Logits `[batch, classes]`; hidden `[batch, tokens, width]` a layer and attention `[batch, tokens, tokens]`
+        a layer, zero-padded to the longest row of the batch."""
+        longest = int(self.tokens[indices].max()) if self.tokens.size else 0
+        found = [self._row(int(index)) for index in indices]
+        wanted = self.card.wanted
+        return {
+            "logits": torch.from_numpy(np.stack([row["logits"] for row in found])),
+            "hidden": [_pad([row[f"hidden.{i}"] for row in found], longest, 1) for i in range(len(wanted.hidden))],
+            "attention": [
+                _pad([row[f"attention.{i}"] for row in found], longest, 2) for i in range(len(wanted.attention))
+            ],
+        }
+
+    def _row(self, index: int) -> dict[str, np.ndarray]:
+        shard, place = divmod(int(self.positions[index]), SHARD_ROWS)
+        file = self._shards.get(shard)
+        if file is None:
+            file = self._shards[shard] = _Shard(_shard_path(self.folder, shard))
+        found: dict[str, np.ndarray] = file.row(place)
+        return found
+
+
+class _Shard:
+    """One open file: `logits [rows, classes]`, and flat pieces `start[row]:start[row + 1]` of all that is ragged."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = safe_open(path, framework="numpy")
+        names = list(self.file.keys())
+        self.starts = self.file.get_tensor("starts")
+        self.logits = self.file.get_tensor("logits")
+        self.hidden = {name: self.file.get_slice(name) for name in names if name.startswith("hidden.")}
+        self.attention = {name: self.file.get_slice(name) for name in names if name.startswith("attention.")}
+        self.squares = np.concatenate([[0], np.cumsum(np.diff(self.starts) ** 2)])
+
+    def row(self, place: int) -> dict[str, np.ndarray]:
+        start, end = int(self.starts[place]), int(self.starts[place + 1])
+        low, high = int(self.squares[place]), int(self.squares[place + 1])
+        found = {"logits": self.logits[place]}
+        found |= {name: piece[start:end] for name, piece in self.hidden.items()}
+        found |= {name: piece[low:high].reshape(end - start, -1) for name, piece in self.attention.items()}
+        return found
+
+
+def _pad(pieces: list[np.ndarray], longest: int, axes: int) -> torch.Tensor:
+    shape = (len(pieces), longest, longest if axes == 2 else pieces[0].shape[-1])
+    padded = np.zeros(shape, pieces[0].dtype)
+    for row, piece in enumerate(pieces):
+        padded[row, : piece.shape[0], : piece.shape[1]] = piece
+    return torch.from_numpy(padded)
+
+
+def _digest(teacher: Model, features: Features, wanted: Wanted) -> str:
+    digest = hashlib.sha256(f"{features.digest}|{wanted.model_dump_json()}|{SHARD_ROWS}".encode())
+    for name, value in sorted(unique_state(teacher.network).items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:24]
+
+
+def _order(features: Features) -> np.ndarray:
+    """Rows from short to long: batches of one length need no padding."""
+    if features.lengths is None:
+        return np.arange(len(features))
+    return np.argsort(features.lengths, kind="stable")
+
+
+def _shard_path(folder: Path, shard: int) -> Path:
+    return folder / f"shard-{shard:05d}.safetensors"
+
+
+def _compute(
+    folder: Path, teacher: Model, features: Features, order: np.ndarray, wanted: Wanted, console: Console
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Only a shard that was cut off is computed again; those before it stand.
+    tokens = np.zeros(len(order), np.int32)
+    computed, seconds = 0, 0.0
+    with console.task("Teacher's outputs", total=len(order)) as advance, _on_gpu(teacher.network):
+        for start in range(0, len(order), SHARD_ROWS):
+            rows = order[start : start + SHARD_ROWS]
+            path = _shard_path(folder, start // SHARD_ROWS)
+            if not path.is_file():
+                began = time.monotonic()
+                _write_shard(path, _outputs(teacher, features, rows, wanted))
+                computed, seconds = computed + len(rows), seconds + time.monotonic() - began
+            with safe_open(path, framework="numpy") as file:
+                tokens[rows] = np.diff(file.get_tensor("starts"))
+            advance(len(rows))
+    np.save(folder / "tokens.npy", tokens)
+    size = sum(path.stat().st_size for path in folder.glob("shard-*.safetensors"))
+    speed = computed / seconds if seconds else 0.0
+    card = CacheCard(rows=len(order), bytes=size, rows_per_second=speed, wanted=wanted)
+    temporary = folder / "cache.json.tmp"
+    temporary.write_text(json.dumps(card.model_dump(mode="json")))
+    temporary.replace(folder / "cache.json")
+
+
+@contextmanager
+def _on_gpu(network: nn.Module) -> Iterator[None]:
+    """`network` on this process's GPU, where there is one, and back again: everything else expects it on the CPU."""
+    if torch.cuda.is_available():
+        network.to("cuda")
+    try:
+        yield
+    finally:
+        network.to("cpu")
+
+
+def _write_shard(path: Path, pieces: Iterator[dict[str, np.ndarray]]) -> None:
+    columns: dict[str, list[np.ndarray]] = {}
+    for piece in pieces:
+        for name, value in piece.items():
+            columns.setdefault(name, []).append(value)
+    counts = np.concatenate(columns.pop("tokens"))
+    arrays = {name: np.concatenate(values) for name, values in columns.items()}
+    arrays["starts"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    temporary = path.with_suffix(f".tmp-{os.getpid()}")
+    save_file(arrays, temporary)
+    temporary.replace(path)
+
+
+@torch.inference_mode()
+def _outputs(teacher: Model, features: Features, rows: np.ndarray, wanted: Wanted) -> Iterator[dict[str, np.ndarray]]:
+    """The teacher on `rows`, batch by batch: flat arrays without padding, hidden states and attention in fp16."""
+    network = teacher.network.eval()
+    device = next(network.parameters()).device
+    options = {"output_hidden_states": bool(wanted.hidden), "output_attentions": bool(wanted.attention)}
+    for start in range(0, len(rows), BATCH):
+        feeds = teacher.signature.select(features.batch(rows[start : start + BATCH]))
+        inputs = {name: torch.from_numpy(value).to(device) for name, value in feeds.items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=wanted.precision == "bf16"):
+            output = network(**inputs, **{name: True for name, on in options.items() if on})
+        if not torch.isfinite(output.logits).all():
+            raise StageError("the teacher's logits are not finite on the training data; check the teacher's weights")
+        hidden = [as_tokens(output.hidden_states[layer]) for layer in wanted.hidden]
+        attention = [output.attentions[layer - 1].float().mean(1) for layer in wanted.attention]
+        mask = _mask(inputs, hidden, attention)
+        piece = {"logits": output.logits.float().cpu().numpy(), "tokens": mask.sum(1).int().cpu().numpy()}
+        for i, state in enumerate(hidden):
+            piece[f"hidden.{i}"] = state[mask].half().cpu().numpy()
+        for i, maps in enumerate(attention):
+            piece[f"attention.{i}"] = maps[mask[:, :, None] & mask[:, None, :]].half().cpu().numpy()
+        yield piece
+
+
+def _mask(inputs: dict[str, torch.Tensor], hidden: list[torch.Tensor], attention: list[torch.Tensor]) -> torch.Tensor:
+    """Which tokens are real, `[batch, tokens]`; all of them for images; none to keep where only logits are wanted."""
+    if "attention_mask" in inputs:
+        return inputs["attention_mask"].bool()
+    batch = next(iter(inputs.values())).shape[0]
+    size = (hidden or attention or [torch.empty(batch, 0)])[0].shape[1]
+    return torch.ones(batch, size, dtype=torch.bool)

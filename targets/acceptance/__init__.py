@@ -1,0 +1,1 @@
+"""Nothing is believed that was not compared."""

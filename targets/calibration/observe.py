@@ -1,0 +1,131 @@
+"""Ranges of activations from calibration batches: min/max, percentile, least squared error, entropy.
+
+Batches stream through; what is kept of a tensor is its statistic (a range, peaks of channels, a histogram of fixed
+size), never its values. Memory is bounded by one batch, whatever their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.targets.errors import TargetError
+from edgepress.targets.records import Feeds
+
+Counts = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+Method = Literal["min-max", "percentile", "squared-error", "entropy"]
+BINS = 4096
+LEVELS = 256
+PERCENTILE = 99.99
+
+
+class Statistic(Protocol):
+    """What is kept of a tensor. `add` returns the statistic of all values so far."""
+
+    def add(self, values: np.ndarray) -> Self: ...
+
+
+@dataclass(frozen=True)
+class Range:
+    """Smallest and largest value.
+
+    >>> Range().add(np.array([1.0, -2.0])).add(np.array([3.0]))
+    Range(low=-2.0, high=3.0)
+    """
+
+    low: float = np.inf
+    high: float = -np.inf
+
+    def add(self, values: np.ndarray) -> Range:
+        if values.size == 0:
+            return self
+        return Range(min(self.low, float(values.min())), max(self.high, float(values.max())))
+
+
+@dataclass(frozen=True)
+class ChannelPeaks:
+    """Largest magnitude of each channel `[channels]`, the last axis."""
+
+    peaks: npt.NDArray[np.float32] | None = None
+
+    def add(self, values: np.ndarray) -> ChannelPeaks:
+        if values.size == 0:
+            return self
+        peaks = np.abs(values).reshape(-1, values.shape[-1]).max(0).astype(np.float32)
+        return ChannelPeaks(peaks if self.peaks is None else np.maximum(self.peaks, peaks))
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts `[bins]` of equal bins over `[-reach, reach]`, and the exact range.
+
+    A value beyond `reach` doubles it, as often as needed: neighbouring bins are merged, so that no batch is read twice
+    and the order of batches matters only through the first one's reach.
+    """
+
+    range: Range = Range()
+    reach: float = 0.0
+    counts: Counts | None = None
+
+    def add(self, values: np.ndarray) -> Histogram:
+        if values.size == 0:
+            return self
+        peak = float(np.abs(values).max())
+        wider = self._start(peak) if self.counts is None else self._widen(peak)
+        added, _ = np.histogram(values, bins=BINS, range=(-wider.reach, wider.reach))
+        return replace(wider, range=self.range.add(values), counts=wider.counts + added)
+
+    def _start(self, peak: float) -> Histogram:
+        # All zeros so far: any tiny reach holds them.
+        return replace(self, reach=peak or 1e-6, counts=np.zeros(BINS, np.int64))
+
+    def _widen(self, peak: float) -> Histogram:
+        assert self.counts is not None
+        reach, counts = self.reach, self.counts
+        while peak > reach:
+            reach *= 2
+            counts = np.pad(counts.reshape(-1, 2).sum(1), BINS // 4)
+        return replace(self, reach=reach, counts=counts)
+
+    @property
+    def width(self) -> float:
+        """Of one bin, in the tensor's unit."""
+        return 2 * self.reach / BINS
+
+    @property
+    def centres(self) -> Doubles:
+        """Middle of each bin `[bins]`."""
+        return (np.arange(BINS, dtype=np.float64) + 0.5) * np.float64(self.width) - np.float64(self.reach)
+
+
+S = TypeVar("S", bound=Statistic)
+
+
+def observe(
+    read: Callable[[Feeds], Mapping[str, np.ndarray]], batches: Iterable[Feeds], start: Mapping[str, S]
+) -> dict[str, S]:
+    """Stream `batches` through `read` and return the statistics of its tensors, begun with `start`.
+
+    Raises:
+        TargetError: no batch, or a tensor with NaN or infinity in it.
+    """
+    kept = dict(start)
+    count = 0
+    for feeds in batches:
+        count += 1
+        values = read(feeds)
+        for name in kept:
+            if not np.isfinite(values[name]).all():
+                raise TargetError(
+                    f"tensor {name!r} has NaN or infinite values on calibration batch {count}: int8 needs finite "
+                    f"activations. Check the weights and the calibration data."
+                )
+            kept[name] = kept[name].add(values[name])
+    if count == 0:
+        raise TargetError("no calibration batches were given; int8 with fixed ranges needs at least one")
+    return kept

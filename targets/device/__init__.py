@@ -1,0 +1,1 @@
+"""What measures on a device as it does here: clocks, turns, processors."""

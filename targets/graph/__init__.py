@@ -1,0 +1,1 @@
+"""torch.export and exact passes over its graphs."""

@@ -1,0 +1,1 @@
+"""ONNX graphs, shared by the targets that start from one."""

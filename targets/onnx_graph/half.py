@@ -1,0 +1,29 @@
+"""fp32 or QDQ ONNX file → the same graph with fp16 weights and arithmetic; inputs and outputs keep their types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgepress.targets.errors import TargetError
+from edgepress.targets.process.quiet import quiet
+
+
+def to_half(path: Path, out: Path) -> None:
+    """Write `out`, checked.
+
+    Raises:
+        TargetError: the converter or the checker refuses the graph, or its weights lie in a file of their own.
+    """
+    import onnx
+    from onnxconverter_common import float16
+
+    if path.with_name(f"{path.name}.data").exists():
+        raise TargetError(f"{path.name} has its weights in a second file: above 2 GiB no fp16 graph can be made here")
+    try:
+        with quiet():
+            # The list of blocked operators is for old runtimes; it would leave islands of fp32 around each QDQ pair.
+            half = float16.convert_float_to_float16(onnx.load(path), keep_io_types=True, op_block_list=[])
+        onnx.checker.check_model(half)
+    except Exception as fault:  # the converter's and the checker's errors share no base class
+        raise TargetError(f"no fp16 graph could be made: {' '.join(str(fault).split())[:300]}") from fault
+    onnx.save(half, out)

@@ -1,0 +1,157 @@
+"""The two int8 graphs of ONNX Runtime's quantizer, and the proof that it changed every layer it was told to."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from edgepress.targets.calibration.calibrators import choose_range
+from edgepress.targets.calibration.observe import Histogram, Method, Range, observe
+from edgepress.targets.errors import TargetError
+from edgepress.targets.onnx_graph.view import WEIGHTED, View, reader
+from edgepress.targets.records import Feeds
+
+if TYPE_CHECKING:
+    import onnx
+
+# What ONNX Runtime runs in int8 between two convolutions. Softmax, normalisations and the like stay float.
+BETWEEN = (
+    "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "Flatten", "Gemm", "GlobalAveragePool",
+    "LeakyRelu", "MatMul", "MaxPool", "Mul", "Pad", "Relu", "Reshape", "Resize", "Sigmoid", "Split", "Squeeze",
+    "Transpose", "Unsqueeze",
+)  # fmt: skip
+
+# What TensorRT's parser takes: no zero points, no int32 biases, float outputs of products.
+SYMMETRIC = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "QuantizeBias": False,
+    "DedicatedQDQPair": True,
+    "OpTypesToExcludeOutputQuantization": list(WEIGHTED),
+}
+
+
+def write_dynamic(model: onnx.ModelProto, nodes: Sequence[str], out: Path) -> None:
+    """MatMulInteger with scales taken at run time for `nodes`, all of them MatMul."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        _marked(model), out, ["MatMul"], per_channel=True, weight_type=QuantType.QInt8, nodes_to_quantize=list(nodes)
+    )
+    written = onnx.load(out)
+    done = {node.name for node in written.graph.node if node.op_type == "MatMulInteger"}
+    _finish(written, [name for name in nodes if f"{name}_quant" not in done], out)
+
+
+def write_static(
+    model: onnx.ModelProto,
+    nodes: Sequence[str],
+    between: Literal["float", "int8"],
+    method: Method,
+    calibration: Sequence[Feeds],
+    out: Path,
+    symmetric: bool = False,
+) -> None:
+    """QuantizeLinear and DequantizeLinear with fixed ranges around `nodes`; with int8 `between`, around the operators
+    between them too. Outputs of products stay float: logits, or a residual stream.
+
+    `symmetric`: s8 activations with zero point 0, float biases and a pair of its own for each reader, which is the
+    form that TensorRT takes and fuses; otherwise u8, for which x86 has kernels.
+    """
+    from onnx import shape_inference
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    typed = shape_inference.infer_shapes(model, data_prop=True)
+    kinds = list(BETWEEN if between == "int8" else WEIGHTED)
+    excluded = [node.name for node in _products(typed) if node.name not in nodes]
+    ranges = _ranges(typed, _tensors(typed, nodes, kinds, excluded, between), method, calibration)
+    bounds: dict[str, Any] = {
+        name: (np.array(found.low, np.float32), np.array(found.high, np.float32)) for name, found in ranges.items()
+    }
+    quantizer = QDQQuantizer(
+        typed,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, bounds),
+        nodes_to_quantize=[] if between == "int8" else list(nodes),
+        nodes_to_exclude=excluded,
+        op_types_to_quantize=kinds,
+        extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"], **(SYMMETRIC if symmetric else {})},
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    written = quantizer.model.model
+    view = View.of(written)
+    by_name = {node.name: node for node in written.graph.node}
+    _finish(written, [name for name in nodes if not _reads_int8(view, by_name[name])], out)
+
+
+def _products(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm", "Conv", "ConvTranspose")]
+
+
+def _tensors(
+    model: onnx.ModelProto, nodes: Sequence[str], kinds: Sequence[str], excluded: Sequence[str], between: str
+) -> list[str]:
+    """Float activations that the quantizer may ask a range of."""
+    from onnx import TensorProto
+
+    values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
+    floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    constants = set(View.of(model).initializers)
+    names: dict[str, None] = {}
+    for node in model.graph.node:
+        if node.name in nodes or (between == "int8" and node.op_type in kinds and node.name not in excluded):
+            outputs = node.output if between == "int8" else ()
+            names.update(dict.fromkeys(name for name in (*node.input, *outputs) if name in floats - constants))
+    return list(names)
+
+
+def _ranges(
+    model: onnx.ModelProto, names: Sequence[str], method: Method, calibration: Sequence[Feeds]
+) -> dict[str, Range]:
+    read = reader(model, names)
+    if method == "min-max":
+        return observe(read, calibration, dict.fromkeys(names, Range()))
+    histograms = observe(read, calibration, dict.fromkeys(names, Histogram()))
+    return {name: choose_range(method, histogram) for name, histogram in histograms.items()}
+
+
+def _marked(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with the runtime's own mark of a prepared model; without it the quantizer writes to the root logger."""
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+
+    marked = copy.deepcopy(model)
+    add_pre_process_metadata(marked)
+    return marked
+
+
+def _reads_int8(view: View, node: onnx.NodeProto) -> bool:
+    sources = [view.producers.get(name) for name in node.input[:2]]
+    return all(source is not None and source.op_type == "DequantizeLinear" for source in sources)
+
+
+def _finish(model: onnx.ModelProto, missing: Sequence[str], out: Path) -> None:
+    """Raises TargetError for layers the quantizer passed over; else writes the checked graph, no scaffolding."""
+    import onnx
+
+    if missing:
+        still = ", ".join(missing[:3])
+        raise TargetError(
+            f"ONNX Runtime's quantizer left {len(missing)} layers float, first {still}. Name them in keep_float or "
+            f"use another candidate."
+        )
+    # Inferred shapes are of no use to the runtime and cost bytes; the marks would claim a preparation not made.
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
+    onnx.checker.check_model(model)
+    onnx.save(model, out)

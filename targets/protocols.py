@@ -1,0 +1,145 @@
+"""The protocols that every backend implements: `Target` and `Session`, and what a target sees of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from edgepress.targets.records import (
+    Artifact,
+    Availability,
+    Candidate,
+    Description,
+    Feeds,
+    MacCount,
+    Precision,
+    Refusal,
+    Signature,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgepress.targets.acceptance.reference import Reference
+
+
+class Exportable(Protocol):
+    """What a target sees of a model: `module(*inputs in signature order) -> logits [batch, classes]`, in eval mode."""
+
+    @property
+    def module(self) -> torch.nn.Module: ...
+    @property
+    def signature(self) -> Signature: ...
+    @property
+    def description(self) -> Description: ...
+
+
+class Session(Protocol):
+    """An artifact opened for inference. `infer` returns when the outputs are there (synchronised)."""
+
+    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]: ...
+
+
+class Target(Protocol):
+    """A backend, made with its options from the recipe. The verbs are the same for all, the framework included.
+
+    `stand_in` says in words what runs an artifact's numbers where its hardware is not here; "" where it always is.
+    """
+
+    name: ClassVar[str]
+    stand_in: ClassVar[str]
+
+    def probe(self) -> Availability:
+        """Whether this backend can run here. A missing package is an answer.
+
+        Raises:
+            TargetBroken: its package is installed and cannot be loaded.
+        """
+        ...
+
+    def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
+        """The ways this target knows to export `model` at `precision`, best guess first."""
+        ...
+
+    def session_settings(self) -> tuple[dict[str, Any], ...]:
+        """Alternative session settings; the pipeline measures each and records the fastest in the artifact."""
+        ...
+
+    def export(self, model: Exportable, calibration: Sequence[Feeds], candidate: Candidate, folder: Path) -> Artifact:
+        """Write the artifact's files and `artifact.json` into `folder` (made new) and return the record.
+
+        The outputs are compared with `model.module` on `calibration` before the artifact is accepted.
+
+        Raises:
+            TargetError: the backend refused the model, or the outputs differ too much.
+        """
+        ...
+
+    def export_all(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], folder: Path
+    ) -> Iterator[Artifact | Refusal]:
+        """`export` each candidate into `folder`/its name, in order, with the work they share done once.
+
+        Raises:
+            TargetError: the model itself cannot be exported, whatever the candidate.
+        """
+        ...
+
+    def begin_export(
+        self,
+        model: Exportable,
+        calibration: Sequence[Feeds],
+        candidates: Sequence[Candidate],
+        folder: Path,
+        reference: Reference | None = None,
+    ) -> AbstractContextManager[Iterator[Artifact | Refusal]]:
+        """`export_all` in two steps: conversions in processes of their own have begun inside the block, the results
+        wait for them, so several targets convert at the same time. `reference`: what torch gives on `calibration`, if
+        it is known.
+
+        Raises:
+            TargetError: as `export_all`, here or with the first result.
+        """
+        ...
+
+    def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:
+        """Check the files and open them with the artifact's own settings.
+
+        Raises:
+            ArtifactError: a file is missing, damaged or of another version.
+            TargetUnavailable: the backend is not installed, or its hardware is not here.
+        """
+        ...
+
+    def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:
+        """The very same graph on this CPU, for its numbers and never for its speed; `open` where that runs here.
+
+        Raises:
+            ArtifactError: as `open`.
+        """
+        ...
+
+    def load_runtime(self) -> None:
+        """Import what a session needs, so that the cost of opening one can be told apart.
+
+        Raises:
+            TargetUnavailable: the backend is not installed.
+        """
+        ...
+
+    def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
+        """What one call on `feeds` multiplies in the exported graph itself; None where the target cannot tell.
+
+        Raises:
+            TargetError: the graph multiplies in an operator whose work is not known.
+        """
+        ...
+
+    def saturating(self, artifact: Artifact, folder: Path) -> float | None:
+        """Share, 0..1, of pairs of int8 weights whose products can leave 16 bits on x86 processors without VNNI; None
+        where the runtime has no such kernels, or the artifact no int8 weights."""
+        ...

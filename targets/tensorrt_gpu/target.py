@@ -1,0 +1,241 @@
+"""TensorRT for NVIDIA GPUs in fp32, fp16 and int8: engines built ahead of time with TensorRT for RTX where no GPU is,
+or by full TensorRT on the GPU itself."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Literal
+
+from edgepress.targets.backend import Backend, Job, absent
+from edgepress.targets.errors import TargetError, TargetUnavailable
+from edgepress.targets.protocols import Exportable, Session
+from edgepress.targets.records import (
+    Artifact,
+    Availability,
+    Candidate,
+    Feeds,
+    HardwareBuild,
+    Options,
+    Precision,
+    Signature,
+)
+
+ENGINE_FILE = "model.engine"
+ONNX_FILE = "model.onnx"
+GRAPH_PACKAGES = ("onnx", "onnxruntime", "onnxscript", "onnxslim", "onnxconverter_common")
+DISTRIBUTIONS = ("onnx", "onnxruntime", "onnxconverter-common", "torch")
+NO_DRIVER = "built, not run: no NVIDIA driver"
+TIMEOUT_S = 1800
+RANGES: dict[str, Literal["min-max", "percentile"]] = {"int8": "min-max", "int8-percentile": "percentile"}
+
+
+class TensorRtOptions(Options):
+    """`capabilities`: NVIDIA compute capabilities to build for, 86 for 8.6. `package`: `tensorrt_rtx` builds for those
+    anywhere; `tensorrt` builds on a GPU, and for that GPU alone."""
+
+    capabilities: tuple[int, ...] = (80, 86, 89, 120)
+    package: Literal["tensorrt_rtx", "tensorrt"] = "tensorrt_rtx"
+
+
+class TensorRtGpu(Backend[Path]):
+    """Target "tensorrt-gpu"."""
+
+    name: ClassVar[str] = "tensorrt-gpu"
+    stand_in: ClassVar[str] = "the very same ONNX graph (QDQ, fp16) in ONNX Runtime on CPU"
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        self._options = TensorRtOptions.of(self.name, options)
+        self._package = self._options.package
+        self.exports_with = (*GRAPH_PACKAGES, self._package)
+        self.runs_with = (self._package,)
+        self.remedy = f"pip install 'edgepress[{self._package.replace('_', '-')}]'"
+
+    def probe(self) -> Availability:
+        if lacking := absent(self.exports_with):
+            return Availability(state="missing", reason=f"needs {lacking}", remedy=self.remedy)
+        package = f"{self._package} {self._load(self._package).__version__}"
+        if self._package == "tensorrt":
+            if gpus():
+                return Availability(state="available", reason=f"{package} builds for the GPU here")
+            remedy = "use the package tensorrt_rtx, which builds without a GPU: pip install 'edgepress[tensorrt-rtx]'"
+            return Availability(state="missing", reason=f"{package} builds on a GPU only; {NO_DRIVER}", remedy=remedy)
+        builds = f"{package} builds engines for {', '.join(f'sm_{one}' for one in self._options.capabilities)}"
+        if gpus():
+            return Availability(state="available", reason=builds)
+        remedy = "run the engine on a machine with an NVIDIA GPU and driver"
+        return Availability(state="built-only", reason=f"{builds}; no NVIDIA driver here", remedy=remedy)
+
+    def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
+        if precision == "int8":
+            return tuple(
+                Candidate(name=name, precision="int8", options={"ranges": ranges}) for name, ranges in RANGES.items()
+            )
+        return (Candidate(name=precision, precision=precision),) if precision in self.precisions else ()
+
+    @contextmanager
+    def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
+        if not gpus():
+            raise TargetUnavailable(f"{NO_DRIVER} here. Open it on a machine with an NVIDIA GPU.")
+        from edgepress.targets.tensorrt_gpu.session import TensorRtSession, cache_file
+
+        self._check(artifact, folder)
+        rtx = any(name.startswith("tensorrt-rtx") for name in artifact.versions)
+        package = "tensorrt_rtx" if rtx else "tensorrt"
+        (engine,) = (entry for entry in artifact.files if entry.path == ENGINE_FILE)
+        session = TensorRtSession(folder / ENGINE_FILE, artifact.signature, package, cache_file(engine.sha256))
+        yield session
+        session.keep_cache()
+
+    @contextmanager
+    def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
+        from edgepress.targets.onnxruntime_cpu.target import OrtSession, Settings
+
+        self._check(artifact, folder)
+        yield OrtSession(folder / ONNX_FILE, artifact.signature, Settings(), threads)
+
+    def _check(self, artifact: Artifact, folder: Path) -> None:
+        self._refuse_settings(artifact)
+        artifact.check_files(folder)
+
+    @contextmanager
+    def _prepared(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
+    ) -> Iterator[Callable[[], Path]]:
+        """The fp32 ONNX file."""
+        from edgepress.targets.onnx_graph.export import export_onnx
+
+        with TemporaryDirectory(prefix="edgepress-") as temporary:
+            path = Path(temporary) / ONNX_FILE
+            yield lambda: export_onnx(model, calibration[0], path)
+
+    def _export(self, job: Job[Path], candidate: Candidate, folder: Path) -> Artifact:
+        from edgepress.targets.acceptance.accept import accept
+        from edgepress.targets.acceptance.seal import seal, versions_of
+        from edgepress.targets.onnx_graph.macs import count_macs
+        from edgepress.targets.onnxruntime_cpu.target import OrtSession, Settings
+        from edgepress.targets.tensorrt_gpu.tools import write_for_other_tools
+
+        path, signature, reference = folder / ONNX_FILE, job.model.signature, job.reference
+        notes = _write_graph(job.prepared, candidate, reference.batches, path)
+        session = OrtSession(path, signature, Settings(), threads=1)
+        comparison = accept(session, reference, signature, candidate.precision)
+        profile = shape_profile(signature)
+        builds, peak = self._build(profile, candidate, folder)
+        write_for_other_tools(folder, path, signature, profile)
+        there = (item.relative_to(folder).as_posix() for item in folder.rglob("*") if item.is_file())
+        own: dict[str, Any] = {
+            "companions": [name for name in there if name != ENGINE_FILE],
+            "int8_mac_share": count_macs(path, reference.batches[-1]).int8_share
+            if candidate.precision == "int8"
+            else 0.0,
+            "versions": versions_of(*DISTRIBUTIONS, distribution(self._package)),
+            "notes": notes,
+            "builds": builds,
+            "conversion_peak_bytes": peak,
+        }
+        return seal(self.name, job.model, candidate, folder, comparison, reference, **own)
+
+    def _build(
+        self, profile: Mapping[str, list[list[int]]], candidate: Candidate, folder: Path
+    ) -> tuple[tuple[HardwareBuild, ...], int]:
+        from importlib.metadata import version
+
+        from edgepress.targets.process.isolation import convert_apart
+
+        request = {
+            "package": self._package,
+            "onnx": str(folder / ONNX_FILE),
+            "out": str(folder / ENGINE_FILE),
+            "capabilities": list(self._options.capabilities),
+            "profile": profile,
+        }
+        answer, peak = convert_apart("edgepress.targets.tensorrt_gpu.build:build", request, TIMEOUT_S)
+        check_counts(candidate, answer["network"], answer["planned"])
+        used = distribution(self._package)
+        builds = [
+            HardwareBuild(
+                hardware=chip,
+                **{f"{kind}_products": number for kind, number in answer["network"].items()},
+                code_bytes=(folder / ENGINE_FILE).stat().st_size,
+                source=f"{used} {version(used)}",
+                notes=(planned_note(counts),) if counts else (),
+            )
+            for chip, counts in answer["planned"].items()
+        ]
+        return tuple(builds), peak
+
+
+def distribution(package: str) -> str:
+    """The installed distribution that carries `package`: its name tells the CUDA version."""
+    from importlib.metadata import packages_distributions
+
+    return packages_distributions()[package][0]
+
+
+def planned_note(counts: Mapping[str, int]) -> str:
+    kinds = ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
+    return f"products counted in the network; left in the engine's plan after fusion: {kinds}"
+
+
+def check_counts(candidate: Candidate, network: Mapping[str, int], planned: Mapping[str, Mapping[str, int]]) -> None:
+    """Raises TargetError for an int8 or fp16 engine that has no product of that type, for one of its GPUs at least."""
+    kind = {"int8": "int8", "fp16": "half"}.get(candidate.precision)
+    if kind is None:
+        return
+    if not network[kind]:
+        raise TargetError(f"candidate {candidate.name!r} is called {candidate.precision}, yet no product in it is.")
+    for chip, counts in planned.items():
+        if counts and not counts[kind]:
+            raise TargetError(
+                f"candidate {candidate.name!r} is called {candidate.precision}, yet TensorRT kept no {kind} product "
+                f"for {chip}. Leave that capability out, or use another precision."
+            )
+
+
+def shape_profile(signature: Signature) -> dict[str, list[list[int]]]:
+    """{input: [lowest, most likely, highest shape]}; most likely are batch 1, or its least, and longest rows."""
+    likely = {name: low if name == "batch" else high for name, (low, high) in signature.bounds.items()}
+    lows = {name: low for name, (low, _) in signature.bounds.items()}
+    highs = {name: high for name, (_, high) in signature.bounds.items()}
+    return {
+        spec.name: [
+            [size if isinstance(size, int) else sizes[size] for size in spec.shape] for sizes in (lows, likely, highs)
+        ]
+        for spec in signature.inputs
+    }
+
+
+def _write_graph(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], out: Path) -> tuple[str, ...]:
+    from edgepress.targets.onnx_graph.half import to_half
+    from edgepress.targets.onnx_graph.qdq import write_qdq
+
+    if candidate.precision == "fp32":
+        shutil.copytree(fp32.parent, out.parent, dirs_exist_ok=True)
+        return ()
+    if candidate.precision == "fp16":
+        to_half(fp32, out)
+        return ()
+    with TemporaryDirectory(prefix="edgepress-") as temporary:
+        quantized = Path(temporary) / ONNX_FILE
+        note = write_qdq(fp32, candidate.options["ranges"], calibration, quantized)
+        to_half(quantized, out)
+    return (note, "all else is fp16")
+
+
+def gpus() -> int:
+    """NVIDIA GPUs that the driver shows; asked of the driver itself, since torch may be a build without CUDA."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return 0
+    return count.value

@@ -1,0 +1,1 @@
+"""TFLite on phones and small boards."""

@@ -1,0 +1,109 @@
+"""Sequence lengths of a .tflite, which knows fixed shapes only: a named signature for each, rows padded to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from edgepress.targets.errors import TargetError
+from edgepress.targets.records import Feeds, Signature
+
+SHORTEST = 32
+# To calibrate each signature on every row took as long as to convert a BERT-base, with rows that it never gets.
+LEAST_ROWS = 64
+
+
+def sequence_lengths(signature: Signature, wanted: Sequence[int]) -> tuple[int, ...]:
+    """Lengths that get a signature: those wanted, else 32, 64, … ; the longest of the bounds always. (0,) without any.
+
+    Raises:
+        TargetError: a length outside the bounds, or a model without attention mask, whose rows cannot be padded.
+    """
+    if not any("sequence" in spec.shape for spec in signature.inputs):
+        return (0,)
+    low, high = signature.bounds["sequence"]
+    if outside := [length for length in wanted if not low <= length <= high]:
+        raise TargetError(f"tflite-mobile: a sequence of {outside[0]} is outside the model's bounds, {low} to {high}")
+    if low < high and not has_mask(signature):
+        raise TargetError(
+            f"tflite-mobile pads sequences to fixed lengths, and this model has no attention_mask to hide padding. "
+            f"Give it one, or fix its sequence length (bounds are {low} to {high})."
+        )
+    doubled = [length for length in (SHORTEST * 2**power for power in range(16)) if low <= length < high]
+    return tuple(sorted({*(wanted or doubled), high}))
+
+
+def has_mask(signature: Signature) -> bool:
+    return any(spec.name == "attention_mask" for spec in signature.inputs)
+
+
+def names_of(lengths: Sequence[int]) -> dict[str, int]:
+    """{signature name: length}; the one signature of a model without sequence has length 0.
+
+    >>> names_of([32, 128]), names_of([0])
+    ({'seq32': 32, 'seq128': 128}, {'image': 0})
+    """
+    return {f"seq{length}" if length else "image": length for length in lengths}
+
+
+def shapes_of(signature: Signature, length: int) -> list[tuple[list[int], str]]:
+    """Shape and dtype of each input, of one row."""
+    sizes = {"batch": 1, "sequence": length}
+    return [
+        ([size if isinstance(size, int) else sizes[size] for size in spec.shape], spec.dtype)
+        for spec in signature.inputs
+    ]
+
+
+def fitting(feeds: Feeds, signature: Signature, buckets: Mapping[str, int]) -> str:
+    """Name of the shortest signature that holds the feeds; the bounds promise that there is one.
+
+    >>> from edgepress.targets.records import TensorSpec
+    >>> ids = TensorSpec(name="ids", dtype="int64", shape=("batch", "sequence"))
+    >>> signature = Signature(inputs=(ids,), outputs=(), bounds={"batch": (1, 8), "sequence": (2, 128)})
+    >>> fitting({"ids": np.zeros((1, 33))}, signature, {"seq32": 32, "seq64": 64, "seq128": 128})
+    'seq64'
+    """
+    longest = _sequence(feeds, signature)
+    return min((length, name) for name, length in buckets.items() if length >= longest)[1]
+
+
+def fitted(feeds: Feeds, signature: Signature, length: int) -> dict[str, np.ndarray]:
+    """The feeds as the signature of `length` takes them: int32 for int64; cut, or padded with zeros, which the mask
+    hides."""
+    arrays = {}
+    for spec in signature.inputs:
+        value = feeds[spec.name]
+        value = value.astype(np.int32) if value.dtype == np.int64 else value
+        if "sequence" in spec.shape:
+            axis = spec.shape.index("sequence")
+            value = value.take(range(min(length, value.shape[axis])), axis)
+            value = np.pad(value, [(0, (length - size) * (at == axis)) for at, size in enumerate(value.shape)])
+        arrays[spec.name] = value
+    return arrays
+
+
+def calibration_rows(
+    signature: Signature, batches: Sequence[Feeds], length: int, shorter: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Rows on their own, as the signature of `length` takes them: those that it gets at run time, which are longer than
+    the next `shorter` one's. Where they are fewer than 64, batches of the nearest lengths go with them; cut ones last.
+    """
+    sizes = [_sequence(feeds, signature) for feeds in batches]
+    own = [number for number, size in enumerate(sizes) if shorter < size <= length]
+    others = sorted(set(range(len(batches))) - set(own), key=lambda at: (sizes[at] > length, abs(sizes[at] - length)))
+    count = 0
+    for number in (*own, *others):
+        if number not in own and count >= LEAST_ROWS:
+            break
+        ready = fitted(batches[number], signature, length)
+        rows = len(next(iter(ready.values())))
+        yield from ({name: value[row : row + 1] for name, value in ready.items()} for row in range(rows))
+        count += rows
+
+
+def _sequence(feeds: Feeds, signature: Signature) -> int:
+    """The longest sequence of the feeds; 0 without any."""
+    shapes = ((feeds[spec.name].shape, spec.shape) for spec in signature.inputs if "sequence" in spec.shape)
+    return max((sizes[names.index("sequence")] for sizes, names in shapes), default=0)

@@ -1,0 +1,1 @@
+"""Core-ATen operations as jax ones."""

@@ -27,10 +27,18 @@ test: $(VENV)/.installed-dev legacy ## all tests; PYTEST_ARGS="-m 'not slow'" fo
 	EDGEPRESS_DATA="$(DATA)" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
-check: $(VENV)/.installed-dev ## format, lint and types, as in CI
+check: $(VENV)/.installed-dev .typing ## format, lint and types, as in CI
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# mypy finds packages by path: links that give each folder its import name.
+.typing: setup.py
+	mkdir -p .typing/edgepress
+	ln -sfn ../../compress/face/__init__.py .typing/edgepress/__init__.py
+	ln -sfn ../../compress/face/py.typed .typing/edgepress/py.typed
+	for folder in compress targets benchmarks; do ln -sfn ../../$$folder .typing/edgepress/$$folder; done
+	@touch .typing
 
 lint-fix: $(VENV)/.installed-dev ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""Gates: what a recipe demands of a chosen artifact, judged on measured figures or on the worse end of their intervals."""
+"""What a recipe demands of a chosen artifact, judged on measured figures or the worse end of their intervals."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from edgepress.benchmarks.records.costs import BatchCheck, Footprint, IsaCheck, MachinePeak, Roofline
-from edgepress.benchmarks.records.scenarios import ScenarioResult, Shape
+from edgepress.benchmarks.records.scenarios import ScenarioResult
+from edgepress.benchmarks.records.scenarios import Shape as Shape
 from edgepress.benchmarks.statistics import Interval, Variation, least_samples
 from edgepress.targets.records import Candidate, HardwareBuild, Record
 

@@ -45,7 +45,7 @@ def page(report: Report) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("benchmarks"),
+        loader=PackageLoader("edgepress.benchmarks.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

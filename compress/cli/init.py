@@ -34,7 +34,7 @@ def recipe_template(task: str, data: str | None) -> str:
     columns = {"text": "text", "text_pair": None, "image": "image", "label": "label"} | _columns(task, data)
     default = "path/to/train.jsonl" if task == "text-classification" else DIGITS
     values = {name: json.dumps(value) for name, value in columns.items()} | {"train": json.dumps(data or default)}
-    text = files("compress").joinpath("recipes", f"{task}.yaml").read_text(encoding="utf-8")
+    text = files("edgepress.compress.cli").joinpath("recipes", f"{task}.yaml").read_text(encoding="utf-8")
     for name, value in values.items():
         text = text.replace(f"<{name}>", value)
     return text

@@ -1,6 +1,6 @@
 """edgepress: a recipe turns a teacher into a small, fast, measured artifact for each piece of hardware.
 
-From Python: `from compress import Recipe, run`, then `run(Recipe.load("recipe.yaml"))`.
+From Python: `from edgepress import Recipe, run`, then `run(Recipe.load("recipe.yaml"))`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 __all__ = ["Model", "Recipe", "Result", "run"]
 __version__ = "0.1.0"
 
-_HOMES = {"Model": "model", "Recipe": "recipe", "Result": "pipeline", "run": "pipeline"}
+_HOMES = {"Model": "model.model", "Recipe": "recipe.recipe", "Result": "pipeline.run", "run": "pipeline.run"}
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first asked for: importing `compress` costs nothing."""
+    """Load a public name when it is first asked for: importing `edgepress` costs nothing."""
     if name not in _HOMES:
-        raise AttributeError(f"module 'compress' has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(f"module 'edgepress' has no attribute {name!r}; it has {', '.join(__all__)}")
     from importlib import import_module
 
-    return getattr(import_module(f"compress.{_HOMES[name]}"), name)
+    return getattr(import_module(f"edgepress.compress.{_HOMES[name]}"), name)

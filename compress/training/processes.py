@@ -125,7 +125,7 @@ def _group() -> Any:
     if missing := [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
         raise StageError(
             f"WORLD_SIZE is {world_size()}, but {missing[0]} is not set. Start with `torchrun --nproc-per-node N -m "
-            f"edgepress.compress.cli.app run …`, or unset WORLD_SIZE."
+            f"edgepress run …`, or unset WORLD_SIZE."
         )
     import torch
     import torch.distributed

@@ -19,21 +19,21 @@ MAY_IMPORT = {
 }
 # Where each backend's package may be imported; anything else asks the target.
 BACKENDS = {
-    "onnx": "targets/onnx*.py",
-    "onnxruntime": "targets/onnx*.py",
-    "onnxscript": "targets/onnx*.py",
-    "onnxslim": "targets/onnx*.py",
-    "onnx_ir": "targets/onnx*.py",
-    "tensorrt": "targets/tensorrt*.py",
-    "tensorrt_rtx": "targets/tensorrt*.py",
-    "jax": "targets/xla*.py",
-    "litert_torch": "targets/tflite*.py",
-    "ai_edge_quantizer": "targets/tflite*.py",
-    "onnxconverter_common": "targets/onnx*.py",
-    "ai_edge_litert": "targets/tflite*.py",
-    "torch_pruning": "compress/*.py",
-    "datasets": "compress/data*.py",
-    "sklearn": "compress/data*.py",
+    "onnx": "targets/onnx*/*.py",
+    "onnxruntime": "targets/onnx*/*.py",
+    "onnxscript": "targets/onnx*/*.py",
+    "onnxslim": "targets/onnx*/*.py",
+    "onnx_ir": "targets/onnx*/*.py",
+    "tensorrt": "targets/tensorrt_gpu/*.py",
+    "tensorrt_rtx": "targets/tensorrt_gpu/*.py",
+    "jax": "targets/xla_tpu/*.py",
+    "litert_torch": "targets/tflite_mobile/*.py",
+    "ai_edge_quantizer": "targets/tflite_mobile/*.py",
+    "onnxconverter_common": "targets/onnx_graph/*.py",
+    "ai_edge_litert": "targets/tflite_mobile/*.py",
+    "torch_pruning": "compress/network/*.py",
+    "datasets": "compress/data/*.py",
+    "sklearn": "compress/data/*.py",
     "transformers": "compress/*.py",
 }
 # fmt: off
@@ -42,7 +42,8 @@ HEAVY = [
     "sklearn", "scipy", "pandas", "pyarrow", "plotly", "accelerate", "torch_pruning", "timm", "PIL",
 ]
 LIGHT = [
-    "compress", "edgepress.compress.cli.app", "edgepress.compress.recipe.recipe", "edgepress.compress.cli.console", "edgepress.compress.pipeline.store",
+    "edgepress", "edgepress.compress.cli.app", "edgepress.compress.recipe.recipe",
+    "edgepress.compress.cli.console", "edgepress.compress.pipeline.store",
     "targets", "edgepress.targets.records", "benchmarks", "edgepress.benchmarks.records.report",
 ]
 # fmt: on
@@ -66,10 +67,10 @@ def imports(path: Path, root: Path) -> Iterator[tuple[str, int, bool]]:
 
 def _modules(node: ast.AST, package: tuple[str, ...]) -> list[str]:
     if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
+        return [alias.name.removeprefix("edgepress.") for alias in node.names]
     if isinstance(node, ast.ImportFrom):
         if node.level == 0:
-            return [node.module or ""]
+            return [(node.module or "").removeprefix("edgepress.")]
         base = ".".join(package[: len(package) - node.level + 1])
         return [f"{base}.{node.module}" if node.module else base]
     if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
@@ -121,7 +122,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 def f():
-    import edgepress.compress.recipe.recipe
+    import edgepress.compress.recipe
     from ..benchmarks import clock
     from . import base
     import_module("onnx")
@@ -131,9 +132,9 @@ def f():
     path.write_text(code)
     assert [(name, types) for name, _, types in imports(path, tmp_path)][1:] == [
         ("torch", True),
-        ("edgepress.compress.recipe.recipe", False),
-        ("edgepress.targets.benchmarks", False),
-        ("edgepress.targets.sub", False),
+        ("compress.recipe", False),
+        ("targets.benchmarks", False),
+        ("targets.sub", False),
         ("onnx", False),
     ]
 

@@ -14,16 +14,18 @@ def test_recipe_and_run_are_what_a_user_imports() -> None:
     assert isinstance(Recipe, type) and callable(run)
 
 
-def test_compress_exports_exactly_its_public_names() -> None:
+def test_edgepress_exports_exactly_its_public_names() -> None:
+    import edgepress
 
-    assert sorted(compress.__all__) == ["Model", "Recipe", "Result", "run"]
-    assert all(getattr(compress, name) is not None for name in compress.__all__)
+    assert sorted(edgepress.__all__) == ["Model", "Recipe", "Result", "run"]
+    assert all(getattr(edgepress, name) is not None for name in edgepress.__all__)
 
 
 def test_an_unknown_public_name_lists_those_there_are() -> None:
+    import edgepress
 
     with pytest.raises(AttributeError, match=r"has no attribute 'Recipes'; it has Model, Recipe, Result, run"):
-        _ = compress.Recipes
+        _ = edgepress.Recipes
 
 
 def test_every_target_in_the_registry_can_be_loaded_and_carries_its_name() -> None:
@@ -33,9 +35,10 @@ def test_every_target_in_the_registry_can_be_loaded_and_carries_its_name() -> No
 
 
 def test_the_version_is_the_one_of_the_distribution(root: Path) -> None:
+    import edgepress
 
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    assert compress.__version__ == project["version"]
+    assert edgepress.__version__ == project["version"]
 
 
 def test_the_command_points_at_something_callable(root: Path) -> None:

@@ -59,7 +59,8 @@ def test_versions_come_from_metadata_and_missing_packages_are_left_out() -> None
 def test_reading_the_environment_imports_no_backend() -> None:
     code = (
         "import sys; from edgepress.benchmarks.measure.environment import environment; environment(); "
-        "import edgepress.benchmarks.records.files, edgepress.benchmarks.measure.latency, edgepress.benchmarks.judge.latency, edgepress.targets.process.isolation; "
+        "import edgepress.benchmarks.records.files, edgepress.benchmarks.measure.latency; "
+        "import edgepress.benchmarks.judge.latency, edgepress.targets.process.isolation; "
         "sys.exit(str(sorted({'torch', 'onnx', 'onnxruntime', 'transformers', 'jinja2', 'rich'} & set(sys.modules))) "
         "if {'torch', 'onnx', 'onnxruntime', 'transformers', 'jinja2', 'rich'} & set(sys.modules) else 0)"
     )

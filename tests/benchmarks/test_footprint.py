@@ -14,7 +14,7 @@ from edgepress.targets.records import Artifact, Candidate, Comparison, FileEntry
 # A target for the child process: opening it takes 50 MB, and its settings say how it fails.
 FAKE = """
 from contextlib import contextmanager
-import targets
+from edgepress import targets
 
 class Session:
     def __init__(self, settings):
@@ -34,7 +34,7 @@ class Heavy:
     def open(self, artifact, folder, threads=1):
         yield Session(artifact.settings)
 
-edgepress.targets.TARGETS["heavy"] = "heavy_backend:Heavy"
+targets.TARGETS["heavy"] = "heavy_backend:Heavy"
 
 def start(request):
     from edgepress.benchmarks.measure.footprint import start_here

@@ -23,7 +23,7 @@ from edgepress.targets.records import Artifact, Candidate, Comparison, Feeds, Si
 FAKE = """
 import os, signal, time
 from contextlib import contextmanager
-import targets
+from edgepress import targets
 
 class Session:
     def __init__(self, settings):
@@ -48,7 +48,7 @@ class Fake:
             raise ValueError(f"needs {artifact.settings['needs']}")
         yield Session(artifact.settings)
 
-edgepress.targets.TARGETS["fake"] = "fake_backend:Fake"
+targets.TARGETS["fake"] = "fake_backend:Fake"
 
 def measure(request):
     from edgepress.benchmarks.measure.timing import measure_here

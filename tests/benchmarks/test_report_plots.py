@@ -19,7 +19,7 @@ from edgepress.benchmarks.report.plots.base import Plot
 from edgepress.benchmarks.report.sections import classes as class_views
 from edgepress.benchmarks.report.sections import waterfalls
 
-CSS = Path(benchmarks.__file__).parent / "templates" / "report.css" if benchmarks.__file__ else Path()
+CSS = Path(benchmarks.__file__).parent / "report" / "templates" / "report.css" if benchmarks.__file__ else Path()
 
 
 def drawn(plot: Plot) -> tuple[list[dict[str, Any]], dict[str, Any]]:

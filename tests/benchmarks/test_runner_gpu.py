@@ -47,11 +47,13 @@ def chains(tree: ast.AST) -> Iterator[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize(
-    "path", [RUNNER / "run_runtimes.py", ROOT / "targets/tensorrt_session.py"], ids=lambda p: p.name
+    "path", [RUNNER / "run_runtimes.py", ROOT / "targets/tensorrt_gpu/session.py"], ids=lambda p: p.name
 )
 def test_every_name_of_tensorrt_and_torch_that_is_used_exists(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    parts = [node for node in tree.body if path.parent.name == "targets" or getattr(node, "name", "") in GPU_FUNCTIONS]
+    parts = [
+        node for node in tree.body if path.parent.name == "tensorrt_gpu" or getattr(node, "name", "") in GPU_FUNCTIONS
+    ]
     used = sorted({chain for part in parts for chain in chains(part) if chain[0] in OWNERS and len(chain) > 1})
     assert {"set_input_shape", "execute_async_v3", "deserialize_cuda_engine", "WHOLE_GRAPH_CAPTURE"} <= {
         c[-1] for c in used

@@ -192,5 +192,8 @@ def test_durations_are_short_to_read() -> None:
 
 
 def test_rich_is_not_loaded_until_something_is_drawn() -> None:
-    code = "import sys; from edgepress.compress.cli.console import Console; Console().line('x'); sys.exit('rich' in sys.modules)"
+    code = (
+        "import sys; from edgepress.compress.cli.console import Console; Console().line('x'); "
+        "sys.exit('rich' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepress.compress.data import images as reading
 from edgepress.compress.data.splits import Splits, data_digest, load_splits, local_files, stratified
 from edgepress.compress.recipe.recipe import Data
 from edgepress.targets.errors import DataError
@@ -111,7 +112,7 @@ def test_image_folders_are_decoded_on_access(tmp_path: Path, monkeypatch: pytest
             path.write_bytes(b"x")
     decoded: list[Any] = []
     fake = np.full((2, 3, 1), 9, np.uint8)
-    monkeypatch.setattr(compress.data_images, "decode_image", lambda path, _: decoded.append(path) or fake)
+    monkeypatch.setattr(reading, "decode_image", lambda path, _: decoded.append(path) or fake)
     splits = load(tmp_path, IMAGE)
     assert splits.label_names == ("cat", "dog") and decoded == []
     assert splits.train.images is not None and splits.train.images[0].shape == (2, 3, 1)
@@ -122,20 +123,22 @@ def test_image_files_become_grey_or_rgb(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image", reason="needs Pillow")
     image.new("L", (3, 2), 7).save(tmp_path / "grey.png")
     image.new("RGBA", (3, 2), (1, 2, 3, 0)).save(tmp_path / "colour.png")
-    grey = compress.data_images.decode_image(tmp_path / "grey.png", "a")
-    colour = compress.data_images.decode_image(tmp_path / "colour.png", "a")
+    grey = reading.decode_image(tmp_path / "grey.png", "a")
+    colour = reading.decode_image(tmp_path / "colour.png", "a")
     assert (grey.shape, int(grey[0, 0, 0])) == ((2, 3, 1), 7)
     assert colour[1, 2].tolist() == [1, 2, 3]
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"is no readable image"):
-        compress.data_images.decode_image(tmp_path / "bad.png", "bad.png")
+        reading.decode_image(tmp_path / "bad.png", "bad.png")
 
 
 def test_tables_name_image_files_beside_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"image": f"{number}.png", "label": "ab"[number % 2]} for number in range(10)]
     seen: list[Any] = []
     monkeypatch.setattr(
-        compress.data_images, "decode_image", lambda path, _: seen.append(path) or np.zeros((1, 1, 1), np.uint8)
+        reading,
+        "decode_image",
+        lambda path, _: seen.append(path) or np.zeros((1, 1, 1), np.uint8),
     )
     splits = load(lines(tmp_path / "a.jsonl", rows), IMAGE)
     assert splits.train.images is not None and splits.train.images[0].shape == (1, 1, 1)

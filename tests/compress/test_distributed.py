@@ -47,7 +47,7 @@ Splits.test = test
 """
 # After a training both processes are joined: the first one fails, the other waits for its word.
 FAIL_AFTER_TRAINING = """
-from compress import teacher
+from edgepress.compress.pipeline.stages import teacher
 from edgepress.targets.errors import StageError
 fit = teacher.fit
 def fail(*arguments):
@@ -56,7 +56,7 @@ def fail(*arguments):
 teacher.fit = fail
 """
 FAIL_IN_TRAINING = """
-from compress import feeding, training
+from edgepress.compress.training import batches, fit as training
 from edgepress.targets.errors import DataError
 class Failing(training.Collator):
     def __call__(self, rows):

@@ -53,7 +53,10 @@ def test_each_stage_becomes_the_config_of_its_key(tmp_path: Path) -> None:
 
 
 def test_reading_a_recipe_loads_no_torch(tmp_path: Path) -> None:
-    code = "import sys; from edgepress.compress.recipe.recipe import Recipe; Recipe.load(sys.argv[1]); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from edgepress.compress.recipe.recipe import Recipe; Recipe.load(sys.argv[1]); "
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code, str(written(tmp_path))], check=True)
 
 

@@ -26,7 +26,7 @@ def killed(run: RunFolder, code: str) -> None:
     """Run `code` on `run` in a process of its own, which kills itself with SIGKILL at `die()`."""
     script = f"""
 import os, pathlib, signal
-from compress import store
+from edgepress.compress.pipeline import store
 from edgepress.compress.pipeline.store import RunFolder
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
 with RunFolder({run.name!r}, pathlib.Path({str(run.root.parent)!r})).locked() as run:

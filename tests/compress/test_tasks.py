@@ -39,7 +39,10 @@ def teacher(tmp_path: Path) -> Path:
 
 
 def test_looking_up_tasks_loads_no_torch() -> None:
-    code = "import sys; from edgepress.compress.tasks import TASKS; import edgepress.compress.data.splits; assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from edgepress.compress.tasks import TASKS; import edgepress.compress.data.splits; "
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert [load_task(name).name for name in TASKS] == list(TASKS)
     with pytest.raises(RecipeError, match=r"unknown task 'x'; there are text-classification, image-classification"):

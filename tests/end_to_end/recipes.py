@@ -99,7 +99,8 @@ def edgepress(folder: Path, *arguments: str, code: str = "", timeout: float = 25
 
 
 def command(*arguments: str, code: str = "") -> Sequence[str]:
-    start = f"import sys\nsys.argv = {['edgepress', *arguments]!r}\n{code}\nfrom edgepress.compress.cli.app import main\nmain()\n"
+    begin = "from edgepress.compress.cli.app import main\nmain()\n"
+    start = f"import sys\nsys.argv = {['edgepress', *arguments]!r}\n{code}\n{begin}"
     return [sys.executable, "-c", start]
 
 

@@ -35,16 +35,16 @@ OWNERS = {
 EXPORT = """
 import sys
 from pathlib import Path
-import targets
+from edgepress import targets
 from edgepress.targets.records import Artifact
 from tests.targets.tiny import make_calibration, make_feeds, make_model
 
-model, target = make_model("resnet"), edgepress.targets.load(sys.argv[1])
+model, target = make_model("resnet"), targets.load(sys.argv[1])
 candidates = [target.candidates(model, precision)[0] for precision in ("fp32", "int8")]
 rows = make_calibration(model.signature)
 for artifact in target.export_all(model, rows, candidates, Path(sys.argv[2])):
     assert isinstance(artifact, Artifact), artifact
-    with edgepress.targets.open_numbers(artifact, Path(sys.argv[2]) / artifact.name) as session:
+    with targets.open_numbers(artifact, Path(sys.argv[2]) / artifact.name) as session:
         assert session.infer(rows[0])["logits"].shape == (4, 3)
 """
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgepress.targets import backend
 from edgepress.targets.errors import TargetError, TargetUnavailable
+from edgepress.targets.onnx_graph import export as onnx_export
 from edgepress.targets.onnxruntime_cpu.target import OnnxRuntimeCpu
 from edgepress.targets.records import Candidate
 from tests.targets.tiny import Exported, make_calibration, make_feeds, make_model
@@ -18,7 +20,7 @@ FP32 = Candidate(name="fp32", precision="fp32")
 
 
 def test_a_missing_package_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(targets.backend, "find_spec", lambda name: None if name == "onnxruntime" else object())
+    monkeypatch.setattr(backend, "find_spec", lambda name: None if name == "onnxruntime" else object())
     availability = TARGET.probe()
     assert (availability.state, availability.reason) == ("missing", "needs onnxruntime")
     with pytest.raises(TargetUnavailable, match=r"needs onnxruntime. Fix: pip install 'edgepress\[onnxruntime\]'"):
@@ -26,7 +28,10 @@ def test_a_missing_package_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPat
 
 
 def test_loading_the_target_loads_no_backend() -> None:
-    code = "import sys, targets; edgepress.targets.load('onnxruntime-cpu'); print({'torch', 'onnxruntime'} & set(sys.modules))"
+    code = (
+        "import sys; from edgepress.targets import load; load('onnxruntime-cpu'); "
+        "print({'torch', 'onnxruntime'} & set(sys.modules))"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
@@ -38,8 +43,8 @@ def test_16_bit_floats_are_not_offered_and_not_exported(tmp_path: Path) -> None:
 
 
 def test_a_series_traces_the_model_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    model, calls, export = make_model("resnet"), [], targets.onnx_graph.export_onnx
-    monkeypatch.setattr(targets.onnx_graph, "export_onnx", lambda *args: calls.append(args) or export(*args))
+    model, calls, export = make_model("resnet"), [], onnx_export.export_onnx
+    monkeypatch.setattr(onnx_export, "export_onnx", lambda *args: calls.append(args) or export(*args))
     candidates = (FP32, *TARGET.candidates(model, "int8")[:2])
     results = list(TARGET.export_all(model, make_calibration(model.signature), candidates, tmp_path))
     assert [result.name for result in results] == [candidate.name for candidate in candidates]  # type: ignore[union-attr]
@@ -47,9 +52,9 @@ def test_a_series_traces_the_model_once(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_a_wrong_graph_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    model, export = make_model("resnet"), targets.onnx_graph.export_onnx
+    model, export = make_model("resnet"), onnx_export.export_onnx
     other = make_model("resnet", seed=1)
-    monkeypatch.setattr(targets.onnx_graph, "export_onnx", lambda _, *args: export(other, *args))
+    monkeypatch.setattr(onnx_export, "export_onnx", lambda _, *args: export(other, *args))
     with pytest.raises(TargetError, match=r"differs from the torch model on calibration data: SQNR .* at least 60 dB"):
         TARGET.export(model, make_calibration(model.signature), FP32, tmp_path / "wrong")
     assert not (tmp_path / "wrong" / "artifact.json").exists()

@@ -25,13 +25,13 @@ import sys
 from pathlib import Path
 import numpy as np
 import tflite_runtime
-import targets
+from edgepress import targets
 from edgepress.targets.records import Artifact
 
 assert tflite_runtime.__version__ == "2.14.0" and np.__version__ < "2"
 for folder in map(Path, sys.argv[2:]):
     feeds = dict(np.load(sys.argv[1]))
-    with edgepress.targets.load("tflite-mobile").open(Artifact.read(folder / "artifact.json"), folder) as session:
+    with targets.load("tflite-mobile").open(Artifact.read(folder / "artifact.json"), folder) as session:
         np.save(folder / "logits.npy", session.infer(feeds)["logits"])
 """
 READ_METADATA = """

@@ -115,11 +115,11 @@ def test_the_manifest_says_what_the_program_was_made_with_and_takes(exported: Ex
 OFFLINE = """
 import sys
 from pathlib import Path
-import targets
+from edgepress import targets
 from tests.targets.tiny import make_calibration, make_model
 
 model = make_model("resnet")
-target = edgepress.targets.load("xla-tpu")
+target = targets.load("xla-tpu")
 candidate = target.candidates(model, "bf16")[0]
 artifact = target.export(model, make_calibration(model.signature), candidate, Path(sys.argv[1]))
 print([build.hardware for build in artifact.builds])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from edgepress.targets.backend import Backend, Job, absent
-from edgepress.targets.errors import ArtifactError
+from edgepress.targets.errors import ArtifactError, told
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, Options, Precision, Signature
 
@@ -120,7 +120,7 @@ def load_program(path: Path) -> torch.nn.Module:
         raise
     except Exception as fault:
         raise ArtifactError(
-            f"{path} cannot be opened by torch {torch.__version__}: {str(fault).splitlines()[0]}. Export it again."
+            f"{path} cannot be opened by torch {torch.__version__}: {told(fault)}. Export it again."
         ) from fault
 
 

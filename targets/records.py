@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import pydantic
 
-from edgepress.targets.errors import ArtifactError, SignatureError, TargetError
+from edgepress.targets.errors import ArtifactError, SignatureError, TargetError, told
 
 Feeds = Mapping[str, np.ndarray]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -43,7 +43,7 @@ def _first_fault(fault: Exception) -> str:
     if isinstance(fault, pydantic.ValidationError):
         first = fault.errors()[0]
         return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
-    return str(fault)
+    return told(fault)
 
 
 class TensorSpec(Record):

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from edgepress.benchmarks.statistics import told_percentile
-from edgepress.targets.errors import ArtifactError, BenchmarkError, StoreError
+from edgepress.targets.errors import ArtifactError, BenchmarkError, StoreError, told
 from edgepress.targets.files import write_whole
 from edgepress.targets.records import Record
 
@@ -208,8 +208,8 @@ def _content(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} is missing. Give the record that run_benchmark.py wrote.") from None
     except OSError as fault:
         raise ArtifactError(f"{path} cannot be read ({fault.strerror}). Give the file of one record.") from None
-    except (ValueError, RecursionError) as fault:
-        raise ArtifactError(f"{path} is damaged: {fault}. {AGAIN}") from None
+    except (ValueError, RecursionError, ArtifactError) as fault:
+        raise ArtifactError(f"{path} is damaged: {told(fault)}. {AGAIN}") from None
     kind, version = (found.get("kind"), found.get("schema_version")) if isinstance(found, dict) else (None, None)
     if kind != KIND:
         raise ArtifactError(f"{path} is no record of a device (kind {kind!r}). Give what run_benchmark.py wrote.")
@@ -222,7 +222,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _no_number(name: str) -> float:
-    raise ValueError(f"it holds {name}, which is no number")
+    raise ArtifactError(f"it holds {name}, which is no number")
 
 
 def record_sha256(content: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepress.benchmarks.devices.record import DeviceRecord
-from edgepress.targets.errors import ArtifactError, StoreError
+from edgepress.targets.errors import ArtifactError, StoreError, told
 from edgepress.targets.records import Artifact, sha256_of
 
 
@@ -27,7 +27,7 @@ class Release:
             self.known: dict[str, str] = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
         except (ValueError, KeyError, TypeError) as fault:
             raise ArtifactError(
-                f"{self.folder / 'manifest.json'} is damaged ({fault}). Make it with `edgepress run`."
+                f"{self.folder / 'manifest.json'} is damaged ({told(fault)}). Make it with `edgepress run`."
             ) from None
         self._sample = self.folder / "sample.npz"
 

@@ -20,7 +20,7 @@ from edgepress.benchmarks.report.wording import shape_words
 from edgepress.targets.device.clock import monotonic, timed_ms
 from edgepress.targets.device.pinning import pin
 from edgepress.targets.device.turns import CallFailed, Calls, Enough, interleave, warm_up
-from edgepress.targets.errors import TargetUnavailable, one_line
+from edgepress.targets.errors import TargetUnavailable, told
 from edgepress.targets.process.isolation import tell_progress
 from edgepress.targets.protocols import Session
 from edgepress.targets.records import Artifact, Signature
@@ -120,7 +120,7 @@ def _open_all(job: Job, stack: ExitStack, ticker: Ticker) -> tuple[dict[str, _Su
             opened[subject.key] = _Subject(session, artifact.signature, open_ms, identity(artifact, threads))
             ticker.alive()
         except Exception as fault:  # any backend, any fault: it is this row's failure, and the report shows it
-            failures[subject.key] = one_line(fault)
+            failures[subject.key] = told(fault)
             if isinstance(fault, TargetUnavailable):
                 absent.add(subject.key)
     return opened, failures, absent
@@ -148,14 +148,14 @@ def _measure_case(
                 one.first_call(feeds, case.feeds)
             ticker.alive()
         except Exception as fault:
-            faults[key] = one_line(fault)
+            faults[key] = told(fault)
             continue
         calls[key] = call
     while calls:
         try:
             return _without_collector(job, calls, case.shape, ticker), faults
         except CallFailed as failed:
-            faults[failed.key] = one_line(failed.__cause__ or failed)
+            faults[failed.key] = told(failed.__cause__ or failed)
             del calls[failed.key]
     return {}, faults
 

@@ -24,7 +24,7 @@ from edgepress.compress.data.images import (
 )
 from edgepress.compress.data.tables import SUFFIXES, check_columns, read_table, suffix_of
 from edgepress.compress.recipe.recipe import Columns, Data
-from edgepress.targets.errors import DataError
+from edgepress.targets.errors import DataError, told
 
 DIGITS = "builtin:digits"
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(:[\w.-]+)?")
@@ -187,9 +187,8 @@ def _hub_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError) as fault:
-        reason = (str(fault).splitlines() or [type(fault).__name__])[0].rstrip(".")
         raise DataError(
-            f"{name} is no path here, and as a hub id it could not be loaded: {reason}. "
+            f"{name} is no path here, and as a hub id it could not be loaded: {told(fault)}. "
             f"Check the name, or fetch it once with a network (`hf download --repo-type dataset {name}`)."
         ) from None
     finally:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from edgepress.compress.model.model import TaskName
-from edgepress.targets.errors import ModelError
+from edgepress.targets.errors import ModelError, told
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack")
 AUTO_CLASSES: dict[TaskName, str] = {
@@ -63,7 +63,7 @@ def find_file(source: str, name: str) -> Path | None:
 
 
 def _unreachable(source: str, fault: Exception) -> ModelError:
-    reason = _first_line(fault).rstrip(".")
+    reason = told(fault)
     return ModelError(
         f"{source} is no folder here, and as a hub id it could not be had: {reason}. "
         f"Check the name, or fetch it once with a network: `hf download {source}`."
@@ -116,7 +116,7 @@ def label_names(source: str, trust_remote_code: bool) -> tuple[str, ...]:
                 str(folder) if folder.is_dir() else source, trust_remote_code=trust_remote_code
             )
     except (OSError, ValueError, KeyError) as fault:
-        raise ModelError(f"{source}: config.json cannot be used: {_first_line(fault)}") from None
+        raise ModelError(f"{source}: config.json cannot be used: {told(fault)}") from None
     return tuple(str(config.id2label[number]) for number in range(config.num_labels))
 
 
@@ -129,7 +129,7 @@ def _check_config(source: str, trust_remote_code: bool) -> None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as fault:
-        raise ModelError(f"{path} is no JSON ({fault}). Fetch or save the model again.") from None
+        raise ModelError(f"{path} is no JSON ({told(fault)}). Fetch or save the model again.") from None
     if not isinstance(config, dict):
         raise ModelError(f"{path} holds no mapping. Fetch or save the model again.")
     if "auto_map" in config and not trust_remote_code:
@@ -166,23 +166,18 @@ def _load(source: str, task: TaskName, trust: bool, num_labels: int | None) -> t
         with quiet():
             network, report = factory.from_pretrained(path, **options)
     except SafetensorError as fault:
-        raise ModelError(f"{source}: the weights are damaged ({fault}). Fetch or save the model again.") from None
+        raise ModelError(f"{source}: the weights are damaged ({told(fault)}). Fetch or save the model again.") from None
     except ImportError as fault:
-        raise ModelError(f"{source} needs a package that is not installed: {_first_line(fault)}") from None
+        raise ModelError(f"{source} needs a package that is not installed: {told(fault)}") from None
     except OSError as fault:
         if Path(path).is_dir():
-            raise ModelError(f"{source} cannot be loaded: {_first_line(fault)}") from None
+            raise ModelError(f"{source} cannot be loaded: {told(fault)}") from None
         raise _unreachable(source, fault) from None
     except (ValueError, KeyError) as fault:
-        raise ModelError(f"{source} is no {task} model: {_first_line(fault)}") from None
+        raise ModelError(f"{source} is no {task} model: {told(fault)}") from None
     except RuntimeError as fault:
-        raise ModelError(f"{source}: the weights do not fit config.json: {_first_line(fault)}") from None
+        raise ModelError(f"{source}: the weights do not fit config.json: {told(fault)}") from None
     return network, report
-
-
-def _first_line(fault: Exception) -> str:
-    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
-    return lines[0] if lines else type(fault).__name__
 
 
 def _check_report(network: nn.Module, report: dict[str, Any], source: str, fresh_head: bool) -> None:

@@ -20,7 +20,7 @@ import yaml
 from edgepress.compress.recipe.faults import Keys, faults_of, got, nearest, path_text
 from edgepress.compress.recipe.recipe import STAGE_KINDS, Quantize, Recipe, StageOptions
 from edgepress.targets import TARGETS, load
-from edgepress.targets.errors import RecipeError, TargetError
+from edgepress.targets.errors import RecipeError, TargetError, told
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -54,7 +54,7 @@ def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     except FileNotFoundError:
         raise RecipeError(f"{path} is missing. `edgepress init` writes a recipe to start from.") from None
     except (OSError, UnicodeDecodeError) as fault:
-        raise RecipeError(f"{path} cannot be read as UTF-8 text: {fault}") from None
+        raise RecipeError(f"{path} cannot be read as UTF-8 text: {told(fault)}") from None
     mapping = _load_yaml(text, str(path))
     if not isinstance(mapping, dict):
         raise RecipeError(f"{path} must hold a mapping of keys such as 'name:' and 'task:', got {got(mapping)}")
@@ -79,7 +79,7 @@ def _load_yaml(text: str, origin: str) -> Any:
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise RecipeError(f"{origin}{where}: {fault.problem or fault.context}") from None
     except yaml.YAMLError as fault:
-        raise RecipeError(f"{origin} is no YAML: {str(fault).splitlines()[0]}") from None
+        raise RecipeError(f"{origin} is no YAML: {told(fault)}") from None
 
 
 def _parse(mapping: Mapping[str, Any], origin: str, faults: list[str]) -> Recipe:

@@ -13,7 +13,7 @@ import numpy as np
 import pydantic
 
 from edgepress.targets.backend import Backend, Job, absent
-from edgepress.targets.errors import ArtifactError, TargetError
+from edgepress.targets.errors import ArtifactError, TargetError, told
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import (
     Artifact,
@@ -160,7 +160,7 @@ def _open(path: Path, settings: Settings, threads: int) -> onnxruntime.Inference
         )
     except Exception as fault:  # its exceptions share no base class of their own
         raise ArtifactError(
-            f"{path} cannot be opened by onnxruntime {onnxruntime.__version__}: {str(fault).splitlines()[0]}"
+            f"{path} cannot be opened by onnxruntime {onnxruntime.__version__}: {told(fault)}"
         ) from fault
 
 
@@ -176,8 +176,7 @@ def _quantize(
     except TargetError:
         raise
     except Exception as fault:  # the quantizer's and the checker's own errors share no base class
-        reason = " ".join(str(fault).split())[:300]
-        raise TargetError(f"{candidate.name} could not be made: {type(fault).__name__}: {reason}") from fault
+        raise TargetError(f"{candidate.name} could not be made: {told(fault)}") from fault
     # The longest rows: attention's float products weigh most there.
     macs = count_macs(path, calibration[-1])
     if macs.int8 == 0:

@@ -1,6 +1,6 @@
 """One call in a fresh process, so that nothing sees another's threads, caches, memory or environment variables.
 
-`python -m targets.isolation module:function FOLDER` reads FOLDER/request.json and writes FOLDER/answer.json.
+`python -m edgepress.targets.process.isolation module:function FOLDER` reads request.json there and writes answer.json.
 JSON and not pickle: the answer of a crashed or hostile backend is data, never code.
 """
 
@@ -24,7 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from edgepress.targets.errors import BenchmarkError, EdgepressError, TargetError, one_line
+from edgepress.targets.errors import BenchmarkError, EdgepressError, TargetError, told
 from edgepress.targets.files import write_whole
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -134,7 +134,7 @@ class _Child:
         try:
             code = _wait(self, patience, progress)
         except _Impatient as fault:
-            raise ChildHang(_told_hang(self.function, patience, fault.silent)) from None
+            raise ChildHang(_hang_message(self.function, patience, fault.silent)) from None
         return _answer(self.function, self.folder, code)
 
 
@@ -189,7 +189,7 @@ def tell_progress(done: int, total: int) -> None:
 
 def _wait(child: _Child, patience: Patience, progress: Progress | None) -> int:
     """The exit code; raises _Impatient when the time is up."""
-    told, heard, last = child.folder / "progress", child.began, None
+    beat, heard, last = child.folder / "progress", child.began, None
     while True:
         now = time.monotonic()
         left = min(child.began + patience.total_s, heard + patience.silence_s) - now
@@ -200,10 +200,10 @@ def _wait(child: _Child, patience: Patience, progress: Progress | None) -> int:
                 silent = heard + patience.silence_s < child.began + patience.total_s
                 raise _Impatient(silent) from None
         with contextlib.suppress(FileNotFoundError):  # the child has not begun to tell
-            if (written := told.stat().st_mtime_ns) != last:
+            if (written := beat.stat().st_mtime_ns) != last:
                 last, heard = written, now
                 if progress is not None:
-                    done, total = told.read_text(encoding="ascii").split()
+                    done, total = beat.read_text(encoding="ascii").split()
                     progress(int(done), int(total))
 
 
@@ -215,7 +215,7 @@ class _Impatient(Exception):
         self.silent = silent
 
 
-def _told_hang(function: str, patience: Patience, silent: bool) -> str:
+def _hang_message(function: str, patience: Patience, silent: bool) -> str:
     if silent:
         return f"{function} gave no sign of life for {patience.silence_s:g} s and was stopped: it hangs"
     return (
@@ -296,7 +296,7 @@ def _serve(function: str, folder: Path) -> int:
         text = json.dumps(reply)
     except Exception as fault:  # whatever it is, the parent raises it again
         refused = isinstance(fault, EdgepressError)
-        text = json.dumps({"fault": one_line(fault), "refused": refused, "traceback": traceback.format_exc()})
+        text = json.dumps({"fault": told(fault), "refused": refused, "traceback": traceback.format_exc()})
     write_whole(folder / "answer.json", text)
     return 0
 

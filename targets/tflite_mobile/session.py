@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.targets.errors import ArtifactError
+from edgepress.targets.errors import ArtifactError, told
 from edgepress.targets.process.quiet import quiet_native
 from edgepress.targets.records import Feeds, Signature
 from edgepress.targets.tflite_mobile.buckets import fitted, fitting
@@ -61,9 +61,8 @@ def _interpreter(path: Path, threads: int) -> Any:
         interpreter = module.Interpreter(str(path), num_threads=threads)
         interpreter.allocate_tensors()
     except Exception as fault:  # its errors share no base class
-        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise ArtifactError(
-            f"{path} cannot be opened by {package} {version(package.replace('_', '-'))}: {reason}"
+            f"{path} cannot be opened by {package} {version(package.replace('_', '-'))}: {told(fault)}"
         ) from fault
     return interpreter
 

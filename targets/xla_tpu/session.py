@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.targets.errors import ArtifactError
+from edgepress.targets.errors import ArtifactError, told
 from edgepress.targets.records import Feeds, Signature
 
 PROGRAM, WEIGHTS = "program.jax", "weights.safetensors"
@@ -42,9 +42,8 @@ def _open(folder: Path, cpu: bool) -> tuple[Any, Any]:
         _check_version(program)
         return jax.jit(program.call), load_file(folder / WEIGHTS)
     except Exception as fault:  # flatbuffers', jax's and safetensors' errors share no base class
-        reason = " ".join(str(fault).split())[:200] or type(fault).__name__
         raise ArtifactError(
-            f"{folder / PROGRAM} cannot be opened by jax {jax.__version__}: {reason}. Export it again."
+            f"{folder / PROGRAM} cannot be opened by jax {jax.__version__}: {told(fault)}. Export it again."
         ) from fault
 
 

@@ -214,5 +214,5 @@ def test_a_run_without_a_release_is_told(tmp_path: Path) -> None:
         add_records(tmp_path / "empty", [])
     (tmp_path / "empty" / "release").mkdir()
     (tmp_path / "empty" / "release" / "manifest.json").write_text(json.dumps({"files": []}))
-    with pytest.raises(ArtifactError, match=r"manifest\.json is damaged \('artifacts'\)"):
+    with pytest.raises(ArtifactError, match=r"manifest\.json is damaged \(KeyError: 'artifacts'\)"):
         add_records(tmp_path / "empty", [])

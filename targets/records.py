@@ -5,7 +5,6 @@ Nothing here imports torch or a backend.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import pydantic
 
 from edgepress.targets.errors import ArtifactError, SignatureError, TargetError, told
+from edgepress.targets.files import sha256_of
 
 Feeds = Mapping[str, np.ndarray]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -109,15 +109,6 @@ class FileEntry(Record):
     def of(cls, folder: Path, path: str, shipped: bool = True) -> FileEntry:
         size = (folder / path).stat().st_size
         return cls(path=path, bytes=size, sha256=sha256_of(folder / path), shipped=shipped)
-
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces of 1 MiB."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 class Comparison(Record):

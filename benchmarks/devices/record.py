@@ -6,7 +6,6 @@ raw values, too: one that was edited and sealed anew is found where it contradic
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -15,13 +14,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from edgepress.benchmarks.statistics import told_percentile
+from edgepress.targets.device.percentiles import PERCENTILES, told_percentile
+from edgepress.targets.device.record import KIND, SCHEMA_VERSION, record_sha256
 from edgepress.targets.errors import ArtifactError, BenchmarkError, StoreError, told
 from edgepress.targets.files import write_whole
 from edgepress.targets.records import Record
 
-SCHEMA_VERSION, KIND = "1.1", "edgepress-device-record"
-PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99_9": 99.9}
 SAME = 1e-9
 AGAIN = "Copy it again from the device, or measure again there."
 
@@ -223,12 +221,6 @@ def _content(path: Path) -> dict[str, Any]:
 
 def _no_number(name: str) -> float:
     raise ArtifactError(f"it holds {name}, which is no number")
-
-
-def record_sha256(content: dict[str, Any]) -> str:
-    """Of the canonical JSON of everything but itself, as the runner computes it: keys sorted, no white space."""
-    rest = {key: value for key, value in content.items() if key != "record_sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _latency_faults(record: DeviceRecord) -> list[str]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from edgepress.benchmarks.devices.record import DeviceRecord
 from edgepress.targets.errors import ArtifactError, StoreError, told
-from edgepress.targets.records import Artifact, sha256_of
+from edgepress.targets.files import sha256_of
+from edgepress.targets.records import Artifact
 
 
 class Release:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -19,7 +18,7 @@ from edgepress.benchmarks.records.report import Measurement, Shape
 from edgepress.benchmarks.report.wording import shape_words
 from edgepress.targets.device.clock import monotonic, timed_ms
 from edgepress.targets.device.pinning import pin
-from edgepress.targets.device.turns import CallFailed, Calls, Enough, interleave, warm_up
+from edgepress.targets.device.turns import CallFailed, Calls, Enough, take
 from edgepress.targets.errors import TargetUnavailable, told
 from edgepress.targets.process.isolation import tell_progress
 from edgepress.targets.protocols import Session
@@ -153,7 +152,7 @@ def _measure_case(
         calls[key] = call
     while calls:
         try:
-            return _without_collector(job, calls, case.shape, ticker), faults
+            return _taken(job, calls, case.shape, ticker), faults
         except CallFailed as failed:
             faults[failed.key] = told(failed.__cause__ or failed)
             del calls[failed.key]
@@ -164,11 +163,7 @@ def _call(session: Session, feeds: dict[str, np.ndarray]) -> Callable[[], object
     return lambda: session.infer(feeds)
 
 
-def _without_collector(job: Job, calls: Calls, shape: Shape, ticker: Ticker) -> dict[str, Measurement]:
-    """A collection of Python's garbage inside a timed call would be charged to whoever runs just then."""
-    gc.collect()
-    gc.disable()
-
+def _taken(job: Job, calls: Calls, shape: Shape, ticker: Ticker) -> dict[str, Measurement]:
     def prime(key: str) -> None:
         """An uncounted call fills the caches and wakes this model's threads; the other pools go to sleep before."""
         if shape.threads > 1:
@@ -176,12 +171,8 @@ def _without_collector(job: Job, calls: Calls, shape: Shape, ticker: Ticker) -> 
         calls[key]()
         ticker.alive()
 
-    try:
-        warm = warm_up(calls, job.warmup, seed=job.seed, prepare=prime)
-        more = Enough(job.seconds, job.most)
-        times = interleave(calls, job.samples, seed=job.seed, prepare=prime, tick=ticker, more=more)
-    finally:
-        gc.enable()
+    more = Enough(job.seconds, job.most)
+    warm, times = take(calls, job.samples, job.warmup, job.seed, prime, ticker, more)
     return {
         key: Measurement(
             metric="latency", unit="ms", samples=values, shape=shape,

@@ -16,7 +16,7 @@ from edgepress.compress.data.labels import LabelMap, label_map
 from edgepress.compress.data.sources import Raw, Source, Texts, check_task, find_source, own_split, read_raw
 from edgepress.compress.recipe.recipe import Data
 from edgepress.targets.errors import DataError
-from edgepress.targets.records import sha256_of
+from edgepress.targets.files import sha256_of
 
 
 @dataclass(frozen=True)

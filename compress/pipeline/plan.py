@@ -12,7 +12,7 @@ from edgepress.compress.data.splits import data_digest
 from edgepress.compress.pipeline.store import stage_digest
 from edgepress.compress.recipe.recipe import Quantize, Recipe, StageOptions, Teacher
 from edgepress.targets.errors import ModelError, RecipeError
-from edgepress.targets.records import sha256_of
+from edgepress.targets.files import sha256_of
 
 # Raised when a change of the code makes what older runs stored wrong.
 FORMAT = 1

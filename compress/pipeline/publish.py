@@ -14,7 +14,8 @@ from edgepress.benchmarks.records.files import read_report, write_report
 from edgepress.benchmarks.records.report import WITH_ARTIFACT, Report
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.targets.errors import ArtifactError
-from edgepress.targets.records import Artifact, FileEntry, Record, sha256_of
+from edgepress.targets.files import sha256_of
+from edgepress.targets.records import Artifact, FileEntry, Record
 
 SUMS, MANIFEST = "SHA256SUMS", "manifest.json"
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepress import benchmarks
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.plan import plan
 from edgepress.compress.pipeline.publish import check_release, seal, swap_in
 from edgepress.compress.pipeline.run import reopen
 from edgepress.compress.pipeline.store import STAGE_FILE, RunFolder, StageRecord
 from edgepress.compress.recipe.kept import kept_recipe
+from edgepress.targets import device
 from edgepress.targets.errors import DataError, ModelError, RecipeError
 from edgepress.targets.records import Artifact, TensorSpec
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from edgepress.compress.recipe.recipe import Recipe
     from edgepress.compress.tasks.base import Features
 
-RUNNER = Path(benchmarks.__file__).parent / "runner"
 SAMPLE = "sample.npz"
 # Data may lie elsewhere as long as they are the same; the teacher's path is part of what a run is.
 MOVED = "Give the recipe with the data's new paths with --recipe, or package without rows: --samples 0"
@@ -68,11 +67,25 @@ def package_release(run: Path, recipe: Recipe | None, samples: int, console: Con
             teacher, place = (root / result.stages[0].folder).resolve(), folder.resolve()
             with contextlib.chdir(base):
                 rows = _write_sample(recipe, teacher, samples, place, console)
-        for path in sorted(RUNNER.glob("run_*.py")):
-            shutil.copyfile(path, folder / path.name)
+        add_runner(folder)
         seal(folder, manifest)
         swap_in(folder, result.release_folder)
     return result.release_folder, rows
+
+
+def add_runner(folder: Path) -> None:
+    """Copy what measures on a device into the release at `folder`: a launcher, and the package that it loads.
+
+    The files are those that measure here; in the release they are called `edgepress_device`.
+    """
+    here, there = Path(device.__file__).parent.parent, folder / device.PACKAGE
+    for path in device.TRAVELLING:
+        (there / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(here / path, there / path)
+    (there / "__init__.py").write_text(
+        f'"""What measures the release that it lies in; {device.LAUNCHER} starts it."""\n'
+    )
+    shutil.copyfile(here / "device" / "launcher.py", folder / device.LAUNCHER)
 
 
 def _recipe_of(run: Path, given: Recipe | None) -> tuple[Recipe | None, Path]:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
 import pydantic
 
+from edgepress.targets.acceptance.checked import Checked
 from edgepress.targets.backend import Backend, Job, absent
 from edgepress.targets.errors import ArtifactError, TargetError, told
+from edgepress.targets.onnxruntime_cpu.session import MODEL_FILE, OrtSession, open_session
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import (
     Artifact,
@@ -26,13 +27,6 @@ from edgepress.targets.records import (
     Record,
     Signature,
 )
-
-if TYPE_CHECKING:
-    import onnxruntime
-
-MODEL_FILE = "model.onnx"
-# u8 x u8 kernels in place of u8 x s8 ones on x86; with VNNI they are slower and nothing else.
-KEEP_SUMS = "session.x64quantprecision"
 
 
 class Settings(Record):
@@ -82,7 +76,9 @@ class OnnxRuntimeCpu(Backend[Path]):
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
         self._require(self.runs_with)
         artifact.check_files(folder)
-        yield OrtSession(folder / MODEL_FILE, artifact.signature, _settings(artifact), threads)
+        _settings(artifact)  # refused by their names, before the runtime is asked
+        session = open_session(folder, artifact.model_dump(mode="json"), threads)
+        yield Checked(session, artifact.signature)
 
     def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
         from edgepress.targets.onnx_graph.macs import count_macs
@@ -116,7 +112,7 @@ class OnnxRuntimeCpu(Backend[Path]):
         else:
             notes, share = (), 0.0
             shutil.copytree(job.prepared.parent, folder, dirs_exist_ok=True)
-        session = OrtSession(folder / MODEL_FILE, job.model.signature, Settings(), threads=1)
+        session = graph_session(folder / MODEL_FILE, job.model.signature, 1)
         comparison = accept(session, job.reference, job.model.signature, candidate.precision)
         own: dict[str, Any] = {
             "int8_mac_share": share,
@@ -127,41 +123,10 @@ class OnnxRuntimeCpu(Backend[Path]):
         return seal(self.name, job.model, candidate, folder, comparison, job.reference, **own)
 
 
-class OrtSession:
-    """One `onnxruntime.InferenceSession` behind the Session protocol."""
-
-    def __init__(self, path: Path, signature: Signature, settings: Settings, threads: int) -> None:
-        self._signature = signature
-        self._outputs = [spec.name for spec in signature.outputs]
-        self._session = _open(path, settings, threads)
-
-    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        """{"logits": `[batch, classes]`}. Raises SignatureError for feeds that do not fit."""
-        self._signature.check(feeds)
-        return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
-
-
-def _open(path: Path, settings: Settings, threads: int) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    from edgepress.targets.onnxruntime_cpu.sums import cuts_sums
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
-    options.add_session_config_entry(KEEP_SUMS, "1" if not settings.saturate and cuts_sums() else "0")
-    try:
-        return onnxruntime.InferenceSession(
-            path,
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=list(settings.disabled_optimizers),
-        )
-    except Exception as fault:  # its exceptions share no base class of their own
-        raise ArtifactError(
-            f"{path} cannot be opened by onnxruntime {onnxruntime.__version__}: {told(fault)}"
-        ) from fault
+def graph_session(path: Path, signature: Signature, threads: int) -> Session:
+    """An ONNX file with default settings: the numbers of every target that starts from one."""
+    outputs = [spec.name for spec in signature.outputs]
+    return Checked(OrtSession(path, outputs, Settings().model_dump(mode="json"), threads), signature)
 
 
 def _quantize(

@@ -176,11 +176,6 @@ def child_environment(threads: int | None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **caps}
 
 
-def usable_cores() -> int:
-    """Logical processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def tell_progress(done: int, total: int) -> None:
     """Called in the child: the parent's `progress` hears it. Nothing where there is no parent to hear."""
     if path := os.environ.get(PROGRESS_VARIABLE):

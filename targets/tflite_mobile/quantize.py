@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from edgepress.targets.device.pinning import usable_cores
 from edgepress.targets.errors import TargetError, told
 from edgepress.targets.process.feeds import load_feeds
-from edgepress.targets.process.isolation import usable_cores
 from edgepress.targets.process.quiet import quiet
 from edgepress.targets.records import Record
 

@@ -164,7 +164,7 @@ def _write_manifest(
 
     from jaxlib.mlir.dialects import stablehlo
 
-    from edgepress.targets.records import sha256_of
+    from edgepress.targets.files import sha256_of
 
     facts = {
         "jax": version("jax"),

@@ -22,8 +22,6 @@ READS_THE_TEXT = {
     "compress/model/model.py": "network_from_config",
     "compress/training/processes.py": "_is_loss",
 }
-# It travels alone to devices, where there is no edgepress, and has a fold of its own.
-ALONE = "benchmarks/runner/"
 
 
 def shown(tree: ast.AST, own: set[str] = OWN) -> Iterator[tuple[int, str]]:
@@ -58,7 +56,7 @@ def test_a_foreign_exception_is_folded_by_told_alone(root: Path) -> None:
         f"{place}:{line} in {function}: write told(fault)"
         for path in sources(root)
         for place in [path.relative_to(root).as_posix()]
-        if not place.startswith(ALONE) and place != "targets/errors.py"
+        if place != "targets/errors.py"
         for line, function in shown(ast.parse(path.read_text(encoding="utf-8")))
         if READS_THE_TEXT.get(place) != function
     ]

@@ -1,6 +1,6 @@
 """Measures a released model on this device: accuracy on the shipped sample, then latency, written as one JSON record.
 
-`edgepress package` puts this file and its helpers into a release folder, where they stay: they read what lies
+`edgepress package` puts this package and its launcher into a release folder, where they stay: they read what lies
 beside them. They need Python 3.9 or newer, NumPy and the target's runtime, nothing else:
 
     python run_benchmark.py [--target NAME] [--samples 100] [--threads 1 ...] [--batch 1 ...] [--sequence N ...]
@@ -12,46 +12,34 @@ wrong is told in one line, with exit code 2.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if sys.version_info < (3, 9):  # noqa: UP036 (this file travels to devices)
-    print(f"error: this runner needs Python 3.9 or newer, this is {sys.version.split()[0]}.", file=sys.stderr)
-    sys.exit(2)
-try:
-    import numpy as np
-except ImportError:
-    print("error: this runner needs NumPy. Run: pip install numpy", file=sys.stderr)
-    sys.exit(2)
+from ..errors import BenchmarkError, EdgepressError
+from ..files import write_whole
+from ..runtime import SESSIONS, THREADED
+from . import LAUNCHER
+from .apart import SIT, apart
+from .clock import monotonic
+from .environment import environment, temperature
+from .needs import ArtifactFacts
+from .percentiles import PERCENTILES, told_percentile
+from .record import KIND, SCHEMA_VERSION, record_sha256
+from .release import RELEASE, SAMPLE, checked, choose, read_manifest
+from .sitting import serve
+from .turns import shared_out
+from .words import size_words
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-if TYPE_CHECKING:
-    from edgepress.benchmarks.runner.run_apart import apart
-    from edgepress.benchmarks.runner.run_environment import environment, temperature
-    from edgepress.benchmarks.runner.run_release import RELEASE, SAMPLE, SCRIPT, SITTING, checked, choose, read_manifest
-    from edgepress.benchmarks.runner.run_runtimes import RUNTIMES, THREADED, Artifact, Refused
-else:
-    from run_apart import apart
-    from run_environment import environment, temperature
-    from run_release import RELEASE, SAMPLE, SCRIPT, SITTING, checked, choose, read_manifest
-    from run_runtimes import RUNTIMES, THREADED, Artifact, Refused
-
-SCHEMA_VERSION, KIND = "1.1", "edgepress-device-record"
-# The fewest samples that tell a percentile with 99 % confidence, by LoadGen's binomial rule.
-LEAST = {"p50": (50, 11), "p90": (90, 64), "p95": (95, 130), "p99": (99, 662), "p99_9": (99.9, 6636)}
 LENGTHS = (32, 128)
-# As in `edgepress run`: two sessions of one artifact differ by up to 1 % for as long as their process lives, which no
-# number of samples in one process shows. So the samples are shared out, sixteen at least to each process.
-SITTINGS, LEAST_ROUNDS = 6, 16
 NO_SAMPLE = "accuracy not measured: no sample in this release"
 
 
-def shapes_of(artifact: Artifact, options: argparse.Namespace) -> list[dict[str, int]]:
+def shapes_of(artifact: ArtifactFacts, options: argparse.Namespace) -> list[dict[str, int]]:
     """The sizes to time: those asked for, which must be within the artifact's bounds."""
     bounds = artifact["signature"]["bounds"]
     lengths: list[int | None] = [None]
@@ -64,15 +52,9 @@ def shapes_of(artifact: Artifact, options: argparse.Namespace) -> list[dict[str,
             for name, size in sizes.items():
                 low, high = bounds.get(name, (size, size))
                 if not low <= size <= high:
-                    raise Refused(f"--{name} {size} does not fit: this artifact takes {low} to {high}.")
+                    raise BenchmarkError(f"--{name} {size} does not fit: this artifact takes {low} to {high}.")
             found.append(sizes)
     return found
-
-
-def shared_out(samples: int) -> list[int]:
-    """Samples of each process, as alike as can be."""
-    sittings = max(1, min(SITTINGS, samples // LEAST_ROUNDS) // 2 * 2)
-    return [samples // sittings + (number < samples % sittings) for number in range(sittings)]
 
 
 def take_figures(
@@ -88,8 +70,8 @@ def take_figures(
             if sys.stderr.isatty():
                 print(f"threads {threads}: process {number} of {len(counts)}", file=sys.stderr)
             request = {"target": target, "threads": threads, "pin": threaded, "shapes": shapes, "samples": samples}
-            request = {**request, "accuracy": sampled and not sat, "started_ns": time.perf_counter_ns()}
-            mine.append(apart(RELEASE / SITTING, request, threads, options.limit))
+            request = {**request, "accuracy": sampled and not sat, "started_ns": monotonic()}
+            mine.append(apart(RELEASE / LAUNCHER, request, threads, options.limit))
             sat += mine[-1:]
         for place, sizes in enumerate(shapes):
             shape = {"batch": sizes["batch"], "sequence": sizes.get("sequence")}
@@ -109,10 +91,7 @@ def take_figures(
 def joined(sittings: list[dict[str, Any]]) -> dict[str, Any]:
     """One shape's times from all processes; stable where each was; a percentile for which they are too few is null."""
     times = [sample for one in sittings for sample in one["samples"]]
-    told = {
-        name: float(np.percentile(times, share)) if len(times) >= least else None
-        for name, (share, least) in LEAST.items()
-    }
+    told = {name: told_percentile(times, share) for name, share in PERCENTILES.items()}
     energy = [one["energy_uj"] for one in sittings]
     return {
         "unit": "ms",
@@ -131,7 +110,7 @@ def joined(sittings: list[dict[str, Any]]) -> dict[str, Any]:
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """The whole record."""
     manifest = read_manifest()
-    target = choose(sorted(manifest["artifacts"]), options.target, tuple(RUNTIMES))
+    target = choose(sorted(manifest["artifacts"]), options.target, tuple(SESSIONS))
     artifact, files = checked(manifest["known"], target)
     shapes = shapes_of(artifact, options)
     here = environment()
@@ -148,7 +127,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "precision": artifact["precision"],
         "files": files,
         "sample_sha256": manifest["known"].get(SAMPLE),
-        "runner_sha256": manifest["known"][SCRIPT],
+        "runner_sha256": manifest["known"][LAUNCHER],
         "device": options.device or f"{here['cpu']}, {here['usable_cores']} of {here['logical_cores']} cores",
         "environment": here,
         **figures,
@@ -156,32 +135,31 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def record_sha256(record: dict[str, Any]) -> str:
-    """Of the canonical JSON of everything but itself: keys sorted, no white space.
-
-    It finds damage and careless edits. It is no signature: who edits a record can compute it anew. That is why
-    `edgepress report add` derives every figure from the raw values again, too.
-    """
-    rest = {key: value for key, value in record.items() if key != "record_sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
 def write(record: dict[str, Any], path: Path) -> None:
+    """The record with its digest, whole or not at all.
+
+    Raises:
+        BenchmarkError: the place cannot be written.
+    """
     sealed = {**record, "record_sha256": record_sha256(record)}
-    write_into(path, json.dumps(sealed, indent=1, allow_nan=False) + "\n")
+    with _writing(path):
+        write_whole(path, json.dumps(sealed, indent=1, allow_nan=False) + "\n")
 
 
-def write_into(path: Path, text: str) -> None:
-    """Whole or not at all; without a text only tried."""
+def try_place(path: Path) -> None:
+    """A place that cannot be written is told now, and not after minutes of measuring. Raises BenchmarkError."""
     part = path.with_name(f".{path.name}.part")
+    with _writing(path):
+        part.write_bytes(b"")
+        part.unlink()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        part.write_text(text, encoding="utf-8")
-        if text:
-            part.replace(path)
-        else:
-            part.unlink()
+        yield
     except OSError as fault:
-        raise Refused(f"{path} cannot be written ({fault.strerror}). Name another place with --out.") from None
+        raise BenchmarkError(f"{path} cannot be written ({fault.strerror}). Name another place with --out.") from None
 
 
 def summary(record: dict[str, Any]) -> str:
@@ -195,21 +173,15 @@ def summary(record: dict[str, Any]) -> str:
             f"accuracy {accuracy['value']:.4f} ({of} rows), agreement with the teacher {accuracy['agreement']:.4f}"
         )
     for row in record["latency"]:
-        told = [f"{name} {row[name]:.3f}" for name in LEAST if row[name] is not None]
+        told = [f"{name} {row[name]:.3f}" for name in PERCENTILES if row[name] is not None]
         few = "too few samples for a percentile"
-        lines.append(f"{shape_words(row)}: {', '.join(told) + ' ms' if told else few}, {len(row['samples'])} samples")
+        sizes = ", ".join(size_words(row["batch"], row["sequence"], row["threads"]).values())
+        lines.append(f"{sizes}: {', '.join(told) + ' ms' if told else few}, {len(row['samples'])} samples")
     memory = record["peak_memory_bytes"]
     lines.append(
         f"cold start {record['cold_start_ms']:.0f} ms" + (f", peak memory {memory / 1e6:.1f} MB" if memory else "")
     )
     return "\n".join(lines)
-
-
-def shape_words(row: dict[str, Any]) -> str:
-    """'batch 1, sequence 32, 1 thread'."""
-    sizes = [f"{name} {row[name]}" for name in ("batch", "sequence") if row[name] is not None]
-    threads = row["threads"]
-    return ", ".join(sizes + ([] if threads is None else [f"{threads} thread{'s' if threads > 1 else ''}"]))
 
 
 def whole(text: str) -> int:
@@ -236,12 +208,15 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parsed(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given == [SIT]:
+        serve()
+    options = parsed(given)
     try:
-        write_into(options.out, "")  # a place that cannot be written is told now, and not after minutes of measuring
+        try_place(options.out)
         record = measured(options)
         write(record, options.out)
-    except Refused as fault:
+    except EdgepressError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -249,7 +224,3 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     print(f"{summary(record)}\nRecord: {options.out}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

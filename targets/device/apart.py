@@ -1,6 +1,6 @@
 """Starts a part of a measurement in a process of its own and waits for its answer.
 
-It travels beside `run_benchmark.py` in a release. The child reads a line of JSON from its standard input, which stays
+The child reads a line of JSON from its standard input, which stays
 open, and gives lines of JSON: `{"phase": ...}` for what it begins, and at last `{"answer": ...}` or
 `{"refused": ...}`.
 """
@@ -14,42 +14,39 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-if TYPE_CHECKING:
-    from edgepress.benchmarks.runner.run_runtimes import Refused
-else:
-    from run_runtimes import Refused
+from ..errors import BenchmarkError
 
+SIT = "--sit"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-def apart(script: Path, request: dict[str, Any], threads: int, limit_s: float) -> dict[str, Any]:
-    """The answer of `script`, whose thread pools are capped to `threads`.
+def apart(launcher: Path, request: dict[str, Any], threads: int, limit_s: float) -> dict[str, Any]:
+    """The answer of `launcher --sit` to `request`, in a process whose thread pools are capped to `threads`.
 
     Raises:
-        Refused: what it refused; or it crashed, or gave no answer within `limit_s` seconds.
+        BenchmarkError: what it refused; or it crashed, or gave no answer within `limit_s` seconds.
     """
     environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
     pipe = subprocess.PIPE
     try:
         child = subprocess.Popen(
-            [sys.executable, str(script)], 0, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
+            [sys.executable, str(launcher), SIT], 0, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
         )
     except OSError as fault:
-        raise Refused(f"no second process can be started ({fault.strerror}). Free some memory.") from None
+        raise BenchmarkError(f"no second process can be started ({fault.strerror}). Free some memory.") from None
     told, log, in_time = asked(child, request, limit_s)
     if not in_time:
-        raise Refused(
+        raise BenchmarkError(
             f"{phase_of(told)} hangs: no answer within {limit_s:g} s. Measure fewer samples, or allow more "
             f"seconds with --limit."
         )
     reply = lines(told)[-1:] or [{}]
     if "refused" in reply[0]:
-        raise Refused(reply[0]["refused"])
+        raise BenchmarkError(reply[0]["refused"])
     if "answer" not in reply[0]:
-        raise Refused(f"{phase_of(told)} {ending(child.returncode, log)}. Nothing was recorded.")
+        raise BenchmarkError(f"{phase_of(told)} {ending(child.returncode, log)}. Nothing was recorded.")
     return dict(reply[0]["answer"])
 
 

@@ -1,6 +1,6 @@
-"""The device that `run_benchmark.py` runs on: what matters for speed, and nothing that names its owner.
+"""The machine that is measured on: what matters for speed, and nothing that names its owner.
 
-It travels beside that file in a release. What cannot be read is null in the record.
+What cannot be read is null in the record.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from .pinning import usable_cores
 
 # As Linux spells them: what decides how fast int8, bf16 and fp32 kernels run.
 ISA_FLAGS = (
@@ -56,11 +58,6 @@ def cpu_name(cpu: dict[str, str], root: Path) -> str:
     board = line(root / "proc/device-tree/model")
     named = cpu.get("model name") or cpu.get("Hardware") or board or platform.processor() or platform.machine()
     return named.replace("\0", "") or "unknown"
-
-
-def usable_cores() -> int | None:
-    """Logical cores that this process may run on: `taskset` and containers cut them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def cpu_quota(root: Path) -> float | None:

@@ -1,7 +1,6 @@
 """Energy of the processor packages, from RAPL's counters (Linux on Intel and AMD).
 
-It travels beside `run_benchmark.py` in a release. The counters are of whole packages: idle power and whatever else runs
-are in them.
+The counters are of whole packages: idle power and whatever else runs are in them.
 """
 
 from __future__ import annotations

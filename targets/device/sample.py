@@ -1,44 +1,35 @@
-"""The rows that a release carries for accuracy on the device, checked against the model's signature.
-
-It travels beside `run_benchmark.py` in a release.
-"""
+"""The rows that a release carries for accuracy on the device, checked against the model's signature."""
 
 from __future__ import annotations
 
-import sys
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-if TYPE_CHECKING:
-    from edgepress.benchmarks.runner.run_release import RELEASE, SAMPLE
-    from edgepress.benchmarks.runner.run_runtimes import Artifact, Feeds, Refused, first_line
-else:
-    from run_release import RELEASE, SAMPLE
-    from run_runtimes import Artifact, Feeds, Refused, first_line
+from ..errors import ArtifactError, told
+from .needs import ArtifactFacts, Feeds
+from .release import RELEASE, SAMPLE
 
 # Where each new length costs a compilation, rows are padded to a multiple of this; the mask hides the padding.
 PADDED_TO = 32
 
 
-def read_sample(artifact: Artifact) -> dict[str, np.ndarray]:
+def read_sample(artifact: ArtifactFacts) -> dict[str, np.ndarray]:
     """`labels`, `teacher` (logits) and `widths`, one for each row; of each input its rows as `input:<name>`, sequences
     one behind the other."""
     try:
         with np.load(RELEASE / SAMPLE, allow_pickle=False) as archive:
             sample = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile) as fault:
-        raise Refused(f"{RELEASE / SAMPLE} cannot be read: {first_line(fault)}. Copy the release again.") from None
+        raise ArtifactError(f"{RELEASE / SAMPLE} cannot be read: {told(fault)}. Copy the release again.") from None
     if (wrong := misfit(sample, artifact)) is not None:
-        raise Refused(f"{RELEASE / SAMPLE} does not fit the model: {wrong}. Package the release again.")
+        raise ArtifactError(f"{RELEASE / SAMPLE} does not fit the model: {wrong}. Package the release again.")
     return sample
 
 
-def misfit(sample: dict[str, np.ndarray], artifact: Artifact) -> str | None:
+def misfit(sample: dict[str, np.ndarray], artifact: ArtifactFacts) -> str | None:
     """What does not fit the artifact's signature; None where all does."""
     for name in ("labels", "teacher", "widths"):
         if name not in sample:
@@ -67,7 +58,7 @@ def misfit_of(sample: dict[str, np.ndarray], spec: dict[str, Any], bounds: dict[
     return None
 
 
-def sample_rows(sample: dict[str, np.ndarray], artifact: Artifact, compiles: bool) -> Iterator[Feeds]:
+def sample_rows(sample: dict[str, np.ndarray], artifact: ArtifactFacts, compiles: bool) -> Iterator[Feeds]:
     """Each row of the sample as a batch of one, as long as it is."""
     signature = artifact["signature"]
     masked = any(spec["name"] == "attention_mask" for spec in signature["inputs"])

@@ -9,7 +9,7 @@ LEGACY := .venv-legacy
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo sst2 bench test check lint-fix clean legacy
+.PHONY: help setup demo sst2 bench test check docs lint-fix clean legacy
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 22
@@ -39,6 +39,9 @@ check: $(VENV)/.installed-dev .typing ## format, lint and types, as in CI
 	ln -sfn ../../compress/face/py.typed .typing/edgepress/py.typed
 	for folder in compress targets benchmarks; do ln -sfn ../../$$folder .typing/edgepress/$$folder; done
 	@touch .typing
+
+docs: $(VENV)/.installed-dev ## write the generated parts of docs/ anew
+	$(BIN)/python docs/generate.py
 
 lint-fix: $(VENV)/.installed-dev ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -35,7 +35,7 @@ def reproduce(name: str, keep: Path | None) -> Path:
         command = [
             sys.executable,
             "-m",
-            "edgepress.compress.cli.app",
+            "edgepress",
             "run",
             str(HERE / f"{name}.yaml"),
             "--runs",
@@ -72,15 +72,15 @@ def without_samples(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The teacher and the chosen artifact of each target of one recipe as Markdown rows."""
-    data = figures["data"]
-    took = f"; the whole run took {figures['seconds'] / 60:.1f} min" if figures["seconds"] else ""
+    """The chosen artifact of each target of one recipe as Markdown, beside the teacher's figures in the line above."""
+    data, teacher = figures["data"], figures["rows"][0]
+    took = f", {figures['seconds'] / 60:.1f} min in all" if figures["seconds"] else ""
     head = (
-        f"**`{figures['recipe']}`** ({data['test']} test rows, {_processor(figures['environment'])}{took})\n\n"
-        "| | accuracy | agreement | p50 ms | p90 ms | speed-up | bytes | shrink |\n|---|---|---|---|---|---|---|---|\n"
+        f"**[`{figures['recipe']}`]({figures['recipe']})**: teacher {teacher['name']}, accuracy "
+        f"{teacher['accuracy']:.4f} on {data['test']} test rows ({_processor(figures['environment'])}{took})\n\n"
+        "| artifact | accuracy | faster | smaller |\n|---|---|---|---|\n"
     )
-    rows = [row for row in figures["rows"] if row["chosen"] or row is figures["rows"][0]]
-    return head + "".join(_line(row) for row in rows)
+    return head + "".join(_line(row) for row in figures["rows"] if row["chosen"])
 
 
 def _processor(environment: dict[str, Any]) -> str:
@@ -91,19 +91,13 @@ def _processor(environment: dict[str, Any]) -> str:
 
 
 def _line(row: dict[str, Any]) -> str:
-    latency = row["latency"]
-
-    def each(key: str, digits: int, unit: str = "") -> str:
-        return " / ".join(f"{item[key]:.{digits}f}{unit}" for item in latency if item[key] is not None) or "–"
-
-    where = " / ".join(f"seq {item['sequence']}" for item in latency if item["sequence"])
-    absent = {"built": "built, not run here", "estimated": "compiled, not run here"}.get(row["status"], "")
-    name = f"{row['target']}: {row['name']} ({', '.join(filter(None, [row['precision'], where, absent]))})"
-    cells = (
-        f"{row['accuracy']:.4f}", f"{row['agreement']:.4f}", each("p50", 3), each("p90", 3), each("speedup", 1, "x"),
-        f"{row['bytes'] / 1e6:.2f} MB", f"{row['shrink']:.1f}x",
-    )  # fmt: skip
-    return f"| {name} | {' | '.join(cells)} |\n"
+    timed = [item for item in row["latency"] if item["speedup"] is not None]
+    speed = " / ".join(f"{item['speedup']:.1f}x" for item in timed)
+    lengths = " / ".join(str(item["sequence"]) for item in timed if item["sequence"])
+    absent = {"built": "built, not run here", "estimated": "compiled, not run here"}.get(row["status"], "–")
+    faster = f"{speed} (sequence {lengths})" if lengths else speed or absent
+    size = f"{row['shrink']:.1f}x, {row['bytes'] / 1e6:.2f} MB"
+    return f"| {row['target']}: {row['name']} | {row['accuracy']:.4f} | {faster} | {size} |\n"
 
 
 def update_readme(paths: list[Path]) -> None:

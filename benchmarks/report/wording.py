@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from edgepress.benchmarks.records.report import GateVerdict, LatencyRow, Report, Row, Shape, StageRow
 from edgepress.benchmarks.statistics import Interval, least_samples
-from edgepress.targets.device.words import size_words
+from edgepress.targets.device.record import size_words
 
 MISSING = "\N{EN DASH}"
 FLAG = "\N{WARNING SIGN}"

@@ -15,7 +15,7 @@ TRAVELLING = (
     *("errors.py", "files.py", "runtime.py"),
     *(f"{wing}/__init__.py" for wing in WINGS),
     *(f"device/{name}.py" for name in ("apart", "clock", "energy", "environment", "main", "needs", "percentiles")),
-    *(f"device/{name}.py" for name in ("pinning", "quiet", "record", "release", "sample", "sitting", "turns", "words")),
+    *(f"device/{name}.py" for name in ("pinning", "quiet", "record", "release", "sample", "sitting", "turns")),
     *("onnxruntime_cpu/session.py", "onnxruntime_cpu/sums.py", "tflite_mobile/padding.py", "tflite_mobile/session.py"),
     *("xla_tpu/session.py", "tensorrt_gpu/session.py"),
 )

@@ -29,11 +29,10 @@ from .clock import monotonic
 from .environment import environment, temperature
 from .needs import ArtifactFacts
 from .percentiles import PERCENTILES, told_percentile
-from .record import KIND, SCHEMA_VERSION, record_sha256
+from .record import KIND, SCHEMA_VERSION, record_sha256, size_words
 from .release import RELEASE, SAMPLE, checked, choose, read_manifest
 from .sitting import serve
 from .turns import shared_out
-from .words import size_words
 
 LENGTHS = (32, 128)
 NO_SAMPLE = "accuracy not measured: no sample in this release"

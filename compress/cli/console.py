@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from edgepress.targets.progress import Advance
+from edgepress.targets.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
+    from rich.console import ConsoleOptions
     from rich.progress import Progress, TaskID
     from rich.table import Table
 
@@ -143,7 +145,8 @@ class Console:
         self._say(kind, event_text(kind, fields), self._err, fields)
 
     def table(self, table: Table) -> None:
-        """A result table. As JSON: its title, columns and rows."""
+        """A result table. As JSON: its title, columns and rows. Texts are shown as they are: `[red]` may be a name of
+        the user's, and only a rich `Text` has a style."""
         if self.mode == "json":
             self._emit("table", self._out, table_fields(table))
         elif self.mode != "silent":
@@ -185,7 +188,7 @@ class Console:
             # A task that counts nothing has a time only.
             parts = [duration(now - state.began), f"{state.done:g} done" if state.done else "", state.note]
             text = f"{state.title}: {outcome} after {', '.join(part for part in parts if part)}"
-            print(text, file=self._err, flush=True)
+            print(visible(text), file=self._err, flush=True)
 
     @contextmanager
     def _bar(self, state: TaskState) -> Iterator[Advance]:
@@ -236,22 +239,34 @@ class Console:
         if self.mode == "json":
             self._emit(kind, stream, fields)
         elif self.mode == "rich":
-            self._rich(stream).print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+            self._rich(stream).print(text, style=style or None, soft_wrap=True)
         elif self.mode == "plain" or kind in ("warning", "error"):
-            print(text, file=stream, flush=True)
+            print(visible(text), file=stream, flush=True)
 
     def _emit(self, kind: str, stream: TextIO, fields: dict[str, object]) -> None:
         print(json.dumps({"event": kind, **fields}, default=str), file=stream, flush=True)
 
     def _rich(self, stream: TextIO) -> RichConsole:
-        from rich.console import Console as RichConsole
-
         # Bars are redrawn in place: whatever the same screen shows must go through them, stdout's lines too.
         if self._progress is not None and is_terminal(stream):
             return self._progress.console
         if is_terminal(stream):
-            return RichConsole(file=stream)
-        return RichConsole(file=stream, width=LOG_WIDTH, force_terminal=False, no_color=True)
+            return literal_console(file=stream)
+        return literal_console(file=stream, width=LOG_WIDTH, force_terminal=False, no_color=True)
+
+
+def literal_console(**options: Any) -> RichConsole:
+    """A rich console that shows texts as they are, in tables and titles too: the user's names may hold `[red]`, `:bug:`
+    and control characters. Styles come from rich's `Text` and from the calls."""
+    from rich.console import Console as RichConsole
+    from rich.segment import Segment
+
+    class LiteralConsole(RichConsole):
+        def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+    return LiteralConsole(markup=False, emoji=False, highlight=False, **options)
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -260,7 +275,7 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def table_fields(table: Table) -> dict[str, object]:
-    """A rich table as data: `{"title", "columns", "rows"}`, all texts without markup."""
+    """A rich table as data: `{"title", "columns", "rows"}`, all texts without styles."""
     columns = [[plain_text(cell) for cell in column.cells] for column in table.columns]
     return {
         "title": plain_text(table.title) if table.title else None,
@@ -270,10 +285,8 @@ def table_fields(table: Table) -> dict[str, object]:
 
 
 def plain_text(cell: object) -> str:
-    """A cell's text without `[bold]` and the like."""
-    from rich.text import Text
-
-    return Text.from_markup(cell).plain if isinstance(cell, str) else str(cell)
+    """A cell's text without its styles."""
+    return cell.plain if hasattr(cell, "plain") else str(cell)
 
 
 def _update(state: TaskState, amount: float, note: str | None, total: float | None) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+import os
+from typing import Annotated, Any
 
 import pydantic
 from pydantic import Field
@@ -12,6 +14,28 @@ from edgepress.benchmarks.records.scenarios import ScenarioName
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+NOT_EMPTY = r"\S"
+
+
+def _in_home(source: str) -> str:
+    """`~` and `~user` at the front as that home folder; left as it is where there is no such user, as shells do
+    and `Path.expanduser` does not."""
+    return os.path.expanduser(source)  # noqa: PTH111
+
+
+def _finite(config: dict[str, Any]) -> dict[str, Any]:
+    """Raises ValueError where it holds NaN or an infinity, for which JSON and so the digest of a stage has no word."""
+    try:
+        json.dumps(config, allow_nan=False)
+    except ValueError:
+        raise ValueError("holds .nan or .inf, which no configuration file can") from None
+    return config
+
+
+# A transformers configuration.
+Config = Annotated[dict[str, Any], pydantic.AfterValidator(_finite)]
+# A file, folder, hub id or built-in.
+Source = Annotated[str, Field(pattern=NOT_EMPTY), pydantic.AfterValidator(_in_home)]
 
 
 class Section(pydantic.BaseModel):

@@ -17,7 +17,7 @@ Positive = Annotated[float, Field(gt=0)]
 NOT_EMPTY = r"\S"
 
 
-def _in_home(source: str) -> str:
+def in_home(source: str) -> str:
     """`~` and `~user` at the front as that home folder; left as it is where there is no such user, as shells do
     and `Path.expanduser` does not."""
     return os.path.expanduser(source)  # noqa: PTH111
@@ -35,7 +35,7 @@ def _finite(config: dict[str, Any]) -> dict[str, Any]:
 # A transformers configuration.
 Config = Annotated[dict[str, Any], pydantic.AfterValidator(_finite)]
 # A file, folder, hub id or built-in.
-Source = Annotated[str, Field(pattern=NOT_EMPTY), pydantic.AfterValidator(_in_home)]
+Source = Annotated[str, Field(pattern=NOT_EMPTY), pydantic.AfterValidator(in_home)]
 
 
 class Section(pydantic.BaseModel):

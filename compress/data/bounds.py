@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from edgepress.compress.data.sources import check_task, find_source
 from edgepress.compress.data.splits import local_files
 from edgepress.compress.recipe.recipe import Data
 from edgepress.targets.errors import DataError
@@ -13,12 +14,16 @@ from edgepress.targets.errors import DataError
 MOST_FILES = 2_000_000
 
 
-def check_bounds(data: Data) -> None:
+def check_bounds(data: Data, task: str) -> None:
     """Before anything is digested.
 
     Raises:
-        DataError: a file or folder is missing, may not be read, or a folder holds more files than a run can list.
+        DataError: a file or folder is missing, may not be read, is nothing for the task, or holds more files than a run
+            can list.
     """
+    for reference in (data.train, data.validation, data.test):
+        if reference is not None:
+            check_task(find_source(reference), task)
     for path in local_files(data):
         try:
             _check(path)

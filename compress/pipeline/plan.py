@@ -45,7 +45,7 @@ def plan(recipe: Recipe) -> tuple[Planned, ...]:
         DataError, ModelError: a file of the data or of the teacher is missing.
         RecipeError: `quantize` is not the last stage.
     """
-    check_bounds(recipe.data)
+    check_bounds(recipe.data, recipe.task)
     passes, quantize = split_stages(recipe)
     steps: list[tuple[str, StageOptions | None, Mapping[str, Any]]] = [
         ("teacher", None, _teacher(recipe.teacher)),

@@ -115,6 +115,13 @@ def test_the_whole_file_system_is_no_data(inputs: Path) -> None:
             planned(data={"train": root})
 
 
+def test_a_folder_of_images_for_a_text_task_is_told_before_it_is_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.walk")
+    for split in ("train", "test"):
+        with pytest.raises(DataError, match="teacher holds images, and the task is text-classification"):
+            planned(data={"train": "rows.jsonl", split: "teacher"})
+
+
 def test_a_folder_of_too_many_files_is_told_before_they_are_listed(
     inputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +139,7 @@ def test_what_may_not_be_read_is_told_before_any_work(inputs: Path, monkeypatch:
 
     monkeypatch.setattr(Path, "open", locked)
     with pytest.raises(DataError, match=r"rows.jsonl cannot be read: Permission denied. Mend its rights."):
-        check_bounds(Data(train="rows.jsonl"))
+        check_bounds(Data(train="rows.jsonl"), "text-classification")
     with pytest.raises(ModelError, match=r"config.json of the model cannot be read: Permission denied"):
         source_digest("teacher")
 

@@ -1,22 +1,10 @@
-"""Text files that are written whole or not at all, and what lies at a path that a user named."""
+"""Text files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import shutil
-import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
-
-
-def kind_of(path: Path) -> Literal["folder", "file", "other"] | None:
-    """What is there: "other" for pipes and devices; None for nothing, and for what no path can be: names that are too
-    long or hold NUL, folders that may not be entered."""
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return None
-    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

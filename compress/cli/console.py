@@ -12,15 +12,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from edgepress.targets.progress import Advance
-from edgepress.targets.visible import visible
+from edgepress.targets.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.console import ConsoleOptions
     from rich.progress import Progress, TaskID
+    from rich.segment import Segment
     from rich.table import Table
 
 
@@ -145,17 +146,16 @@ class Console:
         self._say(kind, event_text(kind, fields), self._err, fields)
 
     def table(self, table: Table) -> None:
-        """A result table. As JSON: its title, columns and rows. Texts are shown as they are: `[red]` may be a name of
-        the user's, and only a rich `Text` has a style."""
+        """A result table. As JSON: its title, columns and rows."""
         if self.mode == "json":
             self._emit("table", self._out, table_fields(table))
         elif self.mode != "silent":
-            self._rich(self._out).print(table)
+            self._rich(self._out).print(_Visible(table))
 
     @contextmanager
     def task(self, title: str, total: float | None = None, *, done: float = 0) -> Iterator[Advance]:
         """Progress of something longer than a second; `done` units were finished before, by a run that was cut off."""
-        state = TaskState(title, total, done, self._clock())
+        state = TaskState(visible(title), total, done, self._clock())
         if self.mode == "rich":
             with self._bar(state) as advance:
                 yield advance
@@ -188,7 +188,7 @@ class Console:
             # A task that counts nothing has a time only.
             parts = [duration(now - state.began), f"{state.done:g} done" if state.done else "", state.note]
             text = f"{state.title}: {outcome} after {', '.join(part for part in parts if part)}"
-            print(visible(text), file=self._err, flush=True)
+            print(text, file=self._err, flush=True)
 
     @contextmanager
     def _bar(self, state: TaskState) -> Iterator[Advance]:
@@ -236,37 +236,49 @@ class Console:
             self._progress = None
 
     def _say(self, kind: str, text: str, stream: TextIO, fields: dict[str, object], style: str = "") -> None:
+        text = visible(text)
         if self.mode == "json":
             self._emit(kind, stream, fields)
         elif self.mode == "rich":
-            self._rich(stream).print(text, style=style or None, soft_wrap=True)
+            self._rich(stream).print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
         elif self.mode == "plain" or kind in ("warning", "error"):
-            print(visible(text), file=stream, flush=True)
+            print(text, file=stream, flush=True)
 
     def _emit(self, kind: str, stream: TextIO, fields: dict[str, object]) -> None:
         print(json.dumps({"event": kind, **fields}, default=str), file=stream, flush=True)
 
     def _rich(self, stream: TextIO) -> RichConsole:
+        from rich.console import Console as RichConsole
+
         # Bars are redrawn in place: whatever the same screen shows must go through them, stdout's lines too.
         if self._progress is not None and is_terminal(stream):
             return self._progress.console
+        # Texts are shown as they are, in titles too: `[red]` and `:bug:` may be in names of the user's. Styles
+        # come from rich's `Text`.
         if is_terminal(stream):
-            return literal_console(file=stream)
-        return literal_console(file=stream, width=LOG_WIDTH, force_terminal=False, no_color=True)
+            return RichConsole(file=stream, markup=False, emoji=False, highlight=False)
+        return RichConsole(
+            file=stream,
+            width=LOG_WIDTH,
+            force_terminal=False,
+            no_color=True,
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
 
 
-def literal_console(**options: Any) -> RichConsole:
-    """A rich console that shows texts as they are, in tables and titles too: the user's names may hold `[red]`, `:bug:`
-    and control characters. Styles come from rich's `Text` and from the calls."""
-    from rich.console import Console as RichConsole
-    from rich.segment import Segment
+@dataclass(frozen=True)
+class _Visible:
+    """A table whose cells may hold what others wrote: nothing in it steers the terminal."""
 
-    class LiteralConsole(RichConsole):
-        def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-            for segment in super().render(renderable, options):
-                yield segment if segment.control else Segment(visible(segment.text), segment.style)
+    table: Table
 
-    return LiteralConsole(markup=False, emoji=False, highlight=False, **options)
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        for segment in console.render(self.table, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -286,12 +298,12 @@ def table_fields(table: Table) -> dict[str, object]:
 
 def plain_text(cell: object) -> str:
     """A cell's text without its styles."""
-    return cell.plain if hasattr(cell, "plain") else str(cell)
+    return str(cell)
 
 
 def _update(state: TaskState, amount: float, note: str | None, total: float | None) -> None:
     state.done += amount
     if note is not None:
-        state.note = note
+        state.note = visible(note)
     if total is not None:
         state.total = total

@@ -24,10 +24,9 @@ from edgepress.compress.data.images import (
     read_npz,
 )
 from edgepress.compress.data.tables import SUFFIXES, check_columns, read_table, suffix_of
+from edgepress.compress.recipe.paths import in_home, kind_of
 from edgepress.compress.recipe.recipe import Columns, Data
-from edgepress.compress.recipe.sections import in_home
 from edgepress.targets.errors import DataError
-from edgepress.targets.files import kind_of
 
 DIGITS = "builtin:digits"
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(:[\w.-]+)?")

@@ -12,9 +12,9 @@ from typing import Any
 from edgepress.compress.data.bounds import check_bounds
 from edgepress.compress.data.splits import data_digest
 from edgepress.compress.pipeline.store import stage_digest
+from edgepress.compress.recipe.paths import kind_of
 from edgepress.compress.recipe.recipe import Quantize, Recipe, StageOptions, Teacher
 from edgepress.targets.errors import ModelError, RecipeError
-from edgepress.targets.files import kind_of
 from edgepress.targets.records import sha256_of
 
 # Raised when a change of the code makes what older runs stored wrong.

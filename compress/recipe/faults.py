@@ -13,7 +13,7 @@ import pydantic
 from pydantic_core import ErrorDetails
 
 from edgepress.compress.recipe.sections import NOT_EMPTY
-from edgepress.targets.visible import visible_line
+from edgepress.targets.text import visible
 
 # More lines than these nobody reads, and a hostile file has a hundred thousand.
 MOST_FAULTS = 50
@@ -21,6 +21,16 @@ LONGEST_LINE = 500
 LONGEST_NAME = 60
 
 Keys = tuple[str | int, ...]
+
+
+def visible_line(text: str, longest: int) -> str:
+    r"""`text` on one line, cut to `longest` characters; what would steer the terminal is escaped.
+
+    >>> print(visible_line("a\x1b[31m\nb", 60), visible_line("abcdefgh", 6))
+    a\x1b[31m\nb abc...
+    """
+    cut = text if len(text) <= longest else text[: longest - 3] + "..."
+    return visible(cut).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def path_text(path: Keys) -> str:

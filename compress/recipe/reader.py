@@ -13,13 +13,12 @@ from typing import Any
 
 import pydantic
 
-from edgepress.compress.recipe.faults import faults_of, got, nearest, path_text, told
+from edgepress.compress.recipe.faults import faults_of, got, nearest, path_text, told, visible_line
 from edgepress.compress.recipe.recipe import STAGE_KINDS, Quantize, Recipe, StageOptions
 from edgepress.compress.recipe.values import resolved, unshared
 from edgepress.compress.recipe.yaml_reader import MAX_DEPTH, parse_yaml, read_yaml
 from edgepress.targets import TARGETS, load
 from edgepress.targets.errors import RecipeError, TargetError
-from edgepress.targets.visible import visible_line
 
 MOST_STAGES = 100
 

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Annotated, Any
 
 import pydantic
 from pydantic import Field
 
 from edgepress.benchmarks.records.scenarios import ScenarioName
+from edgepress.compress.recipe.paths import in_home
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NOT_EMPTY = r"\S"
-
-
-def in_home(source: str) -> str:
-    """`~` and `~user` at the front as that home folder; left as it is where there is no such user, as shells do
-    and `Path.expanduser` does not."""
-    return os.path.expanduser(source)  # noqa: PTH111
 
 
 def _finite(config: dict[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ import yaml
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
+from edgepress.compress.recipe.faults import visible_line
 from edgepress.targets.errors import RecipeError
-from edgepress.targets.visible import visible_line
 
 # The list of 21,000 class names of ImageNet has 0.4 MB.
 MAX_BYTES = 2**20

@@ -14,6 +14,7 @@ from tests.end_to_end.recipes import environment
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)  # ten thousand on a busy machine; each has a limit of its own
 def test_no_recipe_ends_in_a_traceback_hangs_or_swells(workdir: Path, request: pytest.FixtureRequest) -> None:
     count = int(request.config.getoption("--recipes"))
     inputs(workdir)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgepress.compress.data.bounds import check_bounds
 from edgepress.compress.data.splits import data_digest
 from edgepress.compress.pipeline.store import stage_digest
+from edgepress.compress.recipe.paths import kind_of
 from edgepress.compress.recipe.recipe import Quantize, Recipe, StageOptions, Teacher
 from edgepress.targets.errors import ModelError, RecipeError
 from edgepress.targets.files import sha256_of
@@ -42,6 +45,7 @@ def plan(recipe: Recipe) -> tuple[Planned, ...]:
         DataError, ModelError: a file of the data or of the teacher is missing.
         RecipeError: `quantize` is not the last stage.
     """
+    check_bounds(recipe.data, recipe.task)
     passes, quantize = split_stages(recipe)
     steps: list[tuple[str, StageOptions | None, Mapping[str, Any]]] = [
         ("teacher", None, _teacher(recipe.teacher)),
@@ -83,14 +87,17 @@ def source_digest(source: str | None) -> str:
     if source is None:
         return ""
     folder = Path(source)
-    if not folder.is_dir():
-        looks_local = source.startswith((".", "/", "~")) or folder.exists() or source.count("/") > 1
-        if looks_local:
+    kind = kind_of(folder)
+    if kind != "folder":
+        if kind is not None or source.startswith((".", "/", "~")) or source.count("/") > 1:
             raise ModelError(f"the model folder {source} does not exist. Give a transformers folder or a hub id.")
         return source
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in SOURCE_FILES for path in folder.glob(pattern)}):
-        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
+    try:
+        for path in sorted({path for pattern in SOURCE_FILES for path in folder.glob(pattern) if path.is_file()}):
+            digest.update(os.fsencode(path.name) + f" {sha256_of(path)}\n".encode())
+    except OSError as fault:
+        raise ModelError(f"{fault.filename} of the model cannot be read: {fault.strerror}. Mend its rights.") from None
     return digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
-from edgepress.compress.recipe.sections import Benchmark, Fraction, Gates, Section, Share
+from edgepress.compress.recipe.sections import Benchmark, Config, Fraction, Gates, Section, Share, Source
 
 Importance = Literal["magnitude", "activation", "taylor"]
 
@@ -32,9 +32,9 @@ class Data(Section):
     folder, a `datasets` hub id (`owner/name` or `owner/name:split`), or `builtin:digits`. Where `validation` or `test`
     is missing it is the source's own split of that name, or is cut from `train`. `limit` keeps so many rows of it."""
 
-    train: str
-    validation: str | None = None
-    test: str | None = None
+    train: Source
+    validation: Source | None = None
+    test: Source | None = None
     config: str | None = None
     columns: Columns = Columns()
     labels: tuple[str, ...] | None = None
@@ -69,9 +69,9 @@ class Teacher(Section):
     """`model`: a local transformers folder or a hub id. Or `config`: a transformers config to be trained in the run,
     for text with `tokenizer`, the folder or hub id whose tokenizer it takes."""
 
-    model: str | None = None
-    config: dict[str, Any] | None = None
-    tokenizer: str | None = None
+    model: Source | None = None
+    config: Config | None = None
+    tokenizer: Source | None = None
     training: Training = Training()
     trust_remote_code: bool = False
 
@@ -94,8 +94,8 @@ class Student(Section):
     ffn: Annotated[int, Field(ge=1)] | None = None
     embedding_rank: Annotated[int, Field(ge=1)] | None = None
     importance: Importance = "activation"
-    model: str | None = None
-    config: dict[str, Any] | None = None
+    model: Source | None = None
+    config: Config | None = None
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> Student:
@@ -195,17 +195,29 @@ class Recipe(Section):
     `targets` is a list of names; `- tflite-mobile: {sequences: [32, 128]}` gives one of them options, which are kept
     in `target_options`."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     task: Literal["text-classification", "image-classification"]
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     data: Data
     teacher: Teacher
     student: Student = Student()
     stages: tuple[AnyStage, ...] = ()
     targets: tuple[str, ...] = ("onnxruntime-cpu",)
     target_options: dict[str, dict[str, Any]] = {}
-    benchmark: Benchmark = Benchmark()
+    benchmark: Annotated[Benchmark, Field(validate_default=True)] = Benchmark()
     gates: Gates = Gates()
+
+    @pydantic.field_validator("benchmark")
+    @classmethod
+    def _as_long_as_the_data(cls, benchmark: Benchmark, others: pydantic.ValidationInfo) -> Benchmark:
+        """Sequences that the recipe does not name follow `data.max_length`, which it may have lowered."""
+        data = others.data.get("data")  # missing where it is at fault itself
+        if data is None or others.data.get("task") != "text-classification":
+            return benchmark
+        if "sequences" in benchmark.model_fields_set:
+            return benchmark
+        fitting = tuple(dict.fromkeys(min(length, data.max_length) for length in benchmark.sequences))
+        return benchmark.model_copy(update={"sequences": fitting})
 
     @pydantic.field_validator("gates")
     @classmethod

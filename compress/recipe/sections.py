@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 import pydantic
 from pydantic import Field
 
 from edgepress.benchmarks.records.scenarios import ScenarioName
+from edgepress.compress.recipe.paths import in_home
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+NOT_EMPTY = r"\S"
+
+
+def _finite(config: dict[str, Any]) -> dict[str, Any]:
+    """Raises ValueError where it holds NaN or an infinity, for which JSON and so the digest of a stage has no word."""
+    try:
+        json.dumps(config, allow_nan=False)
+    except ValueError:
+        raise ValueError("holds .nan or .inf, which no configuration file can") from None
+    return config
+
+
+# A transformers configuration.
+Config = Annotated[dict[str, Any], pydantic.AfterValidator(_finite)]
+# A file, folder, hub id or built-in.
+Source = Annotated[str, Field(pattern=NOT_EMPTY), pydantic.AfterValidator(in_home)]
 
 
 class Section(pydantic.BaseModel):

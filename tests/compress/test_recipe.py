@@ -102,10 +102,11 @@ def test_all_faults_come_in_one_message() -> None:
         ({"teacher": {"config": {}}}, "teacher.tokenizer: missing. A text model trained in the run needs"),
         ({"data": None}, "data: got null, allowed: a mapping with the keys train, validation"),
         (
-            {"data": {"train": "a", "max_length": 16}},
+            {"data": {"train": "a", "max_length": 16}, "benchmark": {"sequences": [32, 128]}},
             "benchmark.sequences: got 128, allowed: lengths up to data.max_length",
         ),
-        ({"seed": "3"}, 'seed: got "3", allowed: an integer.'),
+        ({"seed": "3"}, 'seed: got "3", allowed: an integer >= 0 and <= 4294967295.'),
+        ({"seed": -1}, "seed: got -1, allowed: an integer >= 0 and <= 4294967295."),
         ({"gates": {"min_speedup": float("inf")}}, "gates.min_speedup: got Infinity, allowed: a number > 0."),
     ],
 )
@@ -240,3 +241,20 @@ def test_an_unknown_limit_of_one_target_is_named_with_its_place() -> None:
 def test_a_limit_of_one_target_that_is_out_of_range_is_named_with_its_place() -> None:
     words = faults(gates={"by_target": {"onnxruntime-cpu": {"min_shrink": -1}}})
     assert "gates.by_target.onnxruntime-cpu.min_shrink: got -1, allowed: a number > 0." in words
+
+
+def test_sequences_that_the_recipe_does_not_name_follow_the_longest_text() -> None:
+    for length, sequences in ((16, (16,)), (32, (32,)), (64, (32, 64)), (128, (32, 128)), (512, (32, 128))):
+        recipe = parse_recipe(mapping(data={"train": "a", "max_length": length}), "r")
+        assert recipe.benchmark.sequences == sequences
+    named = parse_recipe(mapping(data={"train": "a", "max_length": 64}, benchmark={"samples": 50}), "r")
+    assert (named.benchmark.sequences, named.benchmark.samples) == ((32, 64), 50)
+
+
+def test_a_tilde_is_the_home_folder_in_every_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    given = mapping(data={"train": "~/a.csv"}, teacher={"model": "~/t", "tokenizer": "~/w"}, student={"model": "~/s"})
+    recipe = parse_recipe(given, "r")
+    assert (recipe.data.train, recipe.teacher.model) == ("/home/ada/a.csv", "/home/ada/t")
+    assert (recipe.teacher.tokenizer, recipe.student.model) == ("/home/ada/w", "/home/ada/s")
+    assert parse_recipe(mapping(teacher={"model": "~nobody-here/x"}), "r").teacher.model == "~nobody-here/x"

@@ -77,7 +77,12 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
         for row in chosen
         for gate in judge_gates(asked.of(row.target), teachers[row.target], row, asked.confidence)
     ]
-    notes += [*_unjudged(context, chosen), *load_notes(load_before), *unsteady_notes([*teachers.values(), *candidates])]
+    notes += [
+        *_fine_tuning(context),
+        *_unjudged(context, chosen),
+        *load_notes(load_before),
+        *unsteady_notes([*teachers.values(), *candidates]),
+    ]
     report = Report(
         name=context.recipe.name,
         task=context.recipe.task,
@@ -107,6 +112,13 @@ def _lost(selection: Selection) -> Row:
     """The row of a target that made nothing of the model."""
     status: Status = "unavailable" if selection.unavailable else "failed"
     return Row(name="no artifact", target=selection.target, precision="–", status=status, reason=selection.failure)
+
+
+def _fine_tuning(context: Context) -> list[str]:
+    """How the teacher came to be, where this run has trained on a model that was given to it."""
+    if not context.recipe.teacher.fine_tuned:
+        return []
+    return [f"The teacher was fine-tuned in this run: {'; '.join(step.summary for step in context.teacher.lineage)}."]
 
 
 def _unjudged(context: Context, chosen: Sequence[Row]) -> list[str]:

@@ -44,7 +44,7 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
     selections = {name: Selection.read(export_folder / f"selection-{name}.json") for name in context.recipe.targets}
     teachers: dict[str, Row] = {}
     candidates: list[Row] = []
-    notes: list[str] = []
+    notes = _fine_tuning(context)
     places: dict[str, str] = {}
     load_before = machine_load()
     made = [target for target in context.recipe.targets if not selections[target].failure]
@@ -77,12 +77,7 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
         for row in chosen
         for gate in judge_gates(asked.of(row.target), teachers[row.target], row, asked.confidence)
     ]
-    notes += [
-        *_fine_tuning(context),
-        *_unjudged(context, chosen),
-        *load_notes(load_before),
-        *unsteady_notes([*teachers.values(), *candidates]),
-    ]
+    notes += [*_unjudged(context, chosen), *load_notes(load_before), *unsteady_notes([*teachers.values(), *candidates])]
     report = Report(
         name=context.recipe.name,
         task=context.recipe.task,

@@ -15,6 +15,15 @@ def chosen_rows(report: Report) -> tuple[Row, ...]:
     return tuple(row for row in report.candidates if row.chosen)
 
 
+def answers(report: Report) -> tuple[Row, ...]:
+    """One row of each target, in their order: its chosen artifact, or the row that says why it has none."""
+    found: dict[str, Row] = {}
+    for row in report.compressed:
+        if row.chosen or row.target not in found:
+            found[row.target] = row
+    return tuple(found.values())
+
+
 def verdict(report: Report) -> Section:
     """One line for each target, those without an artifact too."""
     reasons = Reasons()
@@ -56,12 +65,17 @@ def _lost(report: Report, target: str, reasons: Reasons) -> Line:
 
 def difference(report: Report, row: Row) -> str:
     """-2.0 points [-3.5, -0.5], against the teacher; empty where either accuracy is not known."""
-    if row.accuracy is None or report.teacher.accuracy is None:
-        return ""
-    text = points(row.accuracy - report.teacher.accuracy)
-    if interval := row.accuracy_difference_interval:
+    text = difference_of_points(report, row)
+    if text and (interval := row.accuracy_difference_interval):
         text += f" [{', '.join(points(end).removesuffix(' points') for end in interval)}]"
     return text
+
+
+def difference_of_points(report: Report, row: Row) -> str:
+    """-2.0 points, against the teacher; empty where either accuracy is not known."""
+    if row.accuracy is None or report.teacher.accuracy is None:
+        return ""
+    return points(row.accuracy - report.teacher.accuracy)
 
 
 def gates_text(report: Report, target: str) -> str:
@@ -71,6 +85,13 @@ def gates_text(report: Report, target: str) -> str:
     if failed:
         return f"{FAILED} {failed} of {len(gates)} failed"
     return f"{PASSED} {len(gates)} of {len(gates)} passed" if gates else "none set"
+
+
+def gates_line(report: Report) -> str:
+    """All gates of a report in one line: how many hold, or each one that does not, with what was measured."""
+    if failed := alarm(report):
+        return f"{FAILED} {failed}"
+    return f"{PASSED} {len(report.gates)} of {len(report.gates)} passed" if report.gates else "none set"
 
 
 def gates_in_order(report: Report) -> list[GateVerdict]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgepress.compress.cli.common import JsonOption, errors_told, show_result
+from edgepress.compress.cli.common import AllOption, JsonOption, errors_told, show_result
 from edgepress.compress.cli.package import package
 from edgepress.compress.cli.report import report_app
 from edgepress.targets.errors import BenchmarkError, EdgepressError, TargetError
@@ -40,6 +40,7 @@ def run(
     until: Annotated[str | None, typer.Option(help="Stop after this stage, e.g. prune.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and do nothing.")] = False,
     runs: RunsOption = Path("runs"),
+    everything: AllOption = False,
     json: JsonOption = False,
 ) -> None:
     """Run a recipe to its artifacts, report and release folder. Stages that are done are not done again."""
@@ -53,7 +54,7 @@ def run(
         from edgepress.compress.pipeline.run import run as run_recipe
 
         result = run_recipe(loaded, until=until, runs=runs, console=console)
-        show_result(result, console)
+        show_result(result, console, everything)
 
 
 def _show_plan(recipe: Recipe, until: str | None, runs: Path, console: Console) -> None:

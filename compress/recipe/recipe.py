@@ -66,13 +66,14 @@ class Training(Section):
 
 
 class Teacher(Section):
-    """`model`: a local transformers folder or a hub id. Or `config`: a transformers config to be trained in the run,
-    for text with `tokenizer`, the folder or hub id whose tokenizer it takes."""
+    """`model`: a local transformers folder or a hub id; with `training` it is fine-tuned in the run on the recipe's
+    train split, and its head starts fresh where it is missing or of another size. Or `config`: a transformers config to
+    be trained in the run, for text with `tokenizer`, the folder or hub id whose tokenizer it takes."""
 
     model: Source | None = None
     config: Config | None = None
     tokenizer: Source | None = None
-    training: Training = Training()
+    training: Training | None = None
     trust_remote_code: bool = False
 
     @pydantic.model_validator(mode="after")
@@ -80,6 +81,11 @@ class Teacher(Section):
         if (self.model is None) == (self.config is None):
             raise ValueError("give either 'model' (a folder or hub id) or 'config' (a model to train in the run)")
         return self
+
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether the run trains on a model that has weights already."""
+        return self.model is not None and self.training is not None
 
 
 class Student(Section):

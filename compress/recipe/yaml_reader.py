@@ -16,7 +16,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from edgepress.compress.recipe.faults import visible_line
-from edgepress.targets.errors import RecipeError
+from edgepress.targets.errors import RecipeError, told
 
 # The list of 21,000 class names of ImageNet has 0.4 MB.
 MAX_BYTES = 2**20
@@ -126,7 +126,7 @@ def read_yaml(path: Path) -> Any:
     except FileNotFoundError:
         raise RecipeError(f"{path} is missing. `edgepress init` writes a recipe to start from.") from None
     except (OSError, UnicodeDecodeError) as fault:
-        raise RecipeError(f"{path} cannot be read as UTF-8 text: {fault}") from None
+        raise RecipeError(f"{path} cannot be read as UTF-8 text: {told(fault)}") from None
     return parse_yaml(text, str(path))
 
 
@@ -144,4 +144,4 @@ def parse_yaml(text: str, origin: str) -> Any:
         raise RecipeError(f"{origin}{where}: {fault.problem or fault.context}") from None
     # The other two: what PyYAML lets through of escapes and directives whose numbers are out of range.
     except (yaml.YAMLError, ValueError, OverflowError) as fault:
-        raise RecipeError(f"{origin} is no YAML: {str(fault).splitlines()[0]}") from None
+        raise RecipeError(f"{origin} is no YAML: {told(fault)}") from None

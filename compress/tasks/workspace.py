@@ -35,10 +35,11 @@ class Workspace:
     @cached_property
     def splits(self) -> Splits:
         with self.console.task("Reading data", total=None):
-            return load_splits(self.recipe.data, self.recipe.task, self.recipe.seed, self._label_names())
+            recipe = self.recipe
+            return load_splits(recipe.data, recipe.task, recipe.seed, self._label_names(), recipe.teacher.fine_tuned)
 
     def _label_names(self) -> tuple[str, ...] | None:
-        """Label names that the teacher was trained with; None where the run trains its own."""
+        """Label names that the teacher comes with; None where it starts at random."""
         if self.recipe.teacher.model is None:
             return None
         from edgepress.compress.model.loading import label_names
@@ -47,7 +48,7 @@ class Workspace:
 
     @cached_property
     def processor(self) -> Any:
-        """The teacher's tokenizer or image processor; for a teacher trained in the run, made from its training rows."""
+        """The teacher's tokenizer or image processor; what its source leaves open is made from the training rows."""
         source = self.recipe.teacher.model or self.recipe.teacher.tokenizer
         loaded = self.task.load_processor(source) if source is not None else None
         return self.task.fit_processor(loaded, self.splits.train, self.recipe.data)

@@ -44,7 +44,7 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
     selections = {name: Selection.read(export_folder / f"selection-{name}.json") for name in context.recipe.targets}
     teachers: dict[str, Row] = {}
     candidates: list[Row] = []
-    notes: list[str] = []
+    notes = _fine_tuning(context)
     places: dict[str, str] = {}
     load_before = machine_load()
     made = [target for target in context.recipe.targets if not selections[target].failure]
@@ -107,6 +107,13 @@ def _lost(selection: Selection) -> Row:
     """The row of a target that made nothing of the model."""
     status: Status = "unavailable" if selection.unavailable else "failed"
     return Row(name="no artifact", target=selection.target, precision="–", status=status, reason=selection.failure)
+
+
+def _fine_tuning(context: Context) -> list[str]:
+    """How the teacher came to be, where this run has trained on a model that was given to it."""
+    if not context.recipe.teacher.fine_tuned:
+        return []
+    return [f"The teacher was fine-tuned in this run: {'; '.join(step.summary for step in context.teacher.lineage)}."]
 
 
 def _unjudged(context: Context, chosen: Sequence[Row]) -> list[str]:

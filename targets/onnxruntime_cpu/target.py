@@ -81,7 +81,7 @@ class OnnxRuntimeCpu(Backend[Path]):
     @contextmanager
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
         self._require(self.runs_with)
-        artifact.check_files(folder)
+        artifact.check_files(folder, [MODEL_FILE])
         yield OrtSession(folder / MODEL_FILE, artifact.signature, _settings(artifact), threads)
 
     def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:

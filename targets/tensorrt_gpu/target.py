@@ -85,7 +85,7 @@ class TensorRtGpu(Backend[Path]):
             raise TargetUnavailable(f"{NO_DRIVER} here. Open it on a machine with an NVIDIA GPU.")
         from edgepress.targets.tensorrt_gpu.session import TensorRtSession, cache_file
 
-        self._check(artifact, folder)
+        self._check(artifact, folder, ENGINE_FILE)
         rtx = any(name.startswith("tensorrt-rtx") for name in artifact.versions)
         package = "tensorrt_rtx" if rtx else "tensorrt"
         (engine,) = (entry for entry in artifact.files if entry.path == ENGINE_FILE)
@@ -97,12 +97,12 @@ class TensorRtGpu(Backend[Path]):
     def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
         from edgepress.targets.onnxruntime_cpu.target import OrtSession, Settings
 
-        self._check(artifact, folder)
+        self._check(artifact, folder, ONNX_FILE)
         yield OrtSession(folder / ONNX_FILE, artifact.signature, Settings(), threads)
 
-    def _check(self, artifact: Artifact, folder: Path) -> None:
+    def _check(self, artifact: Artifact, folder: Path, opened: str) -> None:
         self._refuse_settings(artifact)
-        artifact.check_files(folder)
+        artifact.check_files(folder, [opened])
 
     @contextmanager
     def _prepared(

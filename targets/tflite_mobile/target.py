@@ -96,7 +96,7 @@ class TfliteMobile(Backend[Converted]):
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
         if all(absent([name]) for name in RUNTIMES):
             self._require(RUNTIMES[:1])
-        artifact.check_files(folder)
+        artifact.check_files(folder, [MODEL_FILE])
         self._refuse_settings(artifact)
         lengths = artifact.candidate.options["sequences"]
         yield TfliteSession(folder / MODEL_FILE, artifact.signature, names_of(lengths), threads)

@@ -96,10 +96,10 @@ class XlaTpu(Backend[Converted]):
         yield self._session(artifact, folder, cpu=True)
 
     def _session(self, artifact: Artifact, folder: Path, cpu: bool) -> Session:
-        from edgepress.targets.xla_tpu.session import XlaSession
+        from edgepress.targets.xla_tpu.session import PROGRAM, WEIGHTS, XlaSession
 
         self._require(self.exports_with)
-        artifact.check_files(folder)
+        artifact.check_files(folder, [PROGRAM, WEIGHTS])
         self._refuse_settings(artifact)
         return XlaSession(folder, artifact.signature, cpu)
 

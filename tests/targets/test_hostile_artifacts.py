@@ -20,7 +20,7 @@ from torch import nn
 from edgepress import targets
 from edgepress.targets.errors import ArtifactError
 from edgepress.targets.graph.torch_operations import operation
-from edgepress.targets.records import Artifact, Candidate, FileEntry
+from edgepress.targets.records import Artifact, Candidate, FileEntry, Signature
 from tests.targets.tiny import Exported
 
 FP32 = Candidate(name="fp32", precision="fp32")
@@ -212,3 +212,57 @@ def test_a_weight_of_another_shape_is_found_by_the_first_call_at_the_latest(copi
         pytest.raises(RuntimeError),
     ):
         session.infer(feeds)
+
+
+CALLBACK = "xla_ffi_python_cpu_callback"
+
+
+@pytest.fixture(scope="module")
+def calling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a jax.export program that enters Python, by the number of a function."""
+    jax = pytest.importorskip("jax", reason="the target xla-tpu is not installed")
+    jax.config.update("jax_platforms", "cpu")
+    import jax.export
+
+    shape = jax.ShapeDtypeStruct((4,), "float32")
+    allowed = [jax.export.DisabledSafetyCheck.custom_call(CALLBACK)]
+    function = jax.jit(lambda weights, x: jax.ffi.ffi_call(CALLBACK, shape)(x, index=0))
+    program = jax.export.export(function, disabled_checks=allowed)({}, shape)
+    folder: Path = tmp_path_factory.mktemp("calling")
+    (folder / "program.jax").write_bytes(program.serialize())
+    save_file({}, folder / "weights.safetensors")
+    return folder
+
+
+def test_a_program_of_xla_that_enters_python_is_refused(calling: Path) -> None:
+    from edgepress.targets.xla_tpu.session import XlaSession
+
+    told = f"program.jax cannot be opened by jax .*: it calls {CALLBACK}, which is no operation of a model"
+    with pytest.raises(ArtifactError, match=told):
+        XlaSession(calling, Signature(inputs=(), outputs=(), bounds={}), cpu=True)
+
+
+def test_the_runner_on_a_device_refuses_it_too(calling: Path) -> None:
+    from edgepress.benchmarks.runner.run_runtimes import Refused, xla_tpu
+
+    artifact = {"settings": {}, "signature": {"inputs": []}}
+    with pytest.raises(Refused, match=f"the program calls {CALLBACK}, which is no operation of a model"):
+        xla_tpu(artifact).open(calling, artifact, 1)
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "{secret}", "link.bin"])
+def test_an_onnx_file_reads_no_weights_from_elsewhere(tmp_path: Path, location: str) -> None:
+    onnx = pytest.importorskip("onnx", reason="the target onnxruntime-cpu is not installed")
+    from edgepress.targets.onnxruntime_cpu.target import OrtSession, Settings
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "secret.bin").write_bytes(b"\0" * 16)
+    (tmp_path / "a/link.bin").symlink_to(tmp_path / "secret.bin")
+    weight = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location=onnx.TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value=location.format(secret=tmp_path / "secret.bin"))
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, [4]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "w"], ["y"])], "g", [x], [y], [weight])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    (tmp_path / "a/model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ArtifactError, match="External data path validation failed"):
+        OrtSession(tmp_path / "a/model.onnx", Signature(inputs=(), outputs=(), bounds={}), Settings(), 1)

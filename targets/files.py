@@ -55,6 +55,13 @@ def name_fault(name: str) -> str | None:
     return path_fault(name) or ("is more than one name" if "/" in name else None)
 
 
+def plain_name(name: str) -> str:
+    """The same. Raises ValueError where it is none."""
+    if fault := name_fault(name):
+        raise ValueError(f"{name[:80]!r} {fault}")
+    return name
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write `content`, text as UTF-8 with its line ends as they are, beside `path` and rename it: a kill leaves the old
     file or the new.
@@ -64,7 +71,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        part.unlink(missing_ok=True)  # it might be a link to another file
+        with part.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)  # gone where the rename went well

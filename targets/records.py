@@ -15,10 +15,11 @@ import numpy as np
 import pydantic
 
 from edgepress.targets.errors import ArtifactError, SignatureError, TargetError
-from edgepress.targets.files import plain_path, within
+from edgepress.targets.files import plain_name, plain_path, within
 
 Feeds = Mapping[str, np.ndarray]
 PlainPath = Annotated[str, pydantic.AfterValidator(plain_path)]
+PlainName = Annotated[str, pydantic.AfterValidator(plain_name)]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 

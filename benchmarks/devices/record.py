@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from edgepress.benchmarks.statistics import told_percentile
 from edgepress.targets.errors import ArtifactError, BenchmarkError, StoreError
-from edgepress.targets.files import write_whole
+from edgepress.targets.files import within, write_whole
 from edgepress.targets.records import Record
 
 SCHEMA_VERSION, KIND = "1.1", "edgepress-device-record"
@@ -131,7 +131,7 @@ def add_records(run: Path, records: Sequence[Path]) -> Path:
     from edgepress.benchmarks.devices.views import devices_markdown
 
     release = Release(run)
-    folder = run / "devices"
+    folder = within(run, "devices")
     kept = _kept(folder)
     seen = {record.record_sha256: f"{run} has it already" for record in kept.records}
     added = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from edgepress.benchmarks.judge.latency import latency_rows
 from edgepress.benchmarks.measure.busy import load_notes, machine_load
@@ -18,11 +18,14 @@ from edgepress.benchmarks.measure.latency import measure_latency
 from edgepress.benchmarks.records.report import LatencyRow, Shape
 from edgepress.benchmarks.report.wording import p50, percentile, scatter_text, speedup
 from edgepress.targets.errors import ArtifactError, BenchmarkError
+from edgepress.targets.files import within
 from edgepress.targets.progress import follow
 from edgepress.targets.records import Artifact, Signature
 
 if TYPE_CHECKING:
     from edgepress.compress.cli.console import Console
+
+_PLACES = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -116,13 +119,22 @@ def find_artifacts(path: Path) -> dict[str, Path]:
     if (path / "artifact.json").is_file():
         return {path.resolve().name: path}
     if lists := sorted(path.glob("*-benchmark/entrants.json")):
-        found = {name: path / place for name, place in json.loads(lists[-1].read_text(encoding="utf-8")).items()}
+        found = _entrants(path, lists[-1])
     else:
         found = {record.parent.name: record.parent for record in sorted(path.glob("*/artifact.json"))}
     if not found:
         what = "does not exist" if not path.exists() else "holds no artifact"
         raise ArtifactError(f"{path} {what}. Give a run (runs/<name>), a release or a folder with artifact.json.")
     return found
+
+
+def _entrants(run: Path, path: Path) -> dict[str, Path]:
+    """Name -> folder of what the benchmark of a run compared."""
+    try:
+        places = _PLACES.validate_json(path.read_bytes())
+    except ValidationError as fault:
+        raise ArtifactError(f"{path} is damaged: {fault.errors()[0]['msg']}. Run the benchmark stage again.") from None
+    return {name: within(run, place) for name, place in places.items()}
 
 
 def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path, console: Console) -> list[Case]:

@@ -48,6 +48,7 @@ LENGTHS = (32, 128)
 # As in `edgepress run`: two sessions of one artifact differ by up to 1 % for as long as their process lives, which no
 # number of samples in one process shows. So the samples are shared out, sixteen at least to each process.
 SITTINGS, LEAST_ROUNDS = 6, 16
+MOST = 20_000
 NO_SAMPLE = "accuracy not measured: no sample in this release"
 
 
@@ -205,6 +206,11 @@ def summary(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def visible(text: str) -> str:
+    """`text` for the terminal: what the release names may be anybody's, and must not steer it."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
 def shape_words(row: dict[str, Any]) -> str:
     """'batch 1, sequence 32, 1 thread'."""
     sizes = [f"{name} {row[name]}" for name in ("batch", "sequence") if row[name] is not None]
@@ -219,10 +225,19 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def at_most(text: str) -> int:
+    """The same, of samples: a record with more of them is not read."""
+    if (found := whole(text)) > MOST:
+        raise argparse.ArgumentTypeError(f"must be at most {MOST}, got {text}")
+    return found
+
+
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     parser.add_argument("--target", help="which artifact of the release; may be left out where there is one")
-    parser.add_argument("--samples", type=whole, default=100, help="timed calls of each shape (default 100)")
+    parser.add_argument(
+        "--samples", type=at_most, default=100, help=f"timed calls of each shape (default 100, at most {MOST})"
+    )
     parser.add_argument("--threads", type=whole, nargs="+", default=[1], help="threads of the session (default 1)")
     parser.add_argument("--batch", type=whole, nargs="+", default=[1], help="rows in one call (default 1)")
     parser.add_argument("--sequence", type=whole, nargs="+", help="tokens in a row (default 32 128)")
@@ -242,12 +257,12 @@ def main(arguments: list[str] | None = None) -> int:
         record = measured(options)
         write(record, options.out)
     except Refused as fault:
-        print(f"error: {fault}", file=sys.stderr)
+        print(visible(f"error: {fault}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("error: stopped by Ctrl-C; no record was written.", file=sys.stderr)
         return 130
-    print(f"{summary(record)}\nRecord: {options.out}")
+    print(visible(f"{summary(record)}\nRecord: {options.out}"))
     return 0
 
 

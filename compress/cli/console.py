@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from edgepress.targets.progress import Advance
+from edgepress.targets.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
+    from rich.console import ConsoleOptions
     from rich.progress import Progress, TaskID
+    from rich.segment import Segment
     from rich.table import Table
 
 
@@ -147,12 +150,12 @@ class Console:
         if self.mode == "json":
             self._emit("table", self._out, table_fields(table))
         elif self.mode != "silent":
-            self._rich(self._out).print(table)
+            self._rich(self._out).print(_Visible(table))
 
     @contextmanager
     def task(self, title: str, total: float | None = None, *, done: float = 0) -> Iterator[Advance]:
         """Progress of something longer than a second; `done` units were finished before, by a run that was cut off."""
-        state = TaskState(title, total, done, self._clock())
+        state = TaskState(visible(title), total, done, self._clock())
         if self.mode == "rich":
             with self._bar(state) as advance:
                 yield advance
@@ -233,6 +236,7 @@ class Console:
             self._progress = None
 
     def _say(self, kind: str, text: str, stream: TextIO, fields: dict[str, object], style: str = "") -> None:
+        text = visible(text)
         if self.mode == "json":
             self._emit(kind, stream, fields)
         elif self.mode == "rich":
@@ -252,6 +256,19 @@ class Console:
         if is_terminal(stream):
             return RichConsole(file=stream)
         return RichConsole(file=stream, width=LOG_WIDTH, force_terminal=False, no_color=True)
+
+
+@dataclass(frozen=True)
+class _Visible:
+    """A table whose cells may hold what others wrote: nothing in it steers the terminal."""
+
+    table: Table
+
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        for segment in console.render(self.table, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -279,6 +296,6 @@ def plain_text(cell: object) -> str:
 def _update(state: TaskState, amount: float, note: str | None, total: float | None) -> None:
     state.done += amount
     if note is not None:
-        state.note = note
+        state.note = visible(note)
     if total is not None:
         state.total = total

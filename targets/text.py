@@ -1,0 +1,34 @@
+"""Text that others wrote, as it is shown: what would steer a terminal or turn a line around is made visible."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# Control characters but for tab and line feed, marks that turn the direction of writing, ends of lines and paragraphs,
+# invisible operators and tags, lone surrogates. Joiners stay: Persian and Hindi are written with them.
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    """`text` with each such character as its escape.
+
+    >>> visible("a\\x1b[31m"), visible("Zeile 1\\nZeile 2"), visible("fp32\\u202e8tni")
+    ('a\\\\x1b[31m', 'Zeile 1\\nZeile 2', 'fp32\\\\u202e8tni')
+    """
+    return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def all_visible(value: Any) -> Any:
+    """The same for every text in lists and mappings, keys included."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {all_visible(key): all_visible(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(all_visible(inner) for inner in value)
+    return value

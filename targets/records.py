@@ -38,7 +38,7 @@ class Record(pydantic.BaseModel):
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ArtifactError(f"{path} is missing. Run the stage that writes it again.") from None
-        except (pydantic.ValidationError, UnicodeDecodeError) as fault:
+        except (pydantic.ValidationError, UnicodeDecodeError, OSError) as fault:
             raise ArtifactError(f"{path} is damaged or of another version: {_first_fault(fault)}") from None
 
 

@@ -15,6 +15,7 @@ from edgepress.benchmarks.judge.latency import latency_rows
 from edgepress.benchmarks.measure.busy import load_notes, machine_load
 from edgepress.benchmarks.measure.jobs import Case, Subject, SubjectResult
 from edgepress.benchmarks.measure.latency import measure_latency
+from edgepress.benchmarks.records.checked import check_size, read_artifact, unknown_files
 from edgepress.benchmarks.records.report import LatencyRow, Shape
 from edgepress.benchmarks.report.wording import p50, percentile, scatter_text, speedup
 from edgepress.targets.errors import ArtifactError, BenchmarkError
@@ -67,7 +68,7 @@ def bench(path: Path, shapes: Shapes, console: Console) -> list[Timed]:
     folders = find_artifacts(path)
     for note in load_notes(machine_load()):
         console.warn(note)
-    artifacts = {name: Artifact.read(folder / "artifact.json") for name, folder in folders.items()}
+    artifacts = read_all(folders, console)
     signature = common_signature(artifacts.values())
     with tempfile.TemporaryDirectory(prefix="edgepress-bench-") as temporary:
         cases = synthetic_cases(signature, shapes, Path(temporary), console)
@@ -75,6 +76,26 @@ def bench(path: Path, shapes: Shapes, console: Console) -> list[Timed]:
         with console.task(f"Timing {len(subjects)} artifacts, interleaved", total=None) as advance:
             results = measure_latency(subjects, cases, shapes.samples, shapes.warmup, progress=follow(advance))
     return [_timed(name, artifacts[name].target, results) for name in folders]
+
+
+def read_all(folders: Mapping[str, Path], console: Console) -> dict[str, Artifact]:
+    """Each artifact's record; files in its folder that it does not name are told.
+
+    Raises:
+        ArtifactError: one of them is damaged, or cannot be timed.
+    """
+    artifacts = {name: read_artifact(folder) for name, folder in folders.items()}
+    for name, folder in folders.items():
+        if told := unknown_files(artifacts[name], folder):
+            console.warn(told)
+    return artifacts
+
+
+def told_failures(timed: Sequence[tuple[str, str]], count: int) -> str:
+    """The one line of a command that could not do all it was asked for; `timed`: (name, why) of what failed."""
+    first = "; ".join(f"{name}: {reason}" for name, reason in timed[:3])
+    more = f"; and {len(timed) - 3} more" if len(timed) > 3 else ""
+    return f"{len(timed)} of {count} failed. {first}{more}"
 
 
 def _timed(name: str, target: str, results: Mapping[str, SubjectResult]) -> Timed:
@@ -116,16 +137,24 @@ def find_artifacts(path: Path) -> dict[str, Path]:
     Raises:
         ArtifactError: `path` is none of them.
     """
-    if (path / "artifact.json").is_file():
-        return {path.resolve().name: path}
-    if lists := sorted(path.glob("*-benchmark/entrants.json")):
-        found = _entrants(path, lists[-1])
-    else:
-        found = {record.parent.name: record.parent for record in sorted(path.glob("*/artifact.json"))}
+    try:
+        found = _found(path)
+    except OSError as fault:
+        raise ArtifactError(
+            f"{path} cannot be read ({fault.strerror}). Give a folder that this user may read."
+        ) from None
     if not found:
         what = "does not exist" if not path.exists() else "holds no artifact"
         raise ArtifactError(f"{path} {what}. Give a run (runs/<name>), a release or a folder with artifact.json.")
     return found
+
+
+def _found(path: Path) -> dict[str, Path]:
+    if (path / Artifact.FILE_NAME).is_file():
+        return {path.resolve().name: path}
+    if lists := sorted(path.glob("*-benchmark/entrants.json")):
+        return _entrants(path, lists[-1])
+    return {record.parent.name: record.parent for record in sorted(path.glob(f"*/{Artifact.FILE_NAME}"))}
 
 
 def _entrants(run: Path, path: Path) -> dict[str, Path]:
@@ -150,6 +179,7 @@ def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path, console:
             for length in lengths:
                 sizes = {"batch": batch} | ({"sequence": length} if length is not None else {})
                 if all(low <= sizes.get(name, low) <= high for name, (low, high) in signature.bounds.items()):
+                    check_size(signature, sizes)
                     path = folder / f"{batch}-{length}.safetensors"
                     save_file(_inputs(signature, sizes), path)
                     shape = Shape(batch=batch, sequence=length, threads=threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from edgepress.benchmarks.records.report import LatencyRow, Shape
 from edgepress.benchmarks.report.wording import p50, percentile, scatter_text, speedup
 from edgepress.targets.errors import ArtifactError, BenchmarkError
 from edgepress.targets.files import within
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.progress import follow
 from edgepress.targets.records import Artifact, Signature
 
@@ -70,8 +70,8 @@ def bench(path: Path, shapes: Shapes, console: Console) -> list[Timed]:
         console.warn(note)
     artifacts = read_all(folders, console)
     signature = common_signature(artifacts.values())
-    with tempfile.TemporaryDirectory(prefix="edgepress-bench-") as temporary:
-        cases = synthetic_cases(signature, shapes, Path(temporary), console)
+    with scratch("bench-") as temporary:
+        cases = synthetic_cases(signature, shapes, temporary, console)
         subjects = [Subject(key=name, folder=str(folder)) for name, folder in folders.items()]
         with console.task(f"Timing {len(subjects)} artifacts, interleaved", total=None) as advance:
             results = measure_latency(subjects, cases, shapes.samples, shapes.warmup, progress=follow(advance))

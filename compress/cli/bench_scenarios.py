@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from edgepress.benchmarks.measure.scenarios import Load, run_scenario
 from edgepress.benchmarks.records.scenarios import SCENARIOS, ScenarioName, ScenarioResult
 from edgepress.compress.cli.bench import Shapes, common_signature, find_artifacts, read_all, synthetic_cases
 from edgepress.targets.errors import BenchmarkError, EdgepressError
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.records import Availability
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def bench_scenario(
     artifacts = read_all(folders, console)
     signature = common_signature(artifacts.values())
     found = []
-    with tempfile.TemporaryDirectory(prefix="edgepress-bench-") as temporary:
-        cases = synthetic_cases(signature, shapes, Path(temporary), console)
+    with scratch("bench-") as temporary:
+        cases = synthetic_cases(signature, shapes, temporary, console)
         with console.task(f"Scenario {name}", total=len(folders) * len(cases)) as advance:
             for key, folder in folders.items():
                 here = targets.load(artifacts[key].target).probe()

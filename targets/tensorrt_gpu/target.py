@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
 from edgepress.targets.backend import Backend, Job, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import (
     Artifact,
@@ -111,8 +111,8 @@ class TensorRtGpu(Backend[Path]):
         """The fp32 ONNX file."""
         from edgepress.targets.onnx_graph.export import export_onnx
 
-        with TemporaryDirectory(prefix="edgepress-") as temporary:
-            path = Path(temporary) / ONNX_FILE
+        with scratch() as temporary:
+            path = temporary / ONNX_FILE
             yield lambda: export_onnx(model, calibration[0], path)
 
     def _export(self, job: Job[Path], candidate: Candidate, folder: Path) -> Artifact:
@@ -222,8 +222,8 @@ def _write_graph(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds],
     if candidate.precision == "fp16":
         to_half(fp32, out)
         return ()
-    with TemporaryDirectory(prefix="edgepress-") as temporary:
-        quantized = Path(temporary) / ONNX_FILE
+    with scratch() as temporary:
+        quantized = temporary / ONNX_FILE
         note = write_qdq(fp32, candidate.options["ranges"], calibration, quantized)
         to_half(quantized, out)
     return (note, "all else is fp16")

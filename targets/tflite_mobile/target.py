@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -14,6 +13,7 @@ from pydantic import Field
 from edgepress.targets.backend import Backend, Job, absent
 from edgepress.targets.errors import TargetError
 from edgepress.targets.process.feeds import save_feeds
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, MacCount, Options, Precision, Signature
 from edgepress.targets.tflite_mobile.buckets import (
@@ -118,8 +118,8 @@ class TfliteMobile(Backend[Converted]):
         from edgepress.targets.process.isolation import converting
 
         lengths = sequence_lengths(model.signature, self.options.sequences)
-        with TemporaryDirectory(prefix="edgepress-") as temporary:
-            program, path = Path(temporary) / "program.pt2", Path(temporary) / MODEL_FILE
+        with scratch() as temporary:
+            program, path = temporary / "program.pt2", temporary / MODEL_FILE
             traced = inference_program(self._seen(model), calibration[0])
             refuse_custom(traced, self.name)
             save_program(traced, program)
@@ -177,10 +177,10 @@ def _quantize(
     """Write the candidate's file as `request` says; returns the quantizer's peak memory in bytes."""
     from edgepress.targets.process.isolation import convert_apart
 
-    with TemporaryDirectory(prefix="edgepress-") as temporary:
+    with scratch() as temporary:
         shorter = (-1, *buckets.values())
         places = {
-            name: save_feeds(calibration_rows(signature, batches, length, shorter[number]), Path(temporary) / name)
+            name: save_feeds(calibration_rows(signature, batches, length, shorter[number]), temporary / name)
             for number, (name, length) in enumerate(buckets.items())
         }
         _, peak = convert_apart(

@@ -15,6 +15,9 @@ DTYPES = ("float32", "float16", "float64", "int64", "int32", "int16", "int8", "u
 VARYING = ("batch", "sequence")
 MOST_DIMENSIONS, MOST_NUMBERS, LONGEST_LIST = 8, 1 << 28, 3
 
+# A run marks the exports in its cache whose settings were chosen.
+MARK = "settled"
+
 
 def read_artifact(folder: Path) -> Artifact:
     """The record of an artifact that can be timed.
@@ -77,7 +80,7 @@ def unknown_files(artifact: Artifact, folder: Path) -> str | None:
 
     They are not compared with anything, and runtimes may read them all the same.
     """
-    found = artifact.unknown_files(folder)
+    found = [path for path in artifact.unknown_files(folder) if path != MARK]
     if not found:
         return None
     more = f" and {len(found) - LONGEST_LIST} more" if len(found) > LONGEST_LIST else ""

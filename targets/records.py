@@ -16,6 +16,7 @@ import pydantic
 
 from edgepress.targets.errors import ArtifactError, SignatureError, TargetError
 from edgepress.targets.files import plain_name, plain_path, within
+from edgepress.targets.text import sane_numbers
 
 Feeds = Mapping[str, np.ndarray]
 PlainPath = Annotated[str, pydantic.AfterValidator(plain_path)]
@@ -35,10 +36,10 @@ class Record(pydantic.BaseModel):
     def read(cls, path: Path) -> Self:
         """Raises ArtifactError when the file is missing or does not hold this record."""
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return cls.model_validate_json(sane_numbers(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise ArtifactError(f"{path} is missing. Run the stage that writes it again.") from None
-        except (pydantic.ValidationError, UnicodeDecodeError, OSError) as fault:
+        except (ValueError, OSError, RecursionError) as fault:
             raise ArtifactError(f"{path} is damaged or of another version: {_first_fault(fault)}") from None
 
 

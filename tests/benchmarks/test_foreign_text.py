@@ -15,12 +15,13 @@ from rich.text import Text
 
 from edgepress.benchmarks.devices.record import add_records, read_record
 from edgepress.benchmarks.records.files import summary_table
+from edgepress.benchmarks.records.report import Report
 from edgepress.benchmarks.report.markdown import escape, markdown
 from edgepress.benchmarks.report.page import page
 from edgepress.benchmarks.report.sheet import sheet
 from edgepress.compress.cli.console import Console
 from edgepress.targets.errors import ArtifactError
-from edgepress.targets.text import UNSEEN
+from edgepress.targets.text import UNSEEN, sane_numbers
 from tests.benchmarks.devices import run_bare, seal, tiny_record, tiny_release, write_sealed
 from tests.benchmarks.whole_report import whole_report
 
@@ -160,3 +161,19 @@ def test_the_runner_shows_a_releases_words_with_their_escapes(tmp_path: Path) ->
     assert not UNSEEN.search(done.stdout) and "\\u202egnp" in done.stdout
     many = run_bare(release, "--samples", "20001")
     assert many.returncode == 2 and "must be at most 20000, got 20001" in many.stderr
+
+
+def test_a_report_with_a_number_that_nothing_can_show_is_damaged(tmp_path: Path) -> None:
+    report = whole_report()
+    report.write(tmp_path / "report.json")
+    text = (tmp_path / "report.json").read_text()
+    assert Report.read(tmp_path / "report.json") == report
+    (tmp_path / "report.json").write_text(text.replace('"bytes": ', '"bytes": 1' + "0" * 400, 1))
+    with pytest.raises(
+        ArtifactError, match=r"report.json is damaged or of another version: a whole number of 4\d\d digits"
+    ):
+        Report.read(tmp_path / "report.json")
+
+
+def test_long_numbers_in_texts_and_fractions_are_read(tmp_path: Path) -> None:
+    assert sane_numbers(text := '{"a": "12345678901234567890123", "b": 0.12345678901234567890123}') == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,8 @@ UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff]"
 )
+
+LONG = re.compile(r"\d{20}")
 
 
 def visible(text: str) -> str:
@@ -29,6 +32,20 @@ def all_visible(value: Any) -> Any:
         return visible(value)
     if isinstance(value, Mapping):
         return {all_visible(key): all_visible(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return type(value)(all_visible(inner) for inner in value)
     return value
+
+
+def sane_numbers(text: str) -> str:
+    """JSON, as it is. Raises ValueError for a whole number beyond 64 bits: nothing that it could count is so many, and
+    what shows it would fail."""
+    if LONG.search(text):  # it may stand in a text
+        json.loads(text, parse_int=_sane)
+    return text
+
+
+def _sane(digits: str) -> int:
+    if len(digits.lstrip("-")) >= 20:
+        raise ValueError(f"a whole number of {len(digits)} digits")
+    return 0

@@ -12,19 +12,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from edgepress.targets.device.percentiles import PERCENTILES, told_percentile
-from edgepress.targets.device.record import KIND, SCHEMA_VERSION, record_sha256
+from edgepress.targets.device.record import KIND, MOST_SAMPLES, SCHEMA_VERSION, record_sha256
 from edgepress.targets.errors import ArtifactError, BenchmarkError, StoreError, told
-from edgepress.targets.files import write_whole
+from edgepress.targets.files import within, write_whole
 from edgepress.targets.records import Record
 
 SAME = 1e-9
 AGAIN = "Copy it again from the device, or measure again there."
 
-Whole = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MOST_IN_ALL, MOST_ROWS, MOST_BYTES = 200_000, 1_000_000, 64 << 20
+
+# Numbers that other programs can hold, too; texts that fit into a table.
+Whole = Annotated[int, Field(ge=1, lt=1 << 63)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Text = Annotated[str, Field(max_length=1000)]
+Classes = Annotated[tuple[Count, ...], Field(max_length=MOST_ROWS)]
+Positive = Annotated[float, Field(gt=0, lt=1e12, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -32,8 +38,8 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 class DeviceRuntime(Record):
     """What ran the artifact, and on which kind of processor."""
 
-    name: str
-    version: str
+    name: Text
+    version: Text
     runs_on: Literal["CPU", "GPU", "TPU"]
 
 
@@ -41,12 +47,12 @@ class DeviceAccuracy(Record):
     """Figures on the shipped sample, and the classes they come from, one for each row."""
 
     rows: Whole
-    right: Annotated[int, Field(ge=0)]
+    right: Count
     value: Share
     agreement: Share
-    predicted: tuple[int, ...]
-    labels: tuple[int, ...]
-    teacher: tuple[int, ...]
+    predicted: Classes
+    labels: Classes
+    teacher: Classes
 
 
 class DeviceLatency(Record):
@@ -60,18 +66,41 @@ class DeviceLatency(Record):
     batch: Whole
     sequence: Whole | None
     threads: Whole | None
-    pinned: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None
+    pinned: Annotated[tuple[Count, ...], Field(min_length=1, max_length=100_000)] | None
     unit: Literal["ms"]
-    samples: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    sittings: Annotated[tuple[Whole, ...], Field(min_length=1)]
+    samples: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_SAMPLES)]
+    sittings: Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MOST_SAMPLES)]
     p50: Positive | None
     p90: Positive | None
     p95: Positive | None
     p99: Positive | None
     p99_9: Positive | None
-    warmup_rounds: Annotated[int, Field(ge=0)]
+    warmup_rounds: Count
     stable: bool
-    energy_uj: Annotated[int, Field(ge=0)] | None
+    energy_uj: Count | None
+
+
+def _few_enough(rows: tuple[DeviceLatency, ...]) -> tuple[DeviceLatency, ...]:
+    """Intervals of medians cost 2,000 draws of all samples."""
+    if (count := sum(len(row.samples) for row in rows)) > MOST_IN_ALL:
+        raise ValueError(f"{count} samples in all, at most {MOST_IN_ALL} are read")
+    return rows
+
+
+def _bounded(value: Any, depth: int = 0) -> Any:
+    """Facts of a machine: numbers and texts of a sane size, lists and mappings of them."""
+    if depth > 4:
+        raise ValueError("nested more than 4 deep")
+    if isinstance(value, dict | list):
+        if len(value) > 1000:
+            raise ValueError(f"{len(value)} entries in one place, at most 1000 are read")
+        for inner in (*value, *value.values()) if isinstance(value, dict) else value:
+            _bounded(inner, depth + 1)
+    elif isinstance(value, str) and len(value) > 1000:
+        raise ValueError(f"a text of {len(value)} characters, at most 1000 are read")
+    elif isinstance(value, int | float) and not abs(value) < 1 << 63:
+        raise ValueError("a number beyond 2^63")
+    return value
 
 
 class DeviceRecord(Record):
@@ -84,26 +113,26 @@ class DeviceRecord(Record):
 
     schema_version: Literal["1.1"]
     kind: Literal["edgepress-device-record"]
-    name: str
-    recipe_digest: str
-    target: str
-    artifact: str
-    precision: str
-    files: dict[str, Sha256]
+    name: Text
+    recipe_digest: Text
+    target: Text
+    artifact: Text
+    precision: Text
+    files: Annotated[dict[str, Sha256], Field(max_length=10_000)]
     sample_sha256: Sha256 | None
     runner_sha256: Sha256
-    device: Annotated[str, Field(min_length=1)]
+    device: Annotated[str, Field(min_length=1, max_length=1000)]
     runtime: DeviceRuntime
-    environment: dict[str, Any]
+    environment: Annotated[dict[str, Any], AfterValidator(_bounded)]
     accuracy: DeviceAccuracy | None
-    remarks: tuple[str, ...]
+    remarks: Annotated[tuple[Text, ...], Field(max_length=100)]
     open_ms: Positive
     first_inference_ms: Positive
     cold_start_ms: Positive
-    energy_note: str
-    latency: Annotated[tuple[DeviceLatency, ...], Field(min_length=1)]
+    energy_note: Text
+    latency: Annotated[tuple[DeviceLatency, ...], Field(min_length=1, max_length=1000), AfterValidator(_few_enough)]
     peak_memory_bytes: Whole | None
-    created: str
+    created: Text
     record_sha256: Sha256
 
 
@@ -129,7 +158,7 @@ def add_records(run: Path, records: Sequence[Path]) -> Path:
     from edgepress.benchmarks.devices.views import devices_markdown
 
     release = Release(run)
-    folder = run / "devices"
+    folder = within(run, "devices")
     kept = _kept(folder)
     seen = {record.record_sha256: f"{run} has it already" for record in kept.records}
     added = []
@@ -142,10 +171,15 @@ def add_records(run: Path, records: Sequence[Path]) -> Path:
         added.append(record)
     merged = Devices(records=(*kept.records, *added))
     current = {record.record_sha256 for record in merged.records if release.refusal(record) is None}
+    # All of it is made before any of it is written: what cannot be shown must not stay behind in devices.json.
+    texts = {
+        "devices.json": merged.model_dump_json(indent=1) + "\n",
+        "devices.md": devices_markdown(merged.records, run.resolve().name, current),
+    }
     try:
         folder.mkdir(exist_ok=True)
-        write_whole(folder / "devices.json", merged.model_dump_json(indent=1) + "\n")
-        write_whole(folder / "devices.md", devices_markdown(merged.records, run.resolve().name, current))
+        for name, text in texts.items():
+            write_whole(folder / name, text)
     except OSError as fault:
         raise StoreError(
             f"{folder} cannot be written ({fault.strerror}); make it writable, or free some space"
@@ -201,6 +235,8 @@ def read_record(path: Path) -> DeviceRecord:
 def _content(path: Path) -> dict[str, Any]:
     """The JSON object of a record of this kind and version."""
     try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise ArtifactError(f"{path} has {size} bytes, at most {MOST_BYTES} are read. Measure fewer samples.")
         found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing. Give the record that run_benchmark.py wrote.") from None

@@ -102,9 +102,11 @@ def init(
 @app.command()
 def bench(
     path: Annotated[Path, typer.Argument(help="A run (runs/<name>), a release or an artifact folder.")],
-    batch: Annotated[list[int] | None, typer.Option(help="Batch size; may be given again.")] = None,
-    sequence: Annotated[list[int] | None, typer.Option(help="Sequence length; may be given again.")] = None,
-    threads: Annotated[list[int] | None, typer.Option(help="Threads of the session; may be given again.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Batch size; may be given again.")] = None,
+    sequence: Annotated[list[int] | None, typer.Option(min=1, help="Sequence length; may be given again.")] = None,
+    threads: Annotated[
+        list[int] | None, typer.Option(min=1, help="Threads of the session; may be given again.")
+    ] = None,
     samples: Annotated[int, typer.Option(min=11, help="Timed calls of each artifact and shape, at the least.")] = 100,
     scenario: Annotated[
         str | None, typer.Option(help="A load instead: multi-stream, offline, server or sustained.")
@@ -120,8 +122,9 @@ def bench(
             _bear(path, scenario, shapes_asked, seconds, latency_bound, console)
             return
         from rich.table import Table
+        from rich.text import Text
 
-        from edgepress.compress.cli.bench import Shapes, latency_texts
+        from edgepress.compress.cli.bench import Shapes, latency_texts, told_failures
         from edgepress.compress.cli.bench import bench as time_artifacts
 
         shapes = Shapes(*shapes_asked, samples)
@@ -132,13 +135,15 @@ def bench(
         for item in timed:
             for row in item.rows:
                 table.add_row(
-                    item.name, str(row.batch), str(row.sequence or "–"), str(row.threads), *latency_texts(row)
+                    Text(item.name), str(row.batch), str(row.sequence or "–"), str(row.threads), *latency_texts(row)
                 )
             if item.failure:
-                table.add_row(item.name, *[""] * 6, item.remark)
+                table.add_row(Text(item.name), *[""] * 6, Text(item.remark))
         console.table(table)
         if all(item.failure for item in timed):
             raise BenchmarkError(f"no artifact could be timed. {timed[0].name}: {timed[0].failure}")
+        if failed := [(item.name, item.failure) for item in timed if item.failure and not item.absent]:
+            raise BenchmarkError(told_failures(failed, len(timed)))
 
 
 def _bear(
@@ -149,13 +154,15 @@ def _bear(
     latency_bound: float | None,
     console: Console,
 ) -> None:
-    from edgepress.compress.cli.bench import Shapes
+    from edgepress.compress.cli.bench import Shapes, told_failures
     from edgepress.compress.cli.bench_scenarios import bench_scenario, scenario_table
 
     rows = bench_scenario(path, scenario, Shapes(*shapes), seconds, latency_bound, console)
     console.table(scenario_table(scenario, rows))
     if all(row.result is None for row in rows):
         raise BenchmarkError(f"no artifact bore the scenario. {rows[0].name}: {rows[0].failure}")
+    if failed := [(row.name, row.failure) for row in rows if row.result is None and not row.absent]:
+        raise BenchmarkError(told_failures(failed, len(rows)))
 
 
 @app.command()

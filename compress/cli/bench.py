@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from edgepress.benchmarks.judge.latency import latency_rows
 from edgepress.benchmarks.measure.busy import load_notes, machine_load
 from edgepress.benchmarks.measure.jobs import Case, Subject, SubjectResult
 from edgepress.benchmarks.measure.latency import measure_latency
+from edgepress.benchmarks.records.checked import check_size, read_artifact, unknown_files
 from edgepress.benchmarks.records.report import LatencyRow, Shape
 from edgepress.benchmarks.report.wording import p50, percentile, scatter_text, speedup
 from edgepress.targets.errors import ArtifactError, BenchmarkError
+from edgepress.targets.files import within
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.progress import follow
 from edgepress.targets.records import Artifact, Signature
 
 if TYPE_CHECKING:
     from edgepress.compress.cli.console import Console
+
+_PLACES = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,34 @@ def bench(path: Path, shapes: Shapes, console: Console) -> list[Timed]:
     folders = find_artifacts(path)
     for note in load_notes(machine_load()):
         console.warn(note)
-    artifacts = {name: Artifact.read(folder / "artifact.json") for name, folder in folders.items()}
+    artifacts = read_all(folders, console)
     signature = common_signature(artifacts.values())
-    with tempfile.TemporaryDirectory(prefix="edgepress-bench-") as temporary:
-        cases = synthetic_cases(signature, shapes, Path(temporary), console)
+    with scratch("bench-") as temporary:
+        cases = synthetic_cases(signature, shapes, temporary, console)
         subjects = [Subject(key=name, folder=str(folder)) for name, folder in folders.items()]
         with console.task(f"Timing {len(subjects)} artifacts, interleaved", total=None) as advance:
             results = measure_latency(subjects, cases, shapes.samples, shapes.warmup, progress=follow(advance))
     return [_timed(name, artifacts[name].target, results) for name in folders]
+
+
+def read_all(folders: Mapping[str, Path], console: Console) -> dict[str, Artifact]:
+    """Each artifact's record; files in its folder that it does not name are told.
+
+    Raises:
+        ArtifactError: one of them is damaged, or cannot be timed.
+    """
+    artifacts = {name: read_artifact(folder) for name, folder in folders.items()}
+    for name, folder in folders.items():
+        if told := unknown_files(artifacts[name], folder):
+            console.warn(told)
+    return artifacts
+
+
+def told_failures(timed: Sequence[tuple[str, str]], count: int) -> str:
+    """The one line of a command that could not do all it was asked for; `timed`: (name, why) of what failed."""
+    first = "; ".join(f"{name}: {reason}" for name, reason in timed[:3])
+    more = f"; and {len(timed) - 3} more" if len(timed) > 3 else ""
+    return f"{len(timed)} of {count} failed. {first}{more}"
 
 
 def _timed(name: str, target: str, results: Mapping[str, SubjectResult]) -> Timed:
@@ -113,16 +137,33 @@ def find_artifacts(path: Path) -> dict[str, Path]:
     Raises:
         ArtifactError: `path` is none of them.
     """
-    if (path / "artifact.json").is_file():
-        return {path.resolve().name: path}
-    if lists := sorted(path.glob("*-benchmark/entrants.json")):
-        found = {name: path / place for name, place in json.loads(lists[-1].read_text(encoding="utf-8")).items()}
-    else:
-        found = {record.parent.name: record.parent for record in sorted(path.glob("*/artifact.json"))}
+    try:
+        found = _found(path)
+    except OSError as fault:
+        raise ArtifactError(
+            f"{path} cannot be read ({fault.strerror}). Give a folder that this user may read."
+        ) from None
     if not found:
         what = "does not exist" if not path.exists() else "holds no artifact"
         raise ArtifactError(f"{path} {what}. Give a run (runs/<name>), a release or a folder with artifact.json.")
     return found
+
+
+def _found(path: Path) -> dict[str, Path]:
+    if (path / Artifact.FILE_NAME).is_file():
+        return {path.resolve().name: path}
+    if lists := sorted(path.glob("*-benchmark/entrants.json")):
+        return _entrants(path, lists[-1])
+    return {record.parent.name: record.parent for record in sorted(path.glob(f"*/{Artifact.FILE_NAME}"))}
+
+
+def _entrants(run: Path, path: Path) -> dict[str, Path]:
+    """Name -> folder of what the benchmark of a run compared."""
+    try:
+        places = _PLACES.validate_json(path.read_bytes())
+    except ValidationError as fault:
+        raise ArtifactError(f"{path} is damaged: {fault.errors()[0]['msg']}. Run the benchmark stage again.") from None
+    return {name: within(run, place) for name, place in places.items()}
 
 
 def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path, console: Console) -> list[Case]:
@@ -138,6 +179,7 @@ def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path, console:
             for length in lengths:
                 sizes = {"batch": batch} | ({"sequence": length} if length is not None else {})
                 if all(low <= sizes.get(name, low) <= high for name, (low, high) in signature.bounds.items()):
+                    check_size(signature, sizes)
                     path = folder / f"{batch}-{length}.safetensors"
                     save_file(_inputs(signature, sizes), path)
                     shape = Shape(batch=batch, sequence=length, threads=threads)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgepress import targets
 from edgepress.benchmarks.measure.scenarios import Load, run_scenario
 from edgepress.benchmarks.records.scenarios import SCENARIOS, ScenarioName, ScenarioResult
-from edgepress.compress.cli.bench import Shapes, common_signature, find_artifacts, synthetic_cases
+from edgepress.compress.cli.bench import Shapes, common_signature, find_artifacts, read_all, synthetic_cases
 from edgepress.targets.errors import BenchmarkError, EdgepressError
-from edgepress.targets.records import Artifact
+from edgepress.targets.process.scratch import scratch
+from edgepress.targets.records import Availability
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Borne:
-    """One artifact at one shape: what the scenario found, or why it found nothing."""
+    """One artifact at one shape: what the scenario found, or why it found nothing. `absent`: its target cannot run
+    here, which is no failure of it."""
 
     name: str
     case: Case
     result: ScenarioResult | None
     failure: str = ""
+    absent: bool = False
 
 
 def bench_scenario(
@@ -44,18 +47,20 @@ def bench_scenario(
     if name == "server" and latency_bound_ms is None:
         raise BenchmarkError("the scenario 'server' needs a latency bound in ms: give --latency-bound")
     folders = find_artifacts(path)
-    signature = common_signature([Artifact.read(folder / Artifact.FILE_NAME) for folder in folders.values()])
+    artifacts = read_all(folders, console)
+    signature = common_signature(artifacts.values())
     found = []
-    with tempfile.TemporaryDirectory(prefix="edgepress-bench-") as temporary:
-        cases = synthetic_cases(signature, shapes, Path(temporary), console)
+    with scratch("bench-") as temporary:
+        cases = synthetic_cases(signature, shapes, temporary, console)
         with console.task(f"Scenario {name}", total=len(folders) * len(cases)) as advance:
             for key, folder in folders.items():
+                here = targets.load(artifacts[key].target).probe()
                 for case in cases:
                     load = Load(
                         scenario=name, folder=str(folder), feeds=case.feeds, shape=case.shape, seconds=seconds,
                         latency_bound_ms=latency_bound_ms,
                     )  # fmt: skip
-                    found.append(_borne(key, case, load))
+                    found.append(_borne(key, case, load, here))
                     advance(1, note=key)
     return found
 
@@ -67,7 +72,9 @@ def known(scenario: str) -> ScenarioName:
     raise BenchmarkError(f"unknown scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
 
 
-def _borne(key: str, case: Case, load: Load) -> Borne:
+def _borne(key: str, case: Case, load: Load, here: Availability) -> Borne:
+    if here.state != "available":
+        return Borne(key, case, None, here.reason, absent=True)
     try:
         return Borne(key, case, run_scenario(load))
     except EdgepressError as fault:
@@ -77,15 +84,16 @@ def _borne(key: str, case: Case, load: Load) -> Borne:
 def scenario_table(scenario: str, rows: Sequence[Borne]) -> Table:
     """A line for each artifact and shape."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=f"Scenario {scenario}")
     for column in ("artifact", "batch", "sequence", "threads", "figure", "samples", "remark"):
         table.add_column(column, justify="left" if column in ("artifact", "remark") else "right")
     for row in rows:
         shape = row.case.shape
-        cells = (row.name, str(shape.batch), str(shape.sequence or "–"), str(shape.threads))
+        cells = (Text(row.name), str(shape.batch), str(shape.sequence or "–"), str(shape.threads))
         if row.result is None:
-            table.add_row(*cells, "–", "–", f"failed: {row.failure}")
+            table.add_row(*cells, "–", "–", Text(row.failure if row.absent else f"failed: {row.failure}"))
         else:
             figure = f"{row.result.value:.4g} {row.result.unit}"
             table.add_row(*cells, figure, str(row.result.samples), row.result.meaning)

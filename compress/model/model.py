@@ -135,7 +135,7 @@ def build_network(folder: Path, task: TaskName) -> nn.Module:
     if not path.is_file():
         raise ModelError(f"{path} is missing. Run the stage that writes it again.")
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError) as fault:
         raise ModelError(f"{path} is damaged or of an unknown architecture: {told(fault)}") from None
     return network_from_config(config, task)
@@ -149,13 +149,13 @@ def network_from_config(config: Any, task: TaskName) -> nn.Module:
         "text-classification": AutoModelForSequenceClassification,
         "image-classification": AutoModelForImageClassification,
     }[task]
-    options = {"attn_implementation": "eager", "dtype": torch.float32}
+    options = {"attn_implementation": "eager", "dtype": torch.float32, "trust_remote_code": False}
     try:
         network: nn.Module = factory.from_config(config, **options)
     except ValueError as fault:
         if "attention" not in str(fault).lower():
             raise ModelError(f"{type(config).__name__} is no {task} model: {told(fault)}") from None
-        network = factory.from_config(config, dtype=torch.float32)
+        network = factory.from_config(config, dtype=torch.float32, trust_remote_code=False)
     return network
 
 

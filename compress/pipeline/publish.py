@@ -14,8 +14,8 @@ from edgepress.benchmarks.records.files import read_report, write_report
 from edgepress.benchmarks.records.report import WITH_ARTIFACT, Report
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.targets.errors import ArtifactError
-from edgepress.targets.files import sha256_of
-from edgepress.targets.records import Artifact, FileEntry, Record
+from edgepress.targets.files import name_fault, sha256_of, within
+from edgepress.targets.records import Artifact, FileEntry, PlainName, Record
 
 SUMS, MANIFEST = "SHA256SUMS", "manifest.json"
 
@@ -27,7 +27,7 @@ class Manifest(Record):
     name: str
     recipe_digest: str
     stage_digest: str
-    artifacts: dict[str, str]
+    artifacts: dict[PlainName, PlainName]
     files: tuple[FileEntry, ...]
 
 
@@ -53,11 +53,16 @@ def chosen_of(report: Report) -> dict[str, str]:
 def _copy_chosen(chosen: dict[str, str], export: Path, release: Path) -> dict[str, str]:
     """The chosen artifact of each target under `release/<target>/`."""
     for target, name in chosen.items():
-        source = export / "artifacts" / target / name
-        artifact = Artifact.read(source / "artifact.json")
+        for part in (target, name):  # of a report that may be anybody's
+            if fault := name_fault(part):
+                raise ArtifactError(
+                    f"the report of {export.parent} names {part[:80]!r}, which {fault}. It was refused."
+                )
+        source = within(export, f"artifacts/{target}/{name}")
+        artifact = Artifact.read(source / Artifact.FILE_NAME)
         artifact.check_files(source)
         place = release / target
-        for path in (*(entry.path for entry in artifact.files), "artifact.json"):
+        for path in (*(entry.path for entry in artifact.files), Artifact.FILE_NAME):
             (place / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / path, place / path)
     return chosen
@@ -88,7 +93,7 @@ def check_release(folder: Path) -> Manifest:
     """
     manifest = Manifest.read(folder / MANIFEST)
     for entry in manifest.files:
-        path = folder / entry.path
+        path = within(folder, entry.path)
         if not path.is_file():
             raise ArtifactError(f"{path} is missing from the release. Make it again with `edgepress run`.")
         if sha256_of(path) != entry.sha256:

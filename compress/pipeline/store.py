@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.targets.errors import ArtifactError, StoreError
 from edgepress.targets.files import remove
-from edgepress.targets.records import Record
+from edgepress.targets.records import PlainName, PlainPath, Record
 
 LOG = logging.getLogger("edgepress")
 STAGE_FILE = "stage.json"
@@ -34,7 +36,7 @@ NOTHING: Mapping[str, object] = MappingProxyType({})
 class StoredFile(Record):
     """One file of a finished stage, relative to its folder."""
 
-    path: str
+    path: PlainPath
     bytes: int
 
 
@@ -42,8 +44,8 @@ class StageRecord(Record):
     """`stage.json`: what a finished stage folder is and holds. Written last."""
 
     format: int = 1
-    index: int
-    name: str
+    index: Annotated[int, Field(ge=0)]
+    name: PlainName
     digest: str
     files: tuple[StoredFile, ...]
 
@@ -84,10 +86,11 @@ class RunFolder:
         """Hold the run for this process and clear what a killed one left behind.
 
         Raises:
-            StoreError: another process holds the run, or the folder cannot be written.
+            StoreError: another process holds the run, the folder cannot be written, or leads out of itself.
         """
         with disk_faults(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
+            refuse_links(self.root)
             lock = FileLock(self.root / ".lock", timeout=0)
             try:
                 lock.acquire()
@@ -250,3 +253,14 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def refuse_links(root: Path) -> None:
+    """Raises StoreError for a link in the run that leads out of it: what is written there would change another file."""
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+                raise StoreError(
+                    f"{path} is a link that leads out of the run. Put what it points to there, or remove it."
+                )

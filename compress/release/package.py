@@ -100,6 +100,11 @@ def _recipe_of(run: Path, given: Recipe | None) -> tuple[Recipe | None, Path]:
             f"{run} does not hold its recipe: an older edgepress made it. Give it with --recipe, or start the run "
             f"again, which keeps it from now on, or package without rows: --samples 0"
         )
+    if kept.recipe.teacher.trust_remote_code:
+        raise RecipeError(
+            f"the recipe in {run} trusts code of its teacher, and the run may be anybody's. Give the recipe yourself "
+            f"with --recipe, or package without rows: --samples 0"
+        )
     return kept.recipe, kept.base(run)
 
 

@@ -12,7 +12,7 @@ LAUNCHER = "run_benchmark.py"
 
 WINGS = ("device", "onnxruntime_cpu", "tflite_mobile", "xla_tpu", "tensorrt_gpu")
 TRAVELLING = (
-    *("errors.py", "files.py", "runtime.py"),
+    *("errors.py", "files.py", "runtime.py", "telemetry.py", "text.py"),
     *(f"{wing}/__init__.py" for wing in WINGS),
     *(f"device/{name}.py" for name in ("apart", "clock", "energy", "environment", "main", "needs", "percentiles")),
     *(f"device/{name}.py" for name in ("pinning", "quiet", "record", "release", "sample", "sitting", "turns")),

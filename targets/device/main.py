@@ -23,13 +23,15 @@ from typing import Any
 from ..errors import BenchmarkError, EdgepressError
 from ..files import write_whole
 from ..runtime import SESSIONS, THREADED
+from ..telemetry import silence
+from ..text import visible
 from . import LAUNCHER
 from .apart import SIT, apart
 from .clock import monotonic
 from .environment import environment, temperature
 from .needs import ArtifactFacts
 from .percentiles import PERCENTILES, told_percentile
-from .record import KIND, SCHEMA_VERSION, record_sha256, size_words
+from .record import KIND, MOST_SAMPLES, SCHEMA_VERSION, record_sha256, size_words
 from .release import RELEASE, SAMPLE, checked, choose, read_manifest
 from .sitting import serve
 from .turns import shared_out
@@ -190,10 +192,19 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def at_most(text: str) -> int:
+    """The same, of samples: a record with more of them is not read."""
+    if (found := whole(text)) > MOST_SAMPLES:
+        raise argparse.ArgumentTypeError(f"must be at most {MOST_SAMPLES}, got {text}")
+    return found
+
+
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     parser.add_argument("--target", help="which artifact of the release; may be left out where there is one")
-    parser.add_argument("--samples", type=whole, default=100, help="timed calls of each shape (default 100)")
+    parser.add_argument(
+        "--samples", type=at_most, default=100, help=f"timed calls of each shape (default 100, at most {MOST_SAMPLES})"
+    )
     parser.add_argument("--threads", type=whole, nargs="+", default=[1], help="threads of the session (default 1)")
     parser.add_argument("--batch", type=whole, nargs="+", default=[1], help="rows in one call (default 1)")
     parser.add_argument("--sequence", type=whole, nargs="+", help="tokens in a row (default 32 128)")
@@ -207,6 +218,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    silence()  # children inherit it
     given = sys.argv[1:] if arguments is None else arguments
     if given == [SIT]:
         serve()
@@ -216,10 +228,10 @@ def main(arguments: list[str] | None = None) -> int:
         record = measured(options)
         write(record, options.out)
     except EdgepressError as fault:
-        print(f"error: {fault}", file=sys.stderr)
+        print(visible(f"error: {fault}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("error: stopped by Ctrl-C; no record was written.", file=sys.stderr)
         return 130
-    print(f"{summary(record)}\nRecord: {options.out}")
+    print(visible(f"{summary(record)}\nRecord: {options.out}"))
     return 0

@@ -7,6 +7,8 @@ import json
 from typing import Any
 
 SCHEMA_VERSION, KIND = "1.1", "edgepress-device-record"
+MOST_SAMPLES = 20_000
+"""Of one shape: a record with more of them is not read."""
 
 
 def record_sha256(record: dict[str, Any]) -> str:

@@ -74,6 +74,10 @@ def checked(known: dict[str, str], target: str) -> tuple[ArtifactFacts, dict[str
 
 
 def verified(path: str, known: dict[str, str]) -> str:
+    if path.startswith("/") or "\\" in path or ":" in path or ".." in path.split("/"):
+        raise ArtifactError(f"the release names {path[:80]!r}, which leads out of it. It was refused.")
+    if RELEASE not in (RELEASE / path).resolve().parents:
+        raise ArtifactError(f"{RELEASE / path} is a link that leads out of the release. It was refused.")
     if not (RELEASE / path).is_file():
         raise ArtifactError(f"{RELEASE / path} is missing. Copy the release again.")
     got, want = sha256_of(RELEASE / path), str(known.get(path))

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import pydantic
@@ -15,6 +14,7 @@ from edgepress.targets.acceptance.checked import Checked
 from edgepress.targets.backend import Backend, Job, absent
 from edgepress.targets.errors import ArtifactError, TargetError, told
 from edgepress.targets.onnxruntime_cpu.session import MODEL_FILE, OrtSession, open_session
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import (
     Artifact,
@@ -75,7 +75,7 @@ class OnnxRuntimeCpu(Backend[Path]):
     @contextmanager
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
         self._require(self.runs_with)
-        artifact.check_files(folder)
+        artifact.check_files(folder, [MODEL_FILE])
         _settings(artifact)  # refused by their names, before the runtime is asked
         session = open_session(folder, artifact.model_dump(mode="json"), threads)
         yield Checked(session, artifact.signature)
@@ -99,8 +99,8 @@ class OnnxRuntimeCpu(Backend[Path]):
         """The fp32 file that every candidate starts from."""
         from edgepress.targets.onnx_graph.export import export_onnx
 
-        with TemporaryDirectory(prefix="edgepress-") as temporary:
-            path = Path(temporary) / MODEL_FILE
+        with scratch() as temporary:
+            path = temporary / MODEL_FILE
             yield lambda: export_onnx(model, calibration[0], path)
 
     def _export(self, job: Job[Path], candidate: Candidate, folder: Path) -> Artifact:

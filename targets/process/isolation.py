@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -26,6 +25,7 @@ from typing import Any
 
 from edgepress.targets.errors import BenchmarkError, EdgepressError, TargetError, told
 from edgepress.targets.files import write_whole
+from edgepress.targets.process.scratch import scratch
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 LOG_TAIL = 20
@@ -140,8 +140,7 @@ class _Child:
 
 @contextmanager
 def _child(function: str, request: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[_Child]:
-    with tempfile.TemporaryDirectory(prefix="edgepress-") as name:
-        folder = Path(name)
+    with scratch() as folder:
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         command = [
             sys.executable,

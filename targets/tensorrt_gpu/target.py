@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
 from edgepress.targets.acceptance.checked import Checked
 from edgepress.targets.backend import Backend, Job, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import (
     Artifact,
@@ -82,7 +82,7 @@ class TensorRtGpu(Backend[Path]):
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
         if not gpus():
             raise TargetUnavailable(f"{NO_DRIVER} here. Open it on a machine with an NVIDIA GPU.")
-        self._check(artifact, folder)
+        self._check(artifact, folder, ENGINE_FILE)
         session = open_session(folder, artifact.model_dump(mode="json"), threads)
         yield Checked(session, artifact.signature)
         session.close()
@@ -91,12 +91,12 @@ class TensorRtGpu(Backend[Path]):
     def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
         from edgepress.targets.onnxruntime_cpu.target import graph_session
 
-        self._check(artifact, folder)
+        self._check(artifact, folder, ONNX_FILE)
         yield graph_session(folder / ONNX_FILE, artifact.signature, threads)
 
-    def _check(self, artifact: Artifact, folder: Path) -> None:
+    def _check(self, artifact: Artifact, folder: Path, opened: str) -> None:
         self._refuse_settings(artifact)
-        artifact.check_files(folder)
+        artifact.check_files(folder, [opened])
 
     @contextmanager
     def _prepared(
@@ -105,8 +105,8 @@ class TensorRtGpu(Backend[Path]):
         """The fp32 ONNX file."""
         from edgepress.targets.onnx_graph.export import export_onnx
 
-        with TemporaryDirectory(prefix="edgepress-") as temporary:
-            path = Path(temporary) / ONNX_FILE
+        with scratch() as temporary:
+            path = temporary / ONNX_FILE
             yield lambda: export_onnx(model, calibration[0], path)
 
     def _export(self, job: Job[Path], candidate: Candidate, folder: Path) -> Artifact:
@@ -216,8 +216,8 @@ def _write_graph(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds],
     if candidate.precision == "fp16":
         to_half(fp32, out)
         return ()
-    with TemporaryDirectory(prefix="edgepress-") as temporary:
-        quantized = Path(temporary) / ONNX_FILE
+    with scratch() as temporary:
+        quantized = temporary / ONNX_FILE
         note = write_qdq(fp32, candidate.options["ranges"], calibration, quantized)
         to_half(quantized, out)
     return (note, "all else is fp16")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -15,6 +14,7 @@ from edgepress.targets.acceptance.checked import Checked
 from edgepress.targets.backend import Backend, Job, absent
 from edgepress.targets.errors import TargetError
 from edgepress.targets.process.feeds import save_feeds
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, MacCount, Options, Precision, Signature
 from edgepress.targets.tflite_mobile.buckets import (
@@ -104,7 +104,7 @@ class TfliteMobile(Backend[Converted]):
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
         if all(absent([name]) for name in RUNTIMES):
             self._require(RUNTIMES[:1])
-        artifact.check_files(folder)
+        artifact.check_files(folder, [MODEL_FILE])
         self._refuse_settings(artifact)
         yield Checked(open_session(folder, artifact.model_dump(mode="json"), threads), artifact.signature)
 
@@ -124,8 +124,8 @@ class TfliteMobile(Backend[Converted]):
         from edgepress.targets.process.isolation import converting
 
         lengths = sequence_lengths(model.signature, self.options.sequences)
-        with TemporaryDirectory(prefix="edgepress-") as temporary:
-            program, path = Path(temporary) / "program.pt2", Path(temporary) / MODEL_FILE
+        with scratch() as temporary:
+            program, path = temporary / "program.pt2", temporary / MODEL_FILE
             traced = inference_program(self._seen(model), calibration[0])
             refuse_custom(traced, self.name)
             save_program(traced, program)
@@ -184,10 +184,10 @@ def _quantize(
     """Write the candidate's file as `request` says; returns the quantizer's peak memory in bytes."""
     from edgepress.targets.process.isolation import convert_apart
 
-    with TemporaryDirectory(prefix="edgepress-") as temporary:
+    with scratch() as temporary:
         shorter = (-1, *buckets.values())
         places = {
-            name: save_feeds(calibration_rows(signature, batches, length, shorter[number]), Path(temporary) / name)
+            name: save_feeds(calibration_rows(signature, batches, length, shorter[number]), temporary / name)
             for number, (name, length) in enumerate(buckets.items())
         }
         _, peak = convert_apart(

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from edgepress.targets.acceptance.checked import Checked
 from edgepress.targets.backend import Backend, Job, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
 from edgepress.targets.process.feeds import rounded_up, save_feeds
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, HardwareBuild, Options, Precision
 from edgepress.targets.xla_tpu.session import has_tpu
@@ -98,10 +98,10 @@ class XlaTpu(Backend[Converted]):
         yield self._session(artifact, folder, cpu=True)
 
     def _session(self, artifact: Artifact, folder: Path, cpu: bool) -> Session:
-        from edgepress.targets.xla_tpu.session import XlaSession
+        from edgepress.targets.xla_tpu.session import PROGRAM, WEIGHTS, XlaSession
 
         self._require(self.exports_with)
-        artifact.check_files(folder)
+        artifact.check_files(folder, [PROGRAM, WEIGHTS])
         self._refuse_settings(artifact)
         return Checked(XlaSession(folder, artifact.model_dump(mode="json"), cpu), artifact.signature)
 
@@ -117,8 +117,7 @@ class XlaTpu(Backend[Converted]):
 
         precisions = [one.precision for one in candidates if one.precision in self.precisions]
         compiles = find_spec("libtpu") is not None
-        with TemporaryDirectory(prefix="edgepress-") as temporary:
-            folder = Path(temporary)
+        with scratch() as folder:
             program = inference_program(model, calibration[0])
             refuse_custom(program, self.name)
             save_program(program, folder / "program.pt2")

@@ -126,3 +126,13 @@ def test_edits_of_another_architecture_are_refused(saved: Path) -> None:
     (saved / "model.json").write_text(json.dumps(card))
     with pytest.raises(ModelError, match=r"names module 'bert.pooler', which this architecture lacks"):
         Model.load(saved)
+
+
+def test_a_stage_folder_that_wants_to_run_code_of_its_own_is_refused_without_a_question(saved: Path) -> None:
+    """transformers asks on a terminal whether to run it; a run folder may be anybody's."""
+    config = json.loads((saved / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}
+    (saved / "config.json").write_text(json.dumps(config))
+    (saved / "own.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(ModelError, match=r"config.json is damaged or of an unknown architecture: "):
+        Model.load(saved)

@@ -59,19 +59,19 @@ def run(
 def _show_plan(recipe: Recipe, until: str | None, runs: Path, console: Console) -> None:
     from rich.table import Table
 
-    from edgepress.compress.pipeline.plan import plan
-    from edgepress.compress.pipeline.run import cut, finished
+    from edgepress.compress.pipeline.plan import cut, plan
+    from edgepress.compress.pipeline.run import finished
     from edgepress.compress.pipeline.store import RunFolder
 
     stages = cut(plan(recipe), until)
-    done = finished(RunFolder(recipe.name, runs, console.warn), stages)
+    done = finished(RunFolder(recipe.name, runs, console.warn), [stage.key for stage in stages])
     table = Table(title=f"{recipe.name}: what a run would do")
     for column in ("stage", "state", "options"):
         table.add_column(column)
     for number, stage in enumerate(stages):
-        options = stage.options.model_dump(exclude_defaults=True) if stage.options else {}
+        options = stage.stage.options.model_dump(exclude_defaults=True) if stage.stage.options else {}
         told = ", ".join(f"{key}={value}" for key, value in options.items())
-        table.add_row(stage.folder, "done" if number < len(done) else "to do", told)
+        table.add_row(stage.label, "done" if number < len(done) else "to do", told)
     console.table(table)
 
 

@@ -115,14 +115,26 @@ def find_artifacts(path: Path) -> dict[str, Path]:
     """
     if (path / "artifact.json").is_file():
         return {path.resolve().name: path}
-    if lists := sorted(path.glob("*-benchmark/entrants.json")):
-        found = {name: path / place for name, place in json.loads(lists[-1].read_text(encoding="utf-8")).items()}
+    if (entrants := _entrants(path)) is not None:
+        found = {name: path / place for name, place in json.loads(entrants.read_text(encoding="utf-8")).items()}
     else:
         found = {record.parent.name: record.parent for record in sorted(path.glob("*/artifact.json"))}
     if not found:
         what = "does not exist" if not path.exists() else "holds no artifact"
         raise ArtifactError(f"{path} {what}. Give a run (runs/<name>), a release or a folder with artifact.json.")
     return found
+
+
+def _entrants(run: Path) -> Path | None:
+    """Where the benchmark of a run says which artifacts it measured; None where `run` is none, or not finished."""
+    from edgepress.compress.pipeline.store import INDEX_FILE, RunFolder
+
+    if not (run / INDEX_FILE).is_file():
+        return None
+    root = run.resolve()
+    stage = RunFolder(root.name, root.parent).latest_stage()
+    found = stage / "entrants.json" if stage is not None else None
+    return found if found is not None and found.is_file() else None
 
 
 def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path, console: Console) -> list[Case]:

@@ -28,8 +28,8 @@ from edgepress.targets.errors import StageError
 from edgepress.targets.records import Record
 
 if TYPE_CHECKING:
-    from edgepress.compress.cli.console import Console
     from edgepress.compress.tasks.base import Features
+    from edgepress.targets.progress import Progress
 
 # Rows a shard and rows a forward pass: a shard of short texts with three hidden states of 384 is about 60 MB.
 SHARD_ROWS = 2048
@@ -70,7 +70,7 @@ class TeacherCache:
     _shards: dict[int, Any]
 
     @classmethod
-    def open(cls, folder: Path, teacher: Model, features: Features, wanted: Wanted, console: Console) -> TeacherCache:
+    def open(cls, folder: Path, teacher: Model, features: Features, wanted: Wanted, progress: Progress) -> TeacherCache:
         """The cache of this teacher on these rows, computed first where it is not whole.
 
         Raises:
@@ -79,7 +79,7 @@ class TeacherCache:
         path = folder.resolve() / _digest(teacher, features, wanted)
         order = _order(features)
         if not (path / "cache.json").is_file():
-            _compute(path, teacher, features, order, wanted, console)
+            _compute(path, teacher, features, order, wanted, progress)
         positions = np.empty(len(order), np.int64)
         positions[order] = np.arange(len(order))
         tokens = np.load(path / "tokens.npy")
@@ -161,13 +161,13 @@ def _shard_path(folder: Path, shard: int) -> Path:
 
 
 def _compute(
-    folder: Path, teacher: Model, features: Features, order: np.ndarray, wanted: Wanted, console: Console
+    folder: Path, teacher: Model, features: Features, order: np.ndarray, wanted: Wanted, progress: Progress
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # Only a shard that was cut off is computed again; those before it stand.
     tokens = np.zeros(len(order), np.int32)
     computed, seconds = 0, 0.0
-    with console.task("Teacher's outputs", total=len(order)) as advance, _on_gpu(teacher.network):
+    with progress.task("Teacher's outputs", total=len(order)) as advance, _on_gpu(teacher.network):
         for start in range(0, len(order), SHARD_ROWS):
             rows = order[start : start + SHARD_ROWS]
             path = _shard_path(folder, start // SHARD_ROWS)

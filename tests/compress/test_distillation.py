@@ -4,9 +4,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from edgepress.compress.methods.distill.method import Distill
 from edgepress.compress.methods.distill.objective import DistillationObjective, layer_map
 from edgepress.compress.methods.distill.terms import attention_divergence, distillation_loss, masked_mse
-from edgepress.compress.recipe.recipe import Distill
 from edgepress.targets.errors import StageError
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgepress.compress.methods.distill.method import Distill
 from edgepress.compress.methods.distill.terms import attention_divergence, distillation_loss, masked_mse
-from edgepress.compress.recipe.recipe import Distill
 from edgepress.compress.training.batches import TeacherOutputs
 from edgepress.compress.training.teacher_cache import as_tokens
 from edgepress.targets.errors import StageError

@@ -1,0 +1,62 @@
+"""Knowledge distillation from a finished teacher: what a recipe says of it, and its promise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from edgepress.compress.methods.base import Applied, Promise
+from edgepress.compress.recipe.sections import Share, StageOptions, Training
+
+if TYPE_CHECKING:
+    from edgepress.compress.methods.data import Data, Run
+    from edgepress.compress.methods.distill.distill import DistillationPlan
+    from edgepress.compress.model.model import Model
+
+
+# The terms that compare layers, by the option that is their weight.
+LAYER_TERMS = ("hidden", "attention")
+
+
+class Distill(StageOptions):
+    """Knowledge distillation: (1 - alpha) * cross-entropy + alpha * T² * KL, plus `hidden` * mean squared difference of
+    hidden states (embeddings included) and `attention` * KL of attention maps.
+
+    References: arXiv 1503.02531 (logits), 1909.10351 (hidden states, attention), 1910.01108 (initialisation)."""
+
+    kind: ClassVar[str] = "distill"
+    method: Literal["offline"] = "offline"
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    alpha: Share = 0.9
+    hidden: Annotated[float, Field(ge=0)] = 0.0
+    attention: Annotated[float, Field(ge=0)] = 0.0
+    layer_map: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    control: bool = False
+    training: Training = Training()
+
+    def logits_only(self, training: Training) -> Distill:
+        """The same temperature and weights without the terms that compare layers, and without a control: for a model
+        whose layers may no longer match the teacher's."""
+        without: dict[str, object] = dict.fromkeys(LAYER_TERMS, 0.0)
+        return self.model_copy(update={**without, "layer_map": None, "control": False, "training": training})
+
+
+class Distillation:
+    """A finished teacher shows the student what it gives on the training rows."""
+
+    options = Distill
+
+    def plan(self, model: Model, options: Distill, data: Data) -> DistillationPlan:
+        from edgepress.compress.methods.distill.distill import plan_distillation
+
+        return plan_distillation(model, options, data)
+
+    def apply(self, model: Model, plan: DistillationPlan, data: Data, run: Run) -> Applied:
+        from edgepress.compress.methods.distill.distill import apply_distillation
+
+        return apply_distillation(model, plan, data, run)
+
+    def promise(self, options: Distill) -> Promise:
+        """More accuracy; a training says nothing about size or speed."""
+        return Promise(max_drop=None)

@@ -1,4 +1,4 @@
-"""Text files that are written whole or not at all."""
+"""Files that are written whole or not at all, and what of them goes or is counted."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)  # gone where the rename went well
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; 0 where nothing is there."""
+    if not path.is_dir():
+        return path.stat().st_size if path.exists() else 0
+    return sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())
 
 
 def remove(path: Path) -> None:

@@ -40,6 +40,9 @@ def run(
     until: Annotated[str | None, typer.Option(help="Stop after this stage, e.g. prune.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and do nothing.")] = False,
     runs: RunsOption = Path("runs"),
+    cache: Annotated[
+        Path | None, typer.Option(help="A folder for the teacher's outputs that several runs share.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run a recipe to its artifacts, report and release folder. Stages that are done are not done again."""
@@ -47,6 +50,8 @@ def run(
         from edgepress.compress.recipe.recipe import Recipe
 
         loaded = Recipe.load(recipe, tuple(overrides or ()))
+        if cache is not None:
+            loaded = loaded.model_copy(update={"cache": loaded.cache.model_copy(update={"folder": str(cache)})})
         if dry_run:
             _show_plan(loaded, until, runs, console)
             return
@@ -73,6 +78,20 @@ def _show_plan(recipe: Recipe, until: str | None, runs: Path, console: Console) 
         told = ", ".join(f"{key}={value}" for key, value in options.items())
         table.add_row(stage.label, "done" if number < len(done) else "to do", told)
     console.table(table)
+
+
+@app.command()
+def gc(
+    runs: Annotated[Path, typer.Argument(help="Folder that holds the runs, or one run.")] = Path("runs"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Remove what no recipe reaches: stages of other options, old checkpoints, what of the caches nothing uses."""
+    with errors_told(json) as console:
+        from edgepress.compress.cli.garbage import show_garbage
+        from edgepress.compress.pipeline.garbage import collect
+
+        show_garbage(collect(runs, dry_run, console.warn), dry_run, console)
 
 
 @app.command()

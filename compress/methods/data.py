@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,8 @@ import numpy as np
 from edgepress.compress.model.model import Model
 from edgepress.compress.tasks.base import Features, Task, batches
 from edgepress.compress.tasks.inference import logits_of
-from edgepress.compress.training.teacher_cache import TeacherCache, Wanted
+from edgepress.compress.training.output_store import OutputStore
+from edgepress.compress.training.teacher_cache import TeacherCache, Wanted, compute, digest_of
 from edgepress.targets.progress import Progress
 from edgepress.targets.records import Feeds
 
@@ -31,12 +34,14 @@ class Run:
         seed: of all that is random in it.
         scratch: a folder for what it wants to find again after a kill; gone when the stage is finished.
         progress: whoever listens.
+        used: entries of the run's cache that the stage was made with; whoever opens one adds it.
     """
 
     stage: str
     seed: int
     scratch: Path
     progress: Progress
+    used: set[Path] = field(default_factory=set)
 
     def title(self, what: str) -> str:
         """How the progress of `what` is called, e.g. `prune: recovery`."""
@@ -48,19 +53,19 @@ class Data:
     split. All of it is made when it is first asked for, once a run."""
 
     def __init__(
-        self, workspace: Workspace, teacher: Path, cache: Path, teacher_layers: tuple[int, ...] | None = None
+        self, workspace: Workspace, teacher: Path, outputs: OutputStore, teacher_layers: tuple[int, ...] | None = None
     ) -> None:
         """
         Args:
             workspace: makes the rows.
             teacher: the folder of the teacher's stage; it need not be there before the teacher is asked for.
-            cache: where the teacher's outputs are kept.
+            outputs: where the teacher's outputs are kept.
             teacher_layers: the layers of the teacher, from 0, that the student was made of, where the recipe names
                 them.
         """
         self._workspace = workspace
         self._teacher_folder = teacher
-        self._cache = cache
+        self._outputs = outputs
         self.teacher_layers = teacher_layers
 
     @property
@@ -98,13 +103,22 @@ class Data:
         with self._workspace.progress.task("Teacher on validation rows", total=len(self.validation)) as advance:
             return logits_of(self.teacher, self.validation, advance)
 
-    def teacher_outputs(self, wanted: Wanted) -> TeacherCache:
-        """What the teacher gives on the training rows, computed first where it is not kept yet.
+    @contextmanager
+    def teacher_outputs(self, wanted: Wanted, run: Run) -> Iterator[TeacherCache]:
+        """What the teacher gives on the training rows, computed first where it is not kept yet; it stays where it is
+        until the block ends.
+
+        Args:
+            wanted: what is kept besides the logits.
+            run: of the stage that reads it.
 
         Raises:
             StageError: the teacher's outputs are not finite.
         """
-        return TeacherCache.open(self._cache, self.teacher, self.train, wanted, self._workspace.progress)
+        with self._outputs.hold(digest_of(self.teacher, self.train, wanted)) as folder:
+            run.used.add(folder)
+            self._outputs.fill(folder, lambda: compute(folder, self.teacher, self.train, wanted, run.progress))
+            yield TeacherCache.opened(folder, self.train)
 
     def calibration_batches(self, model: Model) -> list[Feeds]:
         """The calibration rows as feeds of 8 rows of similar length, the same for each stage and target."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from edgepress.benchmarks.records.report import StageRow
@@ -15,6 +16,7 @@ from edgepress.compress.pipeline.stages.base import Finished, Work
 from edgepress.compress.pipeline.store import RunFolder
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.tasks.workspace import Workspace
+from edgepress.compress.training.output_store import GB, OutputStore
 from edgepress.compress.training.precision import bf16_warning
 from edgepress.targets.progress import Progress
 
@@ -35,9 +37,8 @@ class Execution:
         workspace = Workspace(recipe, progress)
         layers = recipe.student.layers
         # Every run begins with its teacher.
-        data = Data(
-            workspace, folder.folder(stages[0].key), folder.cache, layers if isinstance(layers, tuple) else None
-        )
+        teacher, outputs = folder.folder(stages[0].key), outputs_of(recipe, folder, progress)
+        data = Data(workspace, teacher, outputs, layers if isinstance(layers, tuple) else None)
         return cls(recipe, folder, stages, workspace, data, progress)
 
     def work(self, stage: Planned) -> Work:
@@ -72,10 +73,17 @@ def execute(
         began = time.monotonic()
         progress.event("stage", name=stage.name, state="started", number=f"{stage.index}/{len(stages)}")
         work = execution.work(stage)
-        with folder.write_stage(stage.key) as place:
+        with folder.write_stage(stage.key, partial(folder.relative, work.run.used)) as place:
             stage.stage.run(work, place)
         seconds, result = round(time.monotonic() - began, 1), _result(folder.folder(stage.key))
         progress.event("stage", name=stage.name, state="finished", seconds=seconds, result=result)
+
+
+def outputs_of(recipe: Recipe, folder: RunFolder, progress: Progress) -> OutputStore:
+    """Where the recipe wants the teacher's outputs: in a folder that runs share, or in its own."""
+    shared, limit = recipe.cache.folder, recipe.cache.limit_gb
+    place = Path(shared).expanduser() if shared is not None else folder.cache / "teacher"
+    return OutputStore(place, None if limit is None else round(limit * GB), progress)
 
 
 def _result(stage: Path) -> str | None:

@@ -78,7 +78,8 @@ def run(
     """
     progress = console if console is not None else WarningsOnly()
     distributed.prepare()
-    stages = cut(plan(recipe), until)
+    planned = plan(recipe)
+    stages = cut(planned, until)
     folder = RunFolder(recipe.name, Path(runs), progress.warn)
     if not distributed.is_main():
         from edgepress.compress.pipeline.follower import follow
@@ -86,14 +87,17 @@ def run(
         follow(recipe, progress)
         return _result(folder, _keys(stages), ())
     with distributed.leading():
-        return _lead(recipe, folder, stages, progress)
+        return _lead(recipe, folder, planned, stages, progress)
 
 
 def _keys(stages: Sequence[Planned]) -> tuple[StageKey, ...]:
     return tuple(stage.key for stage in stages)
 
 
-def _lead(recipe: Recipe, folder: RunFolder, stages: tuple[Planned, ...], progress: Progress) -> Result:
+def _lead(
+    recipe: Recipe, folder: RunFolder, planned: tuple[Planned, ...], stages: tuple[Planned, ...], progress: Progress
+) -> Result:
+    """Run `stages`, the first ones of those that are `planned`."""
     keys = _keys(stages)
     if _stands(recipe, folder, keys):
         return _result(folder, keys, ())
@@ -105,7 +109,7 @@ def _lead(recipe: Recipe, folder: RunFolder, stages: tuple[Planned, ...], progre
             # Else nothing is made here, and what follows in the folder may be of another recipe.
             with disk_faults(folder.root):
                 keep_recipe(recipe, folder.root)
-            folder.set_chain(keys)
+            folder.set_chain(_keys(planned))
         if todo:
             from edgepress.compress.pipeline.execute import execute
 
@@ -176,7 +180,14 @@ def _complete(root: Path, benchmark: Path, recipe: Recipe) -> bool:
 
 def clear_leftovers(root: Path) -> None:
     """Half-made exports and releases of a process that was killed. The run is locked by the caller."""
-    for pattern in (".publish-*", ".report.old-*", ".release.old-*", "cache/exports/.export-*", "cache/*/*.tmp*"):
+    for pattern in (
+        ".publish-*",
+        ".report.old-*",
+        ".release.old-*",
+        "cache/exports/.export-*",
+        "cache/*/*.tmp*",
+        "cache/teacher/*/*.tmp*",
+    ):
         for path in root.glob(pattern):
             remove(path)
 

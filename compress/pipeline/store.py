@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -122,7 +122,7 @@ class RunFolder:
         """The leading stages of the chain that are finished, in order; a damaged one counts as not done and is told."""
         found = []
         for key in self.chain():
-            record = self._record(key)
+            record = self.record(key)
             if record is None:
                 break
             found.append(record)
@@ -135,9 +135,10 @@ class RunFolder:
 
     def finished(self, key: StageKey) -> Path | None:
         """The folder of the stage if it was finished and is still whole, else None."""
-        return self.folder(key) if self._record(key) is not None else None
+        return self.folder(key) if self.record(key) is not None else None
 
-    def _record(self, key: StageKey) -> StageRecord | None:
+    def record(self, key: StageKey) -> StageRecord | None:
+        """What a stage says of itself; None where it is not finished, or damaged, which is told."""
         folder = self.folder(key)
         record = self._whole(folder) if folder.is_dir() else None
         return record if record is not None and record.key == key else None
@@ -173,6 +174,12 @@ class RunFolder:
 
     def _scratch(self, key: StageKey) -> Path:
         return self._stages / f".{key.stem}.scratch"
+
+    def relative(self, paths: Iterable[Path]) -> tuple[str, ...]:
+        """Those of `paths` that lie in the run folder, seen from there, sorted."""
+        root = self.root.resolve()
+        inside = (path.resolve() for path in paths)
+        return tuple(sorted(path.relative_to(root).as_posix() for path in inside if root in path.parents))
 
     def old_stages(self) -> list[Path]:
         """Stage folders as edgepress wrote them before they were stored by digest; nothing reads them any more."""

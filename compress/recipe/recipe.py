@@ -93,6 +93,14 @@ class Student(Section):
         return self
 
 
+class Cache(Section):
+    """Where the teacher's outputs are kept: in the run's own folder, or in `folder`, which several runs share. Past
+    `limit_gb` those that were not used for the longest time are dropped, never what the running stage reads."""
+
+    folder: str | None = None
+    limit_gb: Annotated[float, Field(ge=0)] | None = None
+
+
 class Recipe(Section):
     """The whole recipe. `stages` is a list of one-key mappings, e.g. `- prune: {heads: 0.5}`, in the order they run.
 
@@ -110,6 +118,7 @@ class Recipe(Section):
     target_options: dict[str, dict[str, Any]] = {}
     benchmark: Benchmark = Benchmark()
     gates: Gates = Gates()
+    cache: Cache = Cache()
 
     @pydantic.field_validator("stages", mode="before")
     @classmethod
@@ -133,8 +142,8 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """Hex sha256 of everything the recipe says, whatever the order and comments of the file."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Hex sha256 of everything the recipe says of its results, whatever the order and comments of the file."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"cache"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @classmethod

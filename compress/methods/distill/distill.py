@@ -137,11 +137,11 @@ def distill(
         The trained student, and what the report says of the training.
     """
     options = plan.options
-    cache = data.teacher_outputs(plan.wanted)
     torch.manual_seed(run.seed)
     objective = DistillationObjective(options, [mine for mine, _ in plan.pairs], plan.widths)
-    job = TrainingJob(options.training, run.scratch / "student", run.seed, objective, cache.rows)
-    trained, history = fit(model, job, data.train, data.validation, run.progress, run.title(title))
+    with data.teacher_outputs(plan.wanted, run) as cache:
+        job = TrainingJob(options.training, run.scratch / "student", run.seed, objective, cache.rows)
+        trained, history = fit(model, job, data.train, data.validation, run.progress, run.title(title))
     details: dict[str, object] = {
         "epochs": [epoch.model_dump() for epoch in history.epochs],
         "steps": history.steps,

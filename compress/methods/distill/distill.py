@@ -12,7 +12,8 @@ import torch
 from edgepress.compress.methods.base import Applied
 from edgepress.compress.methods.data import Data, Run
 from edgepress.compress.methods.distill.method import Distill
-from edgepress.compress.methods.distill.objective import DistillationObjective, layer_map
+from edgepress.compress.methods.distill.objective import DistillationObjective, layer_map, needs_layers, needs_of
+from edgepress.compress.methods.distill.terms.base import Compared
 from edgepress.compress.model.model import Model
 from edgepress.compress.tasks.base import Features
 from edgepress.compress.training.epochs import History
@@ -45,9 +46,8 @@ class DistillationPlan(Record):
 
     def describe(self) -> str:
         asked = self.options
-        lines = [
-            f"T={asked.temperature:g}, alpha={asked.alpha:g}, hidden={asked.hidden:g}, attention={asked.attention:g}"
-        ]
+        terms = ", ".join(f"{weight:g} * {name}" for name, weight in asked.weights.items())
+        lines = [f"T={asked.temperature:g}, alpha={asked.alpha:g}: {terms}"]
         told = zip(self.pairs, self.widths, strict=True)
         lines += [f"state {mine} follows {theirs} (width {own} -> {wide})" for (mine, theirs), (own, wide) in told]
         return "\n".join(lines)
@@ -73,7 +73,7 @@ def _pairs(student: Model, options: Distill, data: Data) -> tuple[list[tuple[int
     Raises:
         StageError: two states that are to be compared have another number of positions.
     """
-    if not options.hidden and not options.attention:
+    if not needs_layers(options):
         return [], []
     own, wanted = _probe(student, data.train), _probe(data.teacher, data.train)
     given = options.layer_map if options.layer_map is not None else data.teacher_layers
@@ -99,11 +99,7 @@ def plan_distillation(model: Model, options: Distill, data: Data) -> Distillatio
     """
     pairs, widths = _pairs(model, options, data)
     training = settled(options.training)
-    wanted = Wanted(
-        hidden=tuple(theirs for _, theirs in pairs) if options.hidden else (),
-        attention=tuple(theirs for mine, theirs in pairs if mine) if options.attention else (),
-        precision="bf16" if training.precision == "bf16" else "fp32",
-    )
+    wanted = needs_of(options, Compared(pairs, widths), training.precision)
     settled_options = options.model_copy(update={"training": training})
     return DistillationPlan(options=settled_options, pairs=tuple(pairs), widths=tuple(widths), wanted=wanted)
 
@@ -138,7 +134,7 @@ def distill(
     """
     options = plan.options
     torch.manual_seed(run.seed)
-    objective = DistillationObjective(options, [mine for mine, _ in plan.pairs], plan.widths)
+    objective = DistillationObjective(options, Compared(plan.pairs, plan.widths))
     with data.teacher_outputs(plan.wanted, run) as cache:
         job = TrainingJob(options.training, run.scratch / "student", run.seed, objective, cache.rows)
         trained, history = fit(model, job, data.train, data.validation, run.progress, run.title(title))

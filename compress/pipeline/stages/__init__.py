@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from edgepress.compress.pipeline.stages import artifacts, benchmark, method, student, teacher
@@ -11,7 +11,7 @@ from edgepress.compress.pipeline.stages.base import Stage
 if TYPE_CHECKING:
     from edgepress.compress.recipe.recipe import Recipe
 
-STAGES: Mapping[str, Callable[[Recipe], Sequence[Stage]]] = {
+STAGES: dict[str, Callable[[Recipe], Sequence[Stage]]] = {
     "teacher": teacher.stages_of,
     "student": student.stages_of,
     "method": method.stages_of,

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from edgepress.compress.recipe.methods import HasOptions, find
+from edgepress.compress.recipe.sections import StageOptions
 from edgepress.targets.records import Record
 
 if TYPE_CHECKING:
     from edgepress.compress.methods.data import Data, Run
     from edgepress.compress.model.model import Model
-    from edgepress.compress.recipe.sections import StageOptions
 
 Amount = Literal["macs", "parameters", "bytes"]
 
@@ -62,13 +63,7 @@ class Applied:
     control: Model | None = None
 
 
-class Options(Protocol):
-    """What a recipe reads: the class of a method's options."""
-
-    options: type[StageOptions]
-
-
-class Method(Options, Protocol):
+class Method(HasOptions, Protocol):
     """One way to change a model. `Any`: the options and plans are those of the method itself."""
 
     def plan(self, model: Model, options: Any, data: Data) -> Plan:
@@ -86,3 +81,8 @@ class Method(Options, Protocol):
     def promise(self, options: Any) -> Promise:
         """What must hold of the figures before and after."""
         ...
+
+
+def method_of(options: StageOptions) -> Method:
+    """The method that these options are of."""
+    return find(options.kind, options.method)  # type: ignore[return-value]  # those of artifacts are not run by this

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgepress.compress.methods.factorize.method import Factorize
+from edgepress.compress.methods.factorize.options import Factorize
 from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
 from edgepress.compress.methods.prune.structured import PruningPlan, apply_pruning, plan_sizes
 from edgepress.compress.model.edits import Edit, apply_edits

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from edgepress.compress.methods import method_of
-from edgepress.compress.methods.base import Applied
+from edgepress.compress.methods.base import Applied, method_of
 from edgepress.compress.methods.data import Data, Run
 from edgepress.compress.methods.distill.distill import distill, plan_distillation
-from edgepress.compress.methods.distill.method import Distill
+from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.model.model import Model
 from edgepress.compress.recipe.sections import RecoverableOptions, StageOptions
 

@@ -17,8 +17,8 @@ from typing import Any
 import pydantic
 import yaml
 
-from edgepress.compress.methods import FAMILIES, METHODS, find, tags_of
 from edgepress.compress.recipe.faults import Keys, faults_of, got, nearest, path_text
+from edgepress.compress.recipe.methods import FAMILIES, METHODS, find, tags_of
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.recipe.sections import StageOptions
 from edgepress.targets import TARGETS, load

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from edgepress.compress.methods import parse_stage
+from edgepress.compress.recipe.methods import parse_stage
 from edgepress.compress.recipe.sections import (
     Benchmark,
     Fraction,

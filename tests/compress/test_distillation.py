@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from edgepress.compress.methods.distill.method import Distill
 from edgepress.compress.methods.distill.objective import DistillationObjective, layer_map, needs_layers, needs_of
+from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.methods.distill.terms import TERMS
 from edgepress.compress.methods.distill.terms.attention import attention_divergence
 from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term

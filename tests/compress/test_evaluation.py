@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from edgepress.benchmarks.records.report import Figures, LatencyRow
-from edgepress.compress.methods import method_of
-from edgepress.compress.methods.base import Promise
-from edgepress.compress.methods.distill.method import Distill
-from edgepress.compress.methods.prune.method import Prune
+from edgepress.compress.methods.base import Promise, method_of
+from edgepress.compress.methods.distill.options import Distill
+from edgepress.compress.methods.prune.options import Prune
 from edgepress.compress.methods.transform import transform
 from edgepress.compress.methods.verdict import check_contract, complaints, fingerprint, verdict_of
 from edgepress.compress.pipeline.stages.method import new_steps

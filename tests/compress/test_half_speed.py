@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgepress.compress.methods.distill.method import Distill
-from edgepress.compress.methods.prune.method import Prune
-from edgepress.compress.methods.quantize.method import Quantize
+from edgepress.compress.methods.distill.options import Distill
+from edgepress.compress.methods.prune.options import Prune
+from edgepress.compress.methods.quantize.options import Quantize
 from edgepress.compress.recipe.recipe import Teacher
 from edgepress.compress.recipe.sections import Training
 from edgepress.compress.training import precision as half_speed

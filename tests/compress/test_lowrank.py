@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from edgepress.compress.methods.factorize.method import Factorize
+from edgepress.compress.methods.factorize.options import Factorize
 from edgepress.compress.methods.factorize.svd import RankPlan, apply_ranks, plan_ranks, ranks_within
 from edgepress.compress.network.probing import logits_of
 from edgepress.compress.network.spectra import Layer, Spectrum, factorizable, spectra

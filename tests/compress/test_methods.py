@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from edgepress.compress.cli.console import Console
-from edgepress.compress.methods import METHODS, find, method_of
-from edgepress.compress.methods.base import Promise
+from edgepress.compress.methods.base import Promise, method_of
 from edgepress.compress.methods.data import Data, Run
-from edgepress.compress.methods.distill.method import Distill
-from edgepress.compress.methods.factorize.method import Factorize
-from edgepress.compress.methods.prune.method import Prune
+from edgepress.compress.methods.distill.options import Distill
+from edgepress.compress.methods.factorize.options import Factorize
+from edgepress.compress.methods.prune.options import Prune
 from edgepress.compress.pipeline import stages as pipeline_stages
 from edgepress.compress.pipeline.plan import plan
+from edgepress.compress.recipe.methods import METHODS, find
 from edgepress.compress.recipe.reader import parse_recipe
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.training import teacher_cache
@@ -42,7 +42,7 @@ def test_each_method_has_options_of_its_family_and_tag() -> None:
 
 
 def test_all_methods_options_are_read_without_torch() -> None:
-    code = "import sys; from edgepress.compress.methods import METHODS, find; [find(*n) for n in METHODS]; "
+    code = "import sys; from edgepress.compress.recipe.methods import METHODS, find; [find(*n) for n in METHODS]; "
     code += "from edgepress.compress.pipeline.plan import plan; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "set()\n"), done.stderr

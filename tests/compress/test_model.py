@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from edgepress.compress.methods.factorize.method import Factorize
+from edgepress.compress.methods.factorize.options import Factorize
 from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
-from edgepress.compress.methods.prune.method import Prune
+from edgepress.compress.methods.prune.options import Prune
 from edgepress.compress.methods.prune.structured import apply_pruning, plan_pruning
 from edgepress.compress.model.model import Model
 from edgepress.compress.network.probing import logits_of

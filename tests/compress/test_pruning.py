@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgepress.compress.methods.factorize.method import Factorize
+from edgepress.compress.methods.factorize.options import Factorize
 from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
-from edgepress.compress.methods.prune.method import Prune
+from edgepress.compress.methods.prune.options import Prune
 from edgepress.compress.methods.prune.structured import PruningPlan, apply_pruning, kept_of, plan_pruning
 from edgepress.compress.model.model import Model
 from edgepress.compress.network.blocks import attentions, feed_forwards, ffn_groups, head_groups

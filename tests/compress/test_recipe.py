@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.compress.methods.distill.method import Distill
-from edgepress.compress.methods.prune.method import Prune
-from edgepress.compress.methods.quantize.method import Quantize
+from edgepress.compress.methods.distill.options import Distill
+from edgepress.compress.methods.prune.options import Prune
+from edgepress.compress.methods.quantize.options import Quantize
 from edgepress.compress.recipe.reader import parse_recipe, read_recipe
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.recipe.sections import Gates

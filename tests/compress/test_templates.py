@@ -9,7 +9,7 @@ import pydantic
 import pytest
 
 from edgepress.compress.cli.init import recipe_template
-from edgepress.compress.methods import FAMILIES, METHODS, find
+from edgepress.compress.recipe.methods import FAMILIES, METHODS, find
 from edgepress.compress.recipe.reader import read_recipe
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.tasks import TASKS

@@ -11,8 +11,8 @@ import torch
 
 from edgepress.compress.methods.base import Applied
 from edgepress.compress.methods.data import Data, Run
-from edgepress.compress.methods.distill.method import Distill
 from edgepress.compress.methods.distill.objective import DistillationObjective, layer_map, needs_layers, needs_of
+from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.methods.distill.terms.base import Compared
 from edgepress.compress.model.model import Model
 from edgepress.compress.tasks.base import Features

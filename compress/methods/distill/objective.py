@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import nn
 
-from edgepress.compress.methods.distill.method import Distill
-from edgepress.compress.methods.distill.terms import find_term
+from edgepress.compress.methods.distill.options import Distill
+from edgepress.compress.methods.distill.terms import TERMS
 from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term
 from edgepress.compress.training.batches import TeacherOutputs
 from edgepress.compress.training.teacher_cache import Wanted
@@ -38,6 +39,13 @@ class DistillationObjective(nn.Module):
         batch = Batch(labels, mask)
         losses = (term.loss(output, teacher, batch) for term in self._terms)
         return sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))
+
+
+def find_term(name: str) -> type[Term]:
+    """The class of a term; KeyError where `TERMS` has none of that name."""
+    module, _, attribute = TERMS[name].partition(":")
+    found: type[Term] = getattr(import_module(module), attribute)
+    return found
 
 
 def needs_layers(options: Distill) -> bool:

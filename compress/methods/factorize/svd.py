@@ -17,7 +17,7 @@ import torch
 from pydantic import ConfigDict, Field
 from torch import nn
 
-from edgepress.compress.methods.factorize.method import Factorize
+from edgepress.compress.methods.factorize.options import Factorize
 from edgepress.compress.model.edits import Edit, set_submodule
 from edgepress.compress.model.factors import low_rank_module
 from edgepress.compress.model.model import Model

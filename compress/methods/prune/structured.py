@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgepress.compress.methods.prune.method import Prune
+from edgepress.compress.methods.prune.options import Prune
 from edgepress.compress.model.edits import resize_edits, structure
 from edgepress.compress.model.model import Model
 from edgepress.compress.network.blocks import ffn_groups, head_groups

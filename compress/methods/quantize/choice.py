@@ -13,7 +13,7 @@ from edgepress.benchmarks.measure.jobs import Case, SubjectResult
 from edgepress.benchmarks.records.report import Measurement
 from edgepress.compress.measure.answers import artifact_logits, geometric_mean, settle_settings, time_all
 from edgepress.compress.methods.quantize.export import FP32, Exported
-from edgepress.compress.methods.quantize.method import Quantize
+from edgepress.compress.methods.quantize.options import Quantize
 from edgepress.compress.methods.verdict import TIE
 from edgepress.compress.model.model import Model
 from edgepress.targets.errors import EdgepressError, StageError

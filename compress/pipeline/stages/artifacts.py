@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepress.compress.methods.quantize.method import Quantize
+from edgepress.compress.methods.quantize.options import Quantize
 from edgepress.compress.pipeline.stages.base import Work, plain
 from edgepress.targets.errors import RecipeError, StageError, TargetError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepress.compress.methods.distill.method import Distill
+from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.pipeline.stages.base import Work, plain
 from edgepress.compress.recipe.sections import RecoverableOptions, StageOptions
 
@@ -61,7 +61,7 @@ def judged(stage: MethodStage, before: Model, applied: Applied, work: Work, seco
     Raises:
         StageError: it broke the contract of a stage, or changed nothing and is not `auto`.
     """
-    from edgepress.compress.methods import method_of
+    from edgepress.compress.methods.base import method_of
     from edgepress.compress.methods.verdict import complaints, fingerprint, verdict_of
 
     row = row_of(stage.name, before, applied, work, seconds, ("kept", ()))

@@ -13,7 +13,7 @@ from edgepress.compress.training.batches import TeacherOutputs
 from edgepress.compress.training.teacher_cache import Wanted
 
 if TYPE_CHECKING:
-    from edgepress.compress.methods.distill.method import Distill
+    from edgepress.compress.methods.distill.options import Distill
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from edgepress.compress.training.batches import TeacherOutputs
 from edgepress.compress.training.teacher_cache import Wanted, as_tokens
 
 if TYPE_CHECKING:
-    from edgepress.compress.methods.distill.method import Distill
+    from edgepress.compress.methods.distill.options import Distill
 
 
 def masked_mse(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

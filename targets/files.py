@@ -23,10 +23,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; 0 where nothing is there."""
-    if not path.is_dir():
-        return path.stat().st_size if path.exists() else 0
-    return sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())
+    """Bytes of a file, or of all files below a folder; 0 where nothing is there, or not any more."""
+    total = 0
+    for each in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        with suppress(FileNotFoundError):  # another process may be renaming what it has just written
+            total += each.stat().st_size if each.is_file() else 0
+    return total
 
 
 def remove(path: Path) -> None:

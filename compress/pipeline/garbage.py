@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.store import INDEX_FILE, RunFolder
 from edgepress.compress.recipe.kept import FILE_NAME
 from edgepress.targets.errors import StoreError
@@ -44,8 +45,9 @@ def collect(runs: Path, dry_run: bool, warn: Callable[[str], None]) -> list[Garb
         try:
             with nullcontext() if dry_run else folder.locked():
                 ours = list(garbage(folder))
-                for one in () if dry_run else ours:
-                    remove(one.path)
+                with disk_faults(folder.root):
+                    for one in () if dry_run else ours:
+                        remove(one.path)
         except StoreError as fault:
             warn(f"{folder.root} is left as it is: {fault}")
             continue

@@ -6,6 +6,7 @@ its own, which its end releases however it comes, so that nothing that is read i
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,11 +17,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from edgepress.compress.training.teacher_cache import CARD
+from edgepress.targets.errors import StoreError
 from edgepress.targets.files import remove, size_of
 from edgepress.targets.progress import Progress
 
 GB = 1_000_000_000
 HOLDS = "holds"
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,26 @@ class OutputStore:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """One process at a time takes, releases and drops."""
-        self._holds.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / ".lock"):
+        """One process at a time takes, releases and drops.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        try:
+            self._holds.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / ".lock")
+            lock.acquire()
+        except OSError as fault:
+            if fault.errno not in REFUSED:
+                raise
+            raise StoreError(
+                f"the teacher's outputs cannot be kept in {self.folder} ({fault.strerror}): name a folder that this "
+                f"user can write with --cache or cache.folder"
+            ) from fault
+        try:
             yield
+        finally:
+            lock.release()
 
     def _held(self, name: str) -> bool:
         """Whether a living process reads the entry; lock files of dead ones are removed."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edgepress.compress.training.output_store import OutputStore
+from edgepress.targets.errors import StoreError
 from edgepress.targets.progress import WarningsOnly
 
 
@@ -70,6 +71,7 @@ def test_a_reader_that_was_killed_holds_nothing(tmp_path: Path) -> None:
 import os, signal
 from pathlib import Path
 from edgepress.compress.training.output_store import OutputStore
+from edgepress.targets.errors import StoreError
 from edgepress.targets.progress import WarningsOnly
 with OutputStore(Path({str(tmp_path)!r}), None, WarningsOnly()).hold("a") as place:
     (place / "shard").write_bytes(b"x" * 100)
@@ -124,3 +126,12 @@ def test_a_fault_in_the_computing_lets_the_entry_go(tmp_path: Path) -> None:
         outputs.fill(place, lambda: print(1 // 0))
     use(outputs, "a")
     assert (tmp_path / "a/cache.json").is_file()
+
+
+def test_a_folder_that_cannot_be_one_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    told = (
+        r"^the teacher's outputs cannot be kept in .*/file \(.+\): name a folder that this user can write with --cache"
+    )
+    with pytest.raises(StoreError, match=told):
+        use(store(tmp_path / "file"), "a")

@@ -81,6 +81,15 @@ def write_whole(path: Path, content: str | bytes) -> None:
         part.unlink(missing_ok=True)  # gone where the rename went well
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; 0 where nothing is there, or not any more."""
+    total = 0
+    for each in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        with suppress(FileNotFoundError):  # another process may be renaming what it has just written
+            total += each.stat().st_size if each.is_file() else 0
+    return total
+
+
 def remove(path: Path) -> None:
     """Remove a folder or file that may not be there."""
     with suppress(FileNotFoundError):

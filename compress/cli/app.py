@@ -41,6 +41,9 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and do nothing.")] = False,
     runs: RunsOption = Path("runs"),
     everything: AllOption = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="A folder for the teacher's outputs that several runs share.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run a recipe to its artifacts, report and release folder. Stages that are done are not done again."""
@@ -48,6 +51,8 @@ def run(
         from edgepress.compress.recipe.recipe import Recipe
 
         loaded = Recipe.load(recipe, tuple(overrides or ()))
+        if cache is not None:
+            loaded = loaded.model_copy(update={"cache": loaded.cache.model_copy(update={"folder": str(cache)})})
         if dry_run:
             _show_plan(loaded, until, runs, console)
             return
@@ -60,20 +65,34 @@ def run(
 def _show_plan(recipe: Recipe, until: str | None, runs: Path, console: Console) -> None:
     from rich.table import Table
 
-    from edgepress.compress.pipeline.plan import plan
-    from edgepress.compress.pipeline.run import cut, finished
+    from edgepress.compress.pipeline.plan import cut, plan
+    from edgepress.compress.pipeline.run import finished
     from edgepress.compress.pipeline.store import RunFolder
 
     stages = cut(plan(recipe), until)
-    done = finished(RunFolder(recipe.name, runs, console.warn), stages)
+    done = finished(RunFolder(recipe.name, runs, console.warn), [stage.key for stage in stages])
     table = Table(title=f"{recipe.name}: what a run would do")
     for column in ("stage", "state", "options"):
         table.add_column(column)
     for number, stage in enumerate(stages):
-        options = stage.options.model_dump(exclude_defaults=True) if stage.options else {}
+        options = stage.stage.options.model_dump(exclude_defaults=True) if stage.stage.options else {}
         told = ", ".join(f"{key}={value}" for key, value in options.items())
-        table.add_row(stage.folder, "done" if number < len(done) else "to do", told)
+        table.add_row(stage.label, "done" if number < len(done) else "to do", told)
     console.table(table)
+
+
+@app.command()
+def gc(
+    runs: Annotated[Path, typer.Argument(help="Folder that holds the runs, or one run.")] = Path("runs"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Remove what no recipe reaches: stages of other options, old checkpoints, what of the caches nothing uses."""
+    with errors_told(json) as console:
+        from edgepress.compress.cli.garbage import show_garbage
+        from edgepress.compress.pipeline.garbage import collect
+
+        show_garbage(collect(runs, dry_run, console.warn), dry_run, console)
 
 
 @app.command()

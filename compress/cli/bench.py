@@ -152,9 +152,21 @@ def find_artifacts(path: Path) -> dict[str, Path]:
 def _found(path: Path) -> dict[str, Path]:
     if (path / Artifact.FILE_NAME).is_file():
         return {path.resolve().name: path}
-    if lists := sorted(path.glob("*-benchmark/entrants.json")):
-        return _entrants(path, lists[-1])
+    if (measured := _entrants_of(path)) is not None:
+        return _entrants(path, measured)
     return {record.parent.name: record.parent for record in sorted(path.glob(f"*/{Artifact.FILE_NAME}"))}
+
+
+def _entrants_of(run: Path) -> Path | None:
+    """Where the benchmark of a run says which artifacts it measured; None where `run` is none, or not finished."""
+    from edgepress.compress.pipeline.store import INDEX_FILE, RunFolder
+
+    if not (run / INDEX_FILE).is_file():
+        return None
+    root = run.resolve()
+    stage = RunFolder(root.name, root.parent).latest_stage()
+    found = stage / "entrants.json" if stage is not None else None
+    return found if found is not None and found.is_file() else None
 
 
 def _entrants(run: Path, path: Path) -> dict[str, Path]:

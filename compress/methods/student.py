@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgepress.compress.methods.factorize.options import Factorize
 from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
 from edgepress.compress.methods.prune.structured import PruningPlan, apply_pruning, plan_sizes
 from edgepress.compress.model.edits import Edit, apply_edits
@@ -19,7 +20,8 @@ from edgepress.compress.network.blocks import block_list, ffn_groups, head_group
 from edgepress.compress.network.probing import logits_of
 from edgepress.compress.network.slicing import Group
 from edgepress.compress.network.spectra import factorizable
-from edgepress.compress.recipe.recipe import Factorize, Importance, Student
+from edgepress.compress.recipe.recipe import Student
+from edgepress.compress.recipe.sections import Importance
 from edgepress.compress.tasks.base import forward_names
 from edgepress.targets.errors import EdgepressError, ModelError, told
 from edgepress.targets.records import Feeds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -13,6 +12,8 @@ from typing import Literal
 from edgepress.benchmarks.records.files import read_report, write_report
 from edgepress.benchmarks.records.report import WITH_ARTIFACT, Report
 from edgepress.compress.pipeline.disk import disk_faults
+from edgepress.compress.pipeline.keys import StageRecord
+from edgepress.compress.pipeline.store import STAGE_FILE
 from edgepress.targets.errors import ArtifactError
 from edgepress.targets.files import name_fault, sha256_of, within
 from edgepress.targets.records import Artifact, FileEntry, PlainName, Record
@@ -31,13 +32,19 @@ class Manifest(Record):
     files: tuple[FileEntry, ...]
 
 
-def publish(run: Path, benchmark: Path, stages: Sequence[Path]) -> None:
-    """Write `report/` and `release/` of a run, each beside its place and then swapped in."""
+def publish(run: Path, stages: Sequence[Path]) -> None:
+    """Write `report/` and `release/` of a run, each beside its place and then swapped in.
+
+    Args:
+        run: its folder.
+        stages: the folders of its stages, in order: that of the artifacts and that of the benchmark at the end.
+    """
+    *_, export, benchmark = stages
     report = read_report(benchmark)
     with disk_faults(run), tempfile.TemporaryDirectory(dir=run, prefix=".publish-") as temporary:
         write_report(report, Path(temporary) / "report")
         release = Path(temporary) / "release"
-        chosen = _copy_chosen(chosen_of(report), stages[-2], release)
+        chosen = _copy_chosen(chosen_of(report), export, release)
         write_report(report, release)
         recipe, stage = report.recipe_digest, _digest(benchmark)
         seal(release, Manifest(name=report.name, recipe_digest=recipe, stage_digest=stage, artifacts=chosen, files=()))
@@ -69,7 +76,7 @@ def _copy_chosen(chosen: dict[str, str], export: Path, release: Path) -> dict[st
 
 
 def _digest(stage: Path) -> str:
-    return str(json.loads((stage / "stage.json").read_text(encoding="utf-8"))["digest"])
+    return StageRecord.read(stage / STAGE_FILE).key.digest
 
 
 def seal(release: Path, manifest: Manifest) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 import pydantic
 
 from edgepress.compress.recipe.faults import faults_of, first_faults, got, nearest, path_text, visible_line
-from edgepress.compress.recipe.recipe import STAGE_KINDS, Quantize, Recipe, StageOptions
+from edgepress.compress.recipe.methods import FAMILIES, METHODS, find, tags_of
+from edgepress.compress.recipe.recipe import Recipe
+from edgepress.compress.recipe.sections import StageOptions
 from edgepress.compress.recipe.values import resolved, unshared
 from edgepress.compress.recipe.yaml_reader import MAX_DEPTH, parse_yaml, read_yaml
 from edgepress.targets import TARGETS, load
@@ -91,22 +93,27 @@ def _parse_stages(stages: Any, faults: list[str]) -> tuple[StageOptions, ...]:
         return ()
     parsed = [stage for index, raw in enumerate(stages) if (stage := _parse_stage(raw, index, faults)) is not None]
     for index, stage in enumerate(parsed[:-1]):
-        if isinstance(stage, Quantize):
+        if stage.kind == "quantize":
             faults.append(f"stages[{index}].quantize: must be the last stage, since training undoes it.")
     return tuple(parsed)
 
 
 def _parse_stage(raw: Any, index: int, faults: list[str]) -> StageOptions | None:
     if not isinstance(raw, dict) or len(raw) != 1:
-        kinds = ", ".join(STAGE_KINDS)
+        kinds = ", ".join(FAMILIES)
         faults.append(f"stages[{index}]: got {got(raw)}, allowed: a mapping with one key, one of {kinds}.")
         return None
     kind, options = next(iter(raw.items()))
-    if kind not in STAGE_KINDS:
-        hint = nearest(str(kind), STAGE_KINDS)
-        faults.append(f"{path_text(('stages', index, kind))}: unknown stage. Allowed: {', '.join(STAGE_KINDS)}.{hint}")
+    if kind not in FAMILIES:
+        hint = nearest(str(kind), FAMILIES)
+        faults.append(f"{path_text(('stages', index, kind))}: unknown stage. Allowed: {', '.join(FAMILIES)}.{hint}")
         return None
-    config = STAGE_KINDS[kind]
+    tag = options.get("method") if isinstance(options, dict) else None
+    if tag is not None and (kind, tag) not in METHODS:
+        allowed, hint = ", ".join(tags_of(kind)), nearest(str(tag), tags_of(kind))
+        faults.append(f"stages[{index}].{kind}.method: got {got(tag)}, allowed: one of {allowed}.{hint}")
+        return None
+    config = find(kind, tag).options
     try:
         return config.model_validate_json(json.dumps(options), strict=True)
     except pydantic.ValidationError as error:

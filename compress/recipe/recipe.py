@@ -8,14 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 
-from edgepress.compress.recipe.sections import Benchmark, Config, Fraction, Gates, Section, Share, Source
-
-Importance = Literal["magnitude", "activation", "taylor"]
+from edgepress.compress.recipe.methods import parse_stage
+from edgepress.compress.recipe.sections import (
+    Benchmark,
+    Config,
+    Fraction,
+    Gates,
+    Importance,
+    Section,
+    Source,
+    StageOptions,
+    Training,
+)
 
 
 class Columns(Section):
@@ -44,25 +53,6 @@ class Data(Section):
     max_length: Annotated[int, Field(ge=2)] = 128
     image_size: Annotated[int, Field(ge=1)] | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
-
-
-class Training(Section):
-    """One training loop, on transformers' Trainer. `learning_rate` decays linearly to 0 after `warmup`.
-
-    `precision: auto` is bf16 where the processor or GPU is clearly faster at it, otherwise fp32; the history tells.
-
-    `dropout` replaces every dropout rate of the model while it trains; None keeps the model's own. A student that is
-    much smaller than its teacher underfits: 0 lets it follow, and is faster."""
-
-    epochs: Annotated[float, Field(gt=0)] = 3.0
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    warmup: Share = 0.06
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    gradient_accumulation: Annotated[int, Field(ge=1)] = 1
-    precision: Literal["fp32", "bf16", "auto"] = "fp32"
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
 
 
 class Teacher(Section):
@@ -111,88 +101,12 @@ class Student(Section):
         return self
 
 
-class StageOptions(Section):
-    """What every stage has. `auto: true` drops the stage, with the reason, where it brought nothing.
+class Cache(Section):
+    """Where the teacher's outputs are kept: in the run's own folder, or in `folder`, which several runs share. Past
+    `limit_gb` those that were not used for the longest time are dropped, never what the running stage reads."""
 
-    `max_drop` is the validation accuracy a stage may cost (0.01 = one point)."""
-
-    kind: ClassVar[str]
-    auto: bool = False
-    max_drop: Share = 0.02
-
-
-class Distill(StageOptions):
-    """Knowledge distillation: (1 - alpha) * cross-entropy + alpha * T² * KL, plus `hidden` * mean squared difference of
-    hidden states (embeddings included) and `attention` * KL of attention maps.
-
-    References: arXiv 1503.02531 (logits), 1909.10351 (hidden states, attention), 1910.01108 (initialisation)."""
-
-    kind: ClassVar[str] = "distill"
-    temperature: Annotated[float, Field(gt=0)] = 2.0
-    alpha: Share = 0.9
-    hidden: Annotated[float, Field(ge=0)] = 0.0
-    attention: Annotated[float, Field(ge=0)] = 0.0
-    layer_map: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    control: bool = False
-    training: Training = Training()
-
-
-class Prune(StageOptions):
-    """Structured pruning: shares of attention heads, FFN neurons and convolution channels to remove."""
-
-    kind: ClassVar[str] = "prune"
-    heads: Annotated[float, Field(ge=0, le=1)] = 0.0
-    ffn: Annotated[float, Field(ge=0, le=1)] = 0.0
-    channels: Annotated[float, Field(ge=0, le=1)] = 0.0
-    importance: Importance = "activation"
-    round_to: Annotated[int, Field(ge=1)] = 1
-    recover: Training | None = None
-
-    @pydantic.model_validator(mode="after")
-    def _something(self) -> Prune:
-        if self.heads == self.ffn == self.channels == 0:
-            raise ValueError("nothing to prune: give a share for 'heads', 'ffn' or 'channels'")
-        for name in ("heads", "ffn", "channels"):
-            if getattr(self, name) == 1:
-                raise ValueError(f"'{name}: 1.0' would prune everything; a share below 1 leaves a model")
-        return self
-
-
-class Factorize(StageOptions):
-    """Low-rank factors of Linear, Conv2d and Embedding layers, where the two factors cost less than the original.
-
-    The rank comes from `energy` (share of the squared singular values kept), from `budget` (share of the factorizable
-    parameters kept) or from `rank` itself. Reference: arXiv 1505.06798 (convolutions), 2403.07378 (whitening)."""
-
-    kind: ClassVar[str] = "factorize"
-    energy: Fraction | None = None
-    budget: Fraction | None = None
-    rank: Annotated[int, Field(ge=1)] | None = None
-    layers: tuple[Literal["linear", "conv", "embedding"], ...] = ("linear", "conv", "embedding")
-    exclude: tuple[str, ...] = ()
-    activation_aware: bool = True
-    recover: Training | None = None
-
-    @pydantic.model_validator(mode="after")
-    def _one_rule(self) -> Factorize:
-        if sum(value is not None for value in (self.energy, self.budget, self.rank)) != 1:
-            raise ValueError("give exactly one of 'energy', 'budget' and 'rank'")
-        return self
-
-
-class Quantize(StageOptions):
-    """int8 by measurement: every candidate of the target, those in half precision too, is measured on validation data;
-    the fastest within `max_drop` is kept. Where the hardware is not here the compiler's estimate counts, and without
-    one the bytes. A candidate with less than `min_int8_share` of its MACs in int8 is no int8 artifact."""
-
-    kind: ClassVar[str] = "quantize"
-    max_drop: Share = 0.01
-    min_int8_share: Share = 0.5
-    candidates: tuple[str, ...] | None = None
-
-
-AnyStage = Distill | Prune | Factorize | Quantize
-STAGE_KINDS: dict[str, type[StageOptions]] = {kind.kind: kind for kind in (Distill, Prune, Factorize, Quantize)}
+    folder: str | None = None
+    limit_gb: Annotated[float, Field(ge=0)] | None = None
 
 
 class Recipe(Section):
@@ -207,11 +121,24 @@ class Recipe(Section):
     data: Data
     teacher: Teacher
     student: Student = Student()
-    stages: tuple[AnyStage, ...] = ()
+    stages: tuple[pydantic.SerializeAsAny[StageOptions], ...] = ()
     targets: tuple[str, ...] = ("onnxruntime-cpu",)
     target_options: dict[str, dict[str, Any]] = {}
     benchmark: Annotated[Benchmark, Field(validate_default=True)] = Benchmark()
     gates: Gates = Gates()
+    cache: Cache = Cache()
+
+    @pydantic.field_validator("stages", mode="before")
+    @classmethod
+    def _by_family(cls, stages: Any) -> Any:
+        """Stages as a recipe writes them; what is no list of one-key mappings is left to validation."""
+        if not isinstance(stages, list | tuple):
+            return stages
+        return tuple(parse_stage(stage) if isinstance(stage, dict) else stage for stage in stages)
+
+    @pydantic.field_serializer("stages")
+    def _with_family(self, stages: tuple[StageOptions, ...]) -> list[dict[str, Any]]:
+        return [{stage.kind: stage.model_dump(mode="json")} for stage in stages]
 
     @pydantic.field_validator("benchmark")
     @classmethod
@@ -235,8 +162,8 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """Hex sha256 of everything the recipe says, whatever the order and comments of the file."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Hex sha256 of everything the recipe says of its results, whatever the order and comments of the file."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"cache"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @classmethod

@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from edgepress.compress.methods.factorize.options import Factorize
 from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
+from edgepress.compress.methods.prune.options import Prune
 from edgepress.compress.methods.prune.structured import apply_pruning, plan_pruning
 from edgepress.compress.model.model import Model
 from edgepress.compress.network.probing import logits_of
-from edgepress.compress.recipe.recipe import Factorize, Prune
 from edgepress.targets.errors import ModelError
 from tests.compress.tiny_models import feeds_of, tiny
 

@@ -108,8 +108,9 @@ def made(workdir: Path) -> Path:
     (workdir / "teacher/config.json").write_text("{}")
     recipe = Recipe.load(write_recipe(workdir, PLAIN))
     last = plan(recipe)[-1]
-    with RunFolder("plain").locked() as folder, folder.write_stage(last.index, last.name, last.digest) as stage:
+    with RunFolder("plain").locked() as folder, folder.write_stage(last.key) as stage:
         (stage / "rows").write_text("")
+        folder.set_chain([last.key])
     keep_recipe(recipe, folder.root)
     return folder.root
 

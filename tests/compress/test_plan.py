@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from edgepress.compress.data.bounds import check_bounds
-from edgepress.compress.pipeline.plan import Planned, plan, source_digest
+from edgepress.compress.pipeline.plan import Planned, plan
+from edgepress.compress.pipeline.sources import source_digest
 from edgepress.compress.recipe.recipe import Data, Recipe
 from edgepress.targets.errors import DataError, ModelError, RecipeError
 
@@ -32,13 +33,13 @@ def planned(
 
 def first_change(before: tuple[Planned, ...], after: tuple[Planned, ...]) -> str:
     """The first stage that has to be done again; all behind it have to be, too."""
-    differ = [old.digest != new.digest for old, new in zip(before, after, strict=True)]
+    differ = [old.key != new.key for old, new in zip(before, after, strict=True)]
     assert differ == sorted(differ), "a stage behind a changed one kept its digest"
     return next((stage.name for stage, other in zip(after, differ, strict=True) if other), "none")
 
 
 def test_a_run_is_teacher_student_stages_export_and_benchmark() -> None:
-    assert [stage.folder for stage in planned()] == [
+    assert [stage.label for stage in planned()] == [
         "01-teacher", "02-student", "03-distill", "04-quantize", "05-benchmark",
     ]  # fmt: skip
     assert [stage.name for stage in planned(stages=())] == ["teacher", "student", "export", "benchmark"]

@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepress.compress.methods.distill.options import Distill
+from edgepress.compress.methods.prune.options import Prune
+from edgepress.compress.methods.quantize.options import Quantize
 from edgepress.compress.recipe.reader import parse_recipe, read_recipe
-from edgepress.compress.recipe.recipe import Distill, Prune, Quantize, Recipe
+from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.recipe.sections import Gates
 from edgepress.targets.errors import RecipeError
 
@@ -71,7 +74,10 @@ def test_all_faults_come_in_one_message() -> None:
     ("changes", "words"),
     [
         ({"taks": 1}, "taks: unknown key. Allowed: name, task, seed, data, teacher, student"),
-        ({"stages": [{"prune": {"hedas": 0.5}}]}, "stages[0].prune.hedas: unknown key. Allowed: auto, max_drop, heads"),
+        (
+            {"stages": [{"prune": {"hedas": 0.5}}]},
+            "stages[0].prune.hedas: unknown key. Allowed: method, auto, max_drop, recover, heads",
+        ),
         ({"stages": [{"prune": {"hedas": 0.5}}]}, "Did you mean 'heads'?"),
         (
             {"stages": [{"prnue": {}}]},

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgepress.compress.methods.prune.options import Prune
 from edgepress.compress.model.edits import resize_edits, structure
 from edgepress.compress.model.model import Model
 from edgepress.compress.network.blocks import ffn_groups, head_groups
 from edgepress.compress.network.importance import Importance, importance_of
 from edgepress.compress.network.probing import logits_of
 from edgepress.compress.network.slicing import Cut, Group, cut, cuts_of, silence
-from edgepress.compress.recipe.recipe import Prune
 from edgepress.targets.errors import StageError, told
 from edgepress.targets.records import Feeds, Record
 

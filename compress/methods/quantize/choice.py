@@ -13,9 +13,9 @@ from edgepress.benchmarks.measure.jobs import Case, SubjectResult
 from edgepress.benchmarks.records.report import Measurement
 from edgepress.compress.measure.answers import artifact_logits, geometric_mean, settle_settings, time_all
 from edgepress.compress.methods.quantize.export import FP32, Exported
+from edgepress.compress.methods.quantize.options import Quantize
 from edgepress.compress.methods.verdict import TIE
 from edgepress.compress.model.model import Model
-from edgepress.compress.recipe.recipe import Quantize
 from edgepress.targets.errors import EdgepressError, StageError
 from edgepress.targets.protocols import Target
 from edgepress.targets.records import Candidate, Precision, Record

@@ -1,9 +1,14 @@
-"""Terms of the distillation loss: softened logits, hidden states, attention."""
+"""The labels and the teacher's softened logits (arXiv 1503.02531)."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.nn import functional as F
+
+from edgepress.compress.methods.distill.terms.base import Batch, Term
+from edgepress.compress.training.batches import TeacherOutputs
 
 
 def distillation_loss(
@@ -31,19 +36,9 @@ def distillation_loss(
     return (1 - alpha) * F.cross_entropy(student, labels) + alpha * temperature**2 * soft
 
 
-def masked_mse(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean squared difference of hidden states `[batch, tokens, hidden]` over the tokens where `mask` is 1."""
-    squares = (student - teacher).pow(2).mean(-1)
-    if mask is None:
-        return squares.mean()
-    return (squares * mask).sum() / mask.sum()
+class SoftTargets(Term):
+    """The share `alpha` of it is the teacher's, the rest the labels'."""
 
-
-def attention_divergence(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """KL(teacher || student) of attention distributions `[batch, tokens, tokens]`, averaged over the heads beforehand
-    (so head counts may differ) and over the query tokens where `mask` is 1. In nats."""
-    tiny = 1e-8
-    divergence = (teacher * ((teacher + tiny).log() - (student + tiny).log())).sum(-1)
-    if mask is None:
-        return divergence.mean()
-    return (divergence * mask).sum() / mask.sum()
+    def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
+        own, wanted = student.logits.float(), teacher["logits"].float()
+        return distillation_loss(own, wanted, batch.labels, self.options.temperature, self.options.alpha)

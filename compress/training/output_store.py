@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from edgepress.targets.files import remove, size_of
 from edgepress.targets.progress import Progress
 
 GB = 1_000_000_000
-HOLDS = "holds"
+HOLDS, ENTRY = "holds", re.compile(r"[0-9a-f]{24}")  # as `digest_of` names them
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
@@ -86,7 +87,8 @@ class OutputStore:
         if self.limit_bytes is None:
             return
         with self._changing():
-            entries = [path for path in self.folder.iterdir() if path.is_dir() and path.name != HOLDS]
+            # Whoever names a folder that holds other things loses none of them.
+            entries = [path for path in self.folder.iterdir() if ENTRY.fullmatch(path.name) and path.is_dir()]
             sizes = {path: size_of(path) for path in sorted(entries, key=lambda path: path.stat().st_mtime_ns)}
             total = sum(sizes.values())
             for path, size in sizes.items():

@@ -29,7 +29,7 @@ def store(folder: Path, limit: int | None = None, progress: Heard | None = None)
 
 def use(outputs: OutputStore, name: str, size: int = 100) -> None:
     """Read an entry, filled first with `size` bytes where it is not there."""
-    with outputs.hold(name) as place:
+    with outputs.hold(name * 24) as place:
         outputs.fill(place, lambda: write(place, size))
 
 
@@ -39,7 +39,8 @@ def write(place: Path, size: int) -> None:
 
 
 def entries(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "holds")
+    """The one letter that each is called by."""
+    return sorted(path.name[0] for path in folder.iterdir() if path.is_dir() and path.name != "holds")
 
 
 def test_the_least_recently_used_entry_is_dropped_past_the_limit_and_told(tmp_path: Path) -> None:
@@ -48,7 +49,9 @@ def test_the_least_recently_used_entry_is_dropped_past_the_limit_and_told(tmp_pa
     for name in ("a", "b", "a", "c"):
         use(outputs, name)
     assert entries(tmp_path) == ["a", "c"]
-    assert heard.events == [{"kind": "cache", "name": "b", "state": "dropped", "megabytes": 0.0, "limit_gb": 2.5e-07}]
+    assert heard.events == [
+        {"kind": "cache", "name": "b" * 24, "state": "dropped", "megabytes": 0.0, "limit_gb": 2.5e-07}
+    ]
 
 
 def test_without_a_limit_everything_stays(tmp_path: Path) -> None:
@@ -59,7 +62,7 @@ def test_without_a_limit_everything_stays(tmp_path: Path) -> None:
 
 def test_what_is_read_stays_whatever_the_limit_and_goes_when_it_is_not_read_any_more(tmp_path: Path) -> None:
     outputs, other = store(tmp_path, 50), store(tmp_path, 0)
-    with outputs.hold("a") as place:
+    with outputs.hold("a" * 24) as place:
         outputs.fill(place, lambda: write(place, 100))
         use(other, "b")
         assert entries(tmp_path) == ["a"] and (place / "shard").is_file()
@@ -73,7 +76,7 @@ from pathlib import Path
 from edgepress.compress.training.output_store import OutputStore
 from edgepress.targets.errors import StoreError
 from edgepress.targets.progress import WarningsOnly
-with OutputStore(Path({str(tmp_path)!r}), None, WarningsOnly()).hold("a") as place:
+with OutputStore(Path({str(tmp_path)!r}), None, WarningsOnly()).hold("a" * 24) as place:
     (place / "shard").write_bytes(b"x" * 100)
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -94,12 +97,12 @@ def test_two_runs_that_want_one_entry_compute_it_once(tmp_path: Path) -> None:
 
     def first() -> None:
         outputs = store(tmp_path)
-        with outputs.hold("a") as place:
+        with outputs.hold("a" * 24) as place:
             outputs.fill(place, lambda: slowly(place))
 
     def second() -> None:
         outputs = store(tmp_path)
-        with outputs.hold("a") as place:
+        with outputs.hold("a" * 24) as place:
             outputs.fill(place, lambda: computed.append("second"))
 
     threads = [threading.Thread(target=first), threading.Thread(target=second)]
@@ -114,7 +117,7 @@ def test_two_runs_that_want_one_entry_compute_it_once(tmp_path: Path) -> None:
 
 def test_a_half_written_shard_of_a_killed_run_goes_before_the_entry_is_filled(tmp_path: Path) -> None:
     outputs = store(tmp_path)
-    with outputs.hold("a") as place:
+    with outputs.hold("a" * 24) as place:
         (place / "shard.tmp-7").write_text("half")
         outputs.fill(place, lambda: write(place, 1))
         assert sorted(path.name for path in place.iterdir()) == ["cache.json", "shard"]
@@ -122,10 +125,10 @@ def test_a_half_written_shard_of_a_killed_run_goes_before_the_entry_is_filled(tm
 
 def test_a_fault_in_the_computing_lets_the_entry_go(tmp_path: Path) -> None:
     outputs = store(tmp_path)
-    with pytest.raises(ZeroDivisionError), outputs.hold("a") as place:
+    with pytest.raises(ZeroDivisionError), outputs.hold("a" * 24) as place:
         outputs.fill(place, lambda: print(1 // 0))
     use(outputs, "a")
-    assert (tmp_path / "a/cache.json").is_file()
+    assert (tmp_path / ("a" * 24) / "cache.json").is_file()
 
 
 def test_a_folder_that_cannot_be_one_is_told_in_one_line(tmp_path: Path) -> None:
@@ -135,3 +138,10 @@ def test_a_folder_that_cannot_be_one_is_told_in_one_line(tmp_path: Path) -> None
     )
     with pytest.raises(StoreError, match=told):
         use(store(tmp_path / "file"), "a")
+
+
+def test_what_else_lies_in_the_folder_is_never_dropped(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/cat.png").write_bytes(b"x" * 1000)
+    use(store(tmp_path, 0), "a")
+    assert entries(tmp_path) == ["p"] and (tmp_path / "photos/cat.png").is_file()

@@ -46,14 +46,15 @@ def replaced(page: str, part: str) -> str:
 
 def recipe_reference() -> str:
     """A section for each part of a recipe: what it is, and its options with type, default and meaning."""
-    from edgepress.compress.recipe.recipe import STAGE_KINDS, Columns, Data, Recipe, Student, Teacher, Training
-    from edgepress.compress.recipe.sections import Benchmark, Gates
+    from edgepress.compress.recipe.methods import METHODS, find
+    from edgepress.compress.recipe.recipe import Cache, Columns, Data, Recipe, Student, Teacher
+    from edgepress.compress.recipe.sections import Benchmark, Gates, Training
 
     meanings = option_meanings()
     sections: dict[str, type[pydantic.BaseModel]] = {
         "recipe": Recipe, "data": Data, "data.columns": Columns, "teacher": Teacher, "training": Training,
-        "student": Student, **{f"stages: {kind}": model for kind, model in STAGE_KINDS.items()},
-        "benchmark": Benchmark, "gates": Gates,
+        "student": Student, **{f"stages: {family}": find(family, tag).options for family, tag in METHODS},
+        "benchmark": Benchmark, "gates": Gates, "cache": Cache,
     }  # fmt: skip
     return "\n\n".join(_section(title, model, meanings) for title, model in sections.items())
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-
 from edgepress.targets.records import PlainName, PlainPath, Record
 
 STAGES = "stages"

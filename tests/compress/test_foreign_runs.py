@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from edgepress.benchmarks.devices.record import add_records
 from edgepress.compress.cli.bench import find_artifacts
+from edgepress.compress.pipeline.keys import StageKey
 from edgepress.compress.pipeline.publish import _copy_chosen, check_release
 from edgepress.compress.pipeline.store import RunFolder, StageRecord
 from edgepress.compress.recipe.kept import KeptRecipe
@@ -140,18 +141,25 @@ def test_devices_that_are_a_link_out_of_the_run_are_not_written(tmp_path: Path, 
         add_records(tmp_path / "run", [])
 
 
+def finished_run(folder: Path, entrants: bytes) -> None:
+    """A run whose one stage is a benchmark that says where its artifacts lie."""
+    key = StageKey(name="benchmark", digest="d")
+    with RunFolder(folder.name, folder.parent).locked() as run:
+        run.set_chain((key,))
+        with run.write_stage(key) as stage:
+            (stage / "entrants.json").write_bytes(entrants)
+
+
 @pytest.mark.parametrize("places", [{"teacher": "../x"}, {"teacher": "/etc"}])
 def test_a_run_whose_entrants_lie_elsewhere_is_refused(tmp_path: Path, places: dict[str, str]) -> None:
-    (tmp_path / "04-benchmark").mkdir()
-    (tmp_path / "04-benchmark/entrants.json").write_text(json.dumps(places))
+    finished_run(tmp_path, json.dumps(places).encode())
     with pytest.raises(ArtifactError, match="leads out of its folder"):
         find_artifacts(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"teacher": 1}', "\xff"])
 def test_entrants_that_are_none_are_one_line(tmp_path: Path, content: str) -> None:
-    (tmp_path / "04-benchmark").mkdir()
-    (tmp_path / "04-benchmark/entrants.json").write_text(content, encoding="latin-1")
+    finished_run(tmp_path, content.encode("latin-1"))
     with pytest.raises(ArtifactError, match=r"entrants.json is damaged: .* Run the benchmark stage again"):
         find_artifacts(tmp_path)
 

@@ -13,12 +13,15 @@ from safetensors.torch import load_file, save_file
 
 from edgepress.compress.cli.console import Console
 from edgepress.compress.data.classes import classes_of
-from edgepress.compress.methods.context import Context
+from edgepress.compress.methods.data import Data, Run
 from edgepress.compress.model.loading import _is_head, load_network, load_to_train
-from edgepress.compress.pipeline.stages.teacher import make_teacher
+from edgepress.compress.model.model import Model
+from edgepress.compress.pipeline.stages.base import Work
+from edgepress.compress.pipeline.stages.teacher import make_teacher, stages_of
 from edgepress.compress.recipe.reader import parse_recipe
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.tasks.workspace import Workspace
+from edgepress.compress.training.output_store import OutputStore
 from edgepress.targets.errors import DataError, ModelError
 from tests.compress.tiny import WORDS, tiny_image_data, tiny_image_teacher, tiny_text_teacher
 
@@ -58,15 +61,20 @@ def text_recipe(folder: Path, teacher: Path, names: tuple[Any, ...] = ("a", "b",
     return parse_recipe(recipe, "recipe")
 
 
-def context_of(recipe: Recipe, folder: Path, log: io.StringIO | None = None) -> Context:
+def made(recipe: Recipe, folder: Path, log: io.StringIO | None = None) -> Model:
+    """What the teacher's stage makes of the recipe."""
     console = Console("plain", err=log) if log is not None else Console("silent")
-    return Context(recipe, Workspace(recipe, console), folder / "scratch", folder / "cache", console, "teacher")
+    data = Data(Workspace(recipe, console), folder / "teacher", OutputStore(folder / "cache", None, console))
+    run = Run("teacher", recipe.seed, folder / "scratch", console)
+    work = Work(folder, (), data, run, measuring=None)  # type: ignore[arg-type]  # it measures nothing
+    (stage,) = stages_of(recipe)
+    return make_teacher(stage, work)
 
 
 def test_a_backbone_without_a_head_is_trained_on_the_datas_classes(tmp_path: Path) -> None:
     source = only_backbone(tiny_text_teacher(tmp_path / "teacher"), "bert.")
     log = io.StringIO()
-    teacher = make_teacher(context_of(text_recipe(tmp_path, source), tmp_path, log))
+    teacher = made(text_recipe(tmp_path, source), tmp_path, log)
     config: Any = teacher.network.config
     assert config.id2label == {0: "a", 1: "b", 2: "c"} and config.label2id == {"a": 0, "b": 1, "c": 2}
     assert teacher.signature.outputs[0].shape == ("batch", 3)
@@ -97,7 +105,7 @@ def test_a_head_that_fits_is_kept_with_its_order_of_the_classes(tmp_path: Path) 
         loaded.network.state_dict()["classifier.weight"], saved["classifier.weight"]
     )
     # So small a rate moves nothing that fp32 could tell from the head that came with it.
-    teacher = make_teacher(context_of(text_recipe(tmp_path, source, learning_rate=1e-12), tmp_path))
+    teacher = made(text_recipe(tmp_path, source, learning_rate=1e-12), tmp_path)
     assert teacher.description.labels == ("c", "a", "b")
     assert torch.allclose(teacher.network.state_dict()["classifier.weight"], saved["classifier.weight"], atol=1e-8)
     assert "with the head that came with it, for 3 classes (c, a, b)" in teacher.lineage[0].summary
@@ -144,15 +152,15 @@ def test_an_image_backbone_gets_a_fresh_head(tmp_path: Path, architecture: str, 
         },
         "recipe",
     )
-    teacher = make_teacher(context_of(recipe, tmp_path))
+    teacher = made(recipe, tmp_path)
     assert teacher.description.labels == ("0", "1") and teacher.signature.outputs[0].shape == ("batch", 2)
     assert "with a fresh head (classifier" in teacher.lineage[0].summary
 
 
 def test_the_same_seed_gives_the_same_fresh_head(tmp_path: Path) -> None:
     source = only_backbone(tiny_text_teacher(tmp_path / "teacher"), "bert.")
-    made = [make_teacher(context_of(text_recipe(tmp_path, source), tmp_path / place)) for place in ("one", "two")]
-    first, second = (model.network.state_dict() for model in made)
+    both = [made(text_recipe(tmp_path, source), tmp_path / place) for place in ("one", "two")]
+    first, second = (model.network.state_dict() for model in both)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -170,7 +178,7 @@ def test_a_text_backbone_without_its_tokenizer_says_so(tmp_path: Path) -> None:
     source = only_backbone(tiny_text_teacher(tmp_path / "teacher"), "bert.")
     (source / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"has no tokenizer: none of tokenizer.json"):
-        make_teacher(context_of(text_recipe(tmp_path, source), tmp_path))
+        made(text_recipe(tmp_path, source), tmp_path)
 
 
 def test_other_labels_than_the_models_are_told_by_their_number_not_by_a_row() -> None:
@@ -213,7 +221,7 @@ def test_without_training_a_recipe_loads_its_teacher_as_it_is(tmp_path: Path) ->
     source = tiny_text_teacher(tmp_path / "teacher", labels=2)
     recipe = text_recipe(tmp_path, source, names=("LABEL_0", "LABEL_1"))
     plain = recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update={"training": None})})
-    teacher = make_teacher(context_of(plain, tmp_path))
+    teacher = made(plain, tmp_path)
     saved = load_file(source / "model.safetensors")
     assert all(torch.equal(value, saved[name]) for name, value in teacher.network.state_dict().items())
     assert [step.summary for step in teacher.lineage] == [f"loaded from {source}"]

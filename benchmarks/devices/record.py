@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,8 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from edgepress.targets.device.percentiles import PERCENTILES, told_percentile
 from edgepress.targets.device.record import KIND, MOST_SAMPLES, SCHEMA_VERSION, record_sha256
-from edgepress.targets.errors import ArtifactError, BenchmarkError, StoreError, told
-from edgepress.targets.files import within, write_whole
+from edgepress.targets.errors import ArtifactError, told
 from edgepress.targets.records import Record
 
 SAME = 1e-9
@@ -143,65 +141,8 @@ class Devices(Record):
     records: tuple[DeviceRecord, ...] = ()
 
 
-def add_records(run: Path, records: Sequence[Path]) -> Path:
-    """Check all records, then merge them into `devices/` of the run; nothing is written if one of them is refused.
-
-    Returns:
-        `devices/devices.md`; `devices.json` lies beside it.
-
-    Raises:
-        StoreError: the run has no release, or its folder cannot be written.
-        ArtifactError: a record is damaged, of another version, of another release, or contradicts itself.
-        BenchmarkError: a record is there already, or was given twice.
-    """
-    from edgepress.benchmarks.devices.release import Release
-    from edgepress.benchmarks.devices.views import devices_markdown
-
-    release = Release(run)
-    folder = within(run, "devices")
-    kept = _kept(folder)
-    seen = {record.record_sha256: f"{run} has it already" for record in kept.records}
-    added = []
-    for path in records:
-        record = read_record(path)
-        release.check(path, record)
-        if before := seen.get(record.record_sha256):
-            raise BenchmarkError(f"{path} is the same record again: {before}. Leave it out.")
-        seen[record.record_sha256] = f"{path} was given before"
-        added.append(record)
-    merged = Devices(records=(*kept.records, *added))
-    current = {record.record_sha256 for record in merged.records if release.refusal(record) is None}
-    # All of it is made before any of it is written: what cannot be shown must not stay behind in devices.json.
-    texts = {
-        "devices.json": merged.model_dump_json(indent=1) + "\n",
-        "devices.md": devices_markdown(merged.records, run.resolve().name, current),
-    }
-    try:
-        folder.mkdir(exist_ok=True)
-        for name, text in texts.items():
-            write_whole(folder / name, text)
-    except OSError as fault:
-        raise StoreError(
-            f"{folder} cannot be written ({fault.strerror}); make it writable, or free some space"
-        ) from None
-    return folder / "devices.md"
-
-
-def _kept(folder: Path) -> Devices:
-    """The records that were added before."""
-    path = folder / "devices.json"
-    if not path.is_file():
-        return Devices()
-    version = _version(path.read_text(encoding="utf-8", errors="replace"))
-    if version not in (None, SCHEMA_VERSION):
-        raise ArtifactError(
-            f"{path} holds records of schema version {version!r}, this edgepress reads {SCHEMA_VERSION!r}. Move "
-            f"{folder} away, package the release with this version and measure again."
-        )
-    return Devices.read(path)
-
-
-def _version(text: str) -> object:
+def version_of(text: str) -> object:
+    """The schema version that a JSON text names; None where it names none."""
     try:
         found = json.loads(text)
     except ValueError:  # `read` tells what is wrong

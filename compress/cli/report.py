@@ -99,7 +99,7 @@ def add(
 ) -> None:
     """Check the records of devices and merge them into one hardware report of the run."""
     with errors_told(json) as console:
-        from edgepress.benchmarks.devices.record import add_records
+        from edgepress.benchmarks.devices.merge import add_records
 
         console.line(f"Hardware report: {add_records(run, records)}")
 

@@ -7,16 +7,15 @@ in any text are taken from the environment.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 
 from edgepress.compress.recipe.faults import faults_of, first_faults, got, nearest, path_text, visible_line
 from edgepress.compress.recipe.methods import FAMILIES, METHODS, find, tags_of
-from edgepress.compress.recipe.recipe import Recipe
-from edgepress.compress.recipe.sections import StageOptions
+from edgepress.compress.recipe.sections import Readable, StageOptions
 from edgepress.compress.recipe.values import resolved, unshared
 from edgepress.compress.recipe.yaml_reader import MAX_DEPTH, parse_yaml, read_yaml
 from edgepress.targets import TARGETS, load
@@ -25,8 +24,16 @@ from edgepress.targets.errors import RecipeError, TargetError
 MOST_STAGES = 100
 
 
-def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
-    """The recipe in a YAML file, with `key.path=value` overrides as `--set` takes them.
+Kind = TypeVar("Kind", bound=Readable)
+
+
+def read_file(kind: type[Kind], path: Path, overrides: tuple[str, ...] = ()) -> Kind:
+    """The recipe in a YAML file.
+
+    Args:
+        kind: the recipe's class.
+        path: the file.
+        overrides: `key.path=value` texts as `--set` takes them.
 
     Raises:
         RecipeError: the file is missing or no YAML, or the recipe has faults; the message lists all of them.
@@ -35,19 +42,24 @@ def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     if not isinstance(mapping, dict):
         raise RecipeError(f"{path} must hold a mapping of keys such as 'name:' and 'task:', got {got(mapping)}")
     mapping, faults = _override(_plain(mapping, str(path)), overrides)
-    return _parse(mapping, str(path), faults)
+    return _parse(kind, mapping, str(path), faults)
 
 
-def parse_recipe(mapping: Mapping[str, Any], origin: str) -> Recipe:
-    """The recipe in a mapping as YAML gives it; `origin` names it in messages.
+def read_mapping(kind: type[Kind], mapping: Mapping[str, Any], origin: str) -> Kind:
+    """The recipe in a mapping as YAML gives it.
+
+    Args:
+        kind: the recipe's class.
+        mapping: keys and values.
+        origin: what messages call it.
 
     Raises:
         RecipeError: the message lists all faults.
     """
-    return _parse(_plain(mapping, origin), origin, [])
+    return _parse(kind, _plain(mapping, origin), origin, [])
 
 
-def _parse(mapping: Mapping[str, Any], origin: str, faults: list[str]) -> Recipe:
+def _parse(kind: type[Kind], mapping: Mapping[str, Any], origin: str, faults: list[str]) -> Kind:
     faults = list(faults)
     mapping = resolved(mapping, origin, faults)
     stages = _parse_stages(mapping.get("stages"), faults)
@@ -55,11 +67,11 @@ def _parse(mapping: Mapping[str, Any], origin: str, faults: list[str]) -> Recipe
     rest |= _split_targets(rest.get("targets"), faults)
     recipe = None
     try:
-        recipe = Recipe.model_validate_json(json.dumps(rest), strict=True)
+        recipe = kind.model_validate_json(json.dumps(rest), strict=True)
     except pydantic.ValidationError as error:
-        faults.extend(faults_of(error, Recipe))
+        faults.extend(faults_of(error, kind))
     if recipe is not None:
-        faults.extend(_contradictions(recipe))
+        faults.extend(recipe.contradictions())
     if faults or recipe is None:
         count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise RecipeError("\n  ".join([f"{origin} has {count}:", *first_faults(faults)]))
@@ -155,16 +167,6 @@ def _checked_options(index: int, name: str, given: Any, faults: list[str]) -> An
     except TargetError as fault:
         faults.append(f"targets[{index}].{fault}")
     return given
-
-
-def _contradictions(recipe: Recipe) -> Iterator[str]:
-    """Values that are right one by one and wrong together."""
-    longest = max(recipe.benchmark.sequences, default=0)
-    if recipe.task == "text-classification" and longest > recipe.data.max_length:
-        limit = recipe.data.max_length
-        yield f"benchmark.sequences: got {longest}, allowed: lengths up to data.max_length, which is {limit}."
-    if recipe.task == "text-classification" and recipe.teacher.config is not None and recipe.teacher.tokenizer is None:
-        yield "teacher.tokenizer: missing. A text model trained in the run needs the folder or hub id of a tokenizer."
 
 
 def _override(mapping: dict[str, Any], overrides: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,12 +15,14 @@ import pydantic
 from pydantic import Field
 
 from edgepress.compress.recipe.methods import parse_stage
+from edgepress.compress.recipe.reader import read_file, read_mapping
 from edgepress.compress.recipe.sections import (
     Benchmark,
     Config,
     Fraction,
     Gates,
     Importance,
+    Readable,
     Section,
     Source,
     StageOptions,
@@ -109,7 +112,7 @@ class Cache(Section):
     limit_gb: Annotated[float, Field(ge=0)] | None = None
 
 
-class Recipe(Section):
+class Recipe(Readable):
     """The whole recipe. `stages` is a list of one-key mappings, e.g. `- prune: {heads: 0.5}`, in the order they run.
 
     `targets` is a list of names; `- tflite-mobile: {sequences: [32, 128]}` gives one of them options, which are kept
@@ -166,9 +169,35 @@ class Recipe(Section):
         text = json.dumps(self.model_dump(mode="json", exclude={"cache"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def contradictions(self) -> Iterator[str]:
+        """Values that are right one by one and wrong together, a line each."""
+        longest, limit = max(self.benchmark.sequences, default=0), self.data.max_length
+        is_text = self.task == "text-classification"
+        if is_text and longest > limit:
+            yield f"benchmark.sequences: got {longest}, allowed: lengths up to data.max_length, which is {limit}."
+        if is_text and self.teacher.config is not None and self.teacher.tokenizer is None:
+            yield (
+                "teacher.tokenizer: missing. A text model trained in the run needs the folder or hub id of a tokenizer."
+            )
+
     @classmethod
     def load(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
-        """Read a YAML recipe; `overrides` are `key.path=value` texts as `--set` takes them."""
-        from edgepress.compress.recipe.reader import read_recipe
+        """Read a YAML recipe.
 
-        return read_recipe(Path(path), overrides)
+        Args:
+            path: the file.
+            overrides: `key.path=value` texts as `--set` takes them.
+
+        Raises:
+            RecipeError: the file is missing or no YAML, or the recipe has faults; the message lists all of them.
+        """
+        return read_file(cls, Path(path), overrides)
+
+
+def parse_recipe(mapping: Mapping[str, Any], origin: str) -> Recipe:
+    """The recipe in a mapping as YAML gives it; `origin` names it in messages.
+
+    Raises:
+        RecipeError: the message lists all faults.
+    """
+    return read_mapping(Recipe, mapping, origin)

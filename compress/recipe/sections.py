@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
@@ -75,6 +76,14 @@ class RecoverableOptions(StageOptions):
     """Of a stage that takes something away: `recover` trains what is left, on the teacher's logits."""
 
     recover: Training | None = None
+
+
+class Readable(Section):
+    """A section that a reader makes of a whole file: the recipe."""
+
+    def contradictions(self) -> Iterator[str]:
+        """Values that are right one by one and wrong together, a line each."""
+        return iter(())
 
 
 class Benchmark(Section):

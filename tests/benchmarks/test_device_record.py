@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from edgepress.benchmarks.devices.record import Devices, add_records, read_record
+from edgepress.benchmarks.devices.merge import add_records
+from edgepress.benchmarks.devices.record import Devices, read_record
 from edgepress.targets.errors import ArtifactError, BenchmarkError, StoreError
 from tests.benchmarks.devices import tiny_record, tiny_release, write_sealed
 

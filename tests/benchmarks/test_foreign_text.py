@@ -13,7 +13,8 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from edgepress.benchmarks.devices.record import add_records, read_record
+from edgepress.benchmarks.devices.merge import add_records
+from edgepress.benchmarks.devices.record import read_record
 from edgepress.benchmarks.records.files import summary_table
 from edgepress.benchmarks.records.report import Report
 from edgepress.benchmarks.report.markdown import escape, markdown

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.benchmarks.devices.record import add_records, read_record
+from edgepress.benchmarks.devices.merge import add_records
+from edgepress.benchmarks.devices.record import read_record
 from edgepress.benchmarks.measure import latency, timing
 from edgepress.compress.recipe.recipe import Benchmark
 from edgepress.targets import device

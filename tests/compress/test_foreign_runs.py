@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from edgepress.benchmarks.devices.record import add_records
+from edgepress.benchmarks.devices.merge import add_records
 from edgepress.compress.cli.bench import find_artifacts
 from edgepress.compress.pipeline.keys import StageKey
 from edgepress.compress.pipeline.publish import _copy_chosen, check_release

@@ -22,8 +22,7 @@ from edgepress.compress.methods.prune.options import Prune
 from edgepress.compress.pipeline import stages as pipeline_stages
 from edgepress.compress.pipeline.plan import plan
 from edgepress.compress.recipe.methods import METHODS, find
-from edgepress.compress.recipe.reader import parse_recipe
-from edgepress.compress.recipe.recipe import Recipe
+from edgepress.compress.recipe.recipe import Recipe, parse_recipe
 from edgepress.compress.training import teacher_cache
 from edgepress.compress.training.output_store import OutputStore
 from edgepress.compress.training.teacher_cache import Wanted

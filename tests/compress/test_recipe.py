@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.methods.prune.options import Prune
 from edgepress.compress.methods.quantize.options import Quantize
-from edgepress.compress.recipe.reader import parse_recipe, read_recipe
-from edgepress.compress.recipe.recipe import Recipe
+from edgepress.compress.recipe.recipe import Recipe, parse_recipe
 from edgepress.compress.recipe.sections import Gates
 from edgepress.targets.errors import RecipeError
 
@@ -137,17 +136,17 @@ def test_missing_parts_are_listed_with_what_they_take() -> None:
 )
 def test_broken_yaml_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
-        read_recipe(written(tmp_path, text))
+        Recipe.load(written(tmp_path, text))
 
 
 def test_a_missing_recipe_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"is missing. `edgepress init` writes a recipe"):
-        read_recipe(tmp_path / "none.yaml")
+        Recipe.load(tmp_path / "none.yaml")
 
 
 def test_overrides_reach_sections_stages_by_kind_and_by_index(tmp_path: Path) -> None:
     sets = ("student.layers=3", "stages.prune.heads=0.3", "stages.0.alpha=1e-1", "stages.0.distill.hidden=1", "seed=7")
-    recipe = read_recipe(written(tmp_path), sets)
+    recipe = Recipe.load(written(tmp_path), sets)
     assert (recipe.student.layers, recipe.seed) == (3, 7)
     assert isinstance(recipe.stages[0], Distill) and isinstance(recipe.stages[1], Prune)
     assert (recipe.stages[0].alpha, recipe.stages[0].hidden, recipe.stages[1].heads) == (0.1, 1.0, 0.3)
@@ -166,13 +165,13 @@ def test_overrides_reach_sections_stages_by_kind_and_by_index(tmp_path: Path) ->
 )
 def test_a_wrong_override_is_a_fault(tmp_path: Path, override: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
-        read_recipe(written(tmp_path), (override,))
+        Recipe.load(written(tmp_path), (override,))
 
 
 def test_two_stages_of_a_kind_need_an_index(tmp_path: Path) -> None:
     path = written(tmp_path, YAML + "  - prune: {ffn: 0.5}\n")
     with pytest.raises(RecipeError, match=r"2 stages are 'prune'; give the index"):
-        read_recipe(path, ("stages.prune.heads=0.3",))
+        Recipe.load(path, ("stages.prune.heads=0.3",))
 
 
 def test_the_environment_fills_variables(monkeypatch: pytest.MonkeyPatch) -> None:

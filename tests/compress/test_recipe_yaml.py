@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepress.compress.recipe.reader import parse_recipe, read_recipe
+from edgepress.compress.recipe.recipe import Recipe, parse_recipe
 from edgepress.compress.recipe.yaml_reader import MAX_BYTES, parse_yaml
 from edgepress.targets.errors import RecipeError
 
@@ -23,7 +23,7 @@ def fault_of(folder: Path, text: str, *overrides: str) -> str:
     (folder / "r.yaml").write_text(text)
     began = time.process_time()
     with pytest.raises(RecipeError) as caught:
-        read_recipe(folder / "r.yaml", overrides)
+        Recipe.load(folder / "r.yaml", overrides)
     assert time.process_time() - began < 5
     return str(caught.value).removeprefix(f"{folder}/")
 
@@ -111,7 +111,7 @@ def test_an_index_of_a_stage_may_not_be_endless(tmp_path: Path) -> None:
 
 def test_an_override_of_what_an_alias_names_twice_changes_one(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(START + "stages: [distill: &d {alpha: 0.5}, distill: *d]\n")
-    recipe = read_recipe(tmp_path / "r.yaml", ("stages.1.alpha=0.25",))
+    recipe = Recipe.load(tmp_path / "r.yaml", ("stages.1.alpha=0.25",))
     assert [stage.model_dump()["alpha"] for stage in recipe.stages] == [0.5, 0.25]
 
 
@@ -143,4 +143,4 @@ def test_the_environment_cannot_swell_a_recipe(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_device_in_place_of_a_file_is_read_no_further_than_a_recipe_goes() -> None:
     with pytest.raises(RecipeError, match="/dev/zero is too large for a recipe"):
-        read_recipe(Path("/dev/zero"))
+        Recipe.load(Path("/dev/zero"))

@@ -18,8 +18,7 @@ from edgepress.compress.model.loading import _is_head, load_network, load_to_tra
 from edgepress.compress.model.model import Model
 from edgepress.compress.pipeline.stages.base import Work
 from edgepress.compress.pipeline.stages.teacher import make_teacher, stages_of
-from edgepress.compress.recipe.reader import parse_recipe
-from edgepress.compress.recipe.recipe import Recipe
+from edgepress.compress.recipe.recipe import Recipe, parse_recipe
 from edgepress.compress.tasks.workspace import Workspace
 from edgepress.compress.training.output_store import OutputStore
 from edgepress.targets.errors import DataError, ModelError

@@ -10,7 +10,6 @@ import pytest
 
 from edgepress.compress.cli.init import recipe_template
 from edgepress.compress.recipe.methods import FAMILIES, METHODS, find
-from edgepress.compress.recipe.reader import read_recipe
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.tasks import TASKS
 from edgepress.targets.errors import DataError, RecipeError
@@ -20,7 +19,7 @@ from tests.compress.tiny import tiny_text_data
 def read(folder: Path, task: str, data: str | None) -> Recipe:
     path = folder / "recipe.yaml"
     path.write_text(recipe_template(task, data))
-    return read_recipe(path)
+    return Recipe.load(path)
 
 
 def options(model: type[pydantic.BaseModel]) -> set[str]:
@@ -88,5 +87,5 @@ def test_what_cannot_be_filled_in_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["digits", "sst2"])
 def test_the_examples_can_be_read(name: str) -> None:
-    recipe = read_recipe(Path(__file__).parents[2] / "examples" / f"{name}.yaml")
+    recipe = Recipe.load(Path(__file__).parents[2] / "examples" / f"{name}.yaml")
     assert recipe.name == name

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepress.compress.data.images import Images, LazyImages, image_files
-from edgepress.compress.data.labels import LabelMap, label_map
+from edgepress.compress.data.labels import LabelMap, folder_names, label_map
 from edgepress.compress.data.sources import Raw, Source, Texts, check_task, find_source, own_split, read_raw
 from edgepress.compress.recipe.recipe import Data
 from edgepress.targets.errors import DataError
@@ -76,7 +76,9 @@ def load_splits(data: Data, task: str, seed: int, names: tuple[str, ...] | None 
     check_task(source, task)
     references = {split: _reference(source, split, data) for split in ("validation", "test")}
     raw = read_raw(data.train, "train", data, task)
-    labels = label_map(raw.labels, raw.origin, data.labels or raw.label_names, names)
+    # A folder's name is a name, even where it is a number; a teacher's classes are counted by it.
+    own = folder_names(map(str, raw.labels)) if source.kind == "folder" and names is None else raw.label_names
+    labels = label_map(raw.labels, raw.origin, data.labels or own, names)
     train = _rows(raw, labels)
     generator = np.random.default_rng(seed)
     if data.limit is not None and data.limit < len(train):

@@ -22,6 +22,7 @@ from edgepress.compress.data.images import (
     read_folder,
     read_npz,
 )
+from edgepress.compress.data.labels import whole_text
 from edgepress.compress.data.tables import SUFFIXES, check_columns, read_table, suffix_of
 from edgepress.compress.recipe.recipe import Columns, Data
 from edgepress.targets.errors import DataError
@@ -156,7 +157,7 @@ def _checked_texts(values: Sequence[Any], column: str, origin: str) -> list[str]
     for row, value in enumerate(values, start=1):
         if not isinstance(value, str):
             raise DataError(f"{origin}, row {row}: {column!r} must be text, got {value!r:.60}. Mend or remove the row.")
-    return list(values)
+    return [whole_text(value) for value in values]
 
 
 def _read_hub(source: Source, split: str, data: Data, is_text: bool) -> Raw:

@@ -5,7 +5,7 @@ Arrays stay as they are in memory; image files are decoded when they are asked f
 
 from __future__ import annotations
 
-import io
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from edgepress.compress.data.pictures import decode_image
 from edgepress.targets.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -43,26 +44,6 @@ class LazyImages:
 
 
 Images = np.ndarray | LazyImages
-
-
-def decode_image(source: Path | bytes, origin: str) -> np.ndarray:
-    """uint8 `[height, width, 1 or 3]`; palettes and transparency become RGB.
-
-    Raises:
-        DataError: the file is missing or damaged, or Pillow is not installed.
-    """
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:
-        raise DataError("Image files are decoded by Pillow, which is not installed. Fix: pip install pillow") from None
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            array = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-    except FileNotFoundError:
-        raise DataError(f"{origin} is missing. Image paths are relative to the file that names them.") from None
-    except (UnidentifiedImageError, OSError) as fault:
-        raise DataError(f"{origin} is no readable image ({fault}). Mend or remove it.") from None
-    return array[:, :, None] if array.ndim == 2 else array
 
 
 def image_files(paths: Sequence[Path]) -> LazyImages:
@@ -108,17 +89,37 @@ def folder_splits(folder: Path) -> dict[str, Path]:
 
 def read_folder(folder: Path) -> tuple[LazyImages, list[str]]:
     """Images of one subfolder a class, and the class name of each, in a fixed order."""
-    paths = [
-        path
-        for child in sorted(folder.iterdir())
-        if child.is_dir()
-        for path in sorted(child.rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    ]
+    paths = picture_files(folder)
     if not paths:
         kinds = ", ".join(IMAGE_SUFFIXES[:4])
         raise DataError(f"{folder} is empty: it needs one subfolder a class with images ({kinds} ...) in it.")
     return image_files(paths), [path.relative_to(folder).parts[0] for path in paths]
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The image files of one subfolder a class, links followed, in a fixed order.
+
+    What begins with a dot and `__MACOSX` is no picture of anybody's: editors and archives leave such copies behind.
+    """
+    paths = []
+    for child in sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)):
+        seen: set[str] = set()
+        for place, folders, names in os.walk(child, followlinks=True):
+            true = os.path.realpath(place)
+            # A link to a folder above it would be followed for ever.
+            folders[:] = [] if true in seen else [name for name in folders if not is_hidden(name)]
+            found = [] if true in seen else [Path(place, name) for name in names if not is_hidden(name)]
+            paths.extend(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+            seen.add(true)
+    return sorted(paths)
+
+
+def is_hidden(name: str) -> bool:
+    """
+    >>> is_hidden(".ipynb_checkpoints"), is_hidden("__MACOSX"), is_hidden("cat")
+    (True, True, False)
+    """
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def npz_splits(path: Path) -> dict[str, str]:
@@ -154,7 +155,10 @@ def checked_labels(labels: np.ndarray, rows: int, origin: str) -> np.ndarray:
 
 
 def checked_images(images: np.ndarray, origin: str, name: str) -> np.ndarray:
-    """`[rows, height, width, channels]`, uint8 or float32, finite."""
+    """`[rows, height, width, channels]`, uint8 or float32, finite, in units of 0..255.
+
+    16-bit integers are divided by 257, as those of image files are; floats between 0 and 1 are multiplied by 255.
+    """
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
@@ -164,13 +168,28 @@ def checked_images(images: np.ndarray, origin: str, name: str) -> np.ndarray:
         raise DataError(f"{origin} is empty: {name} needs at least one image.")
     if images.dtype == np.uint8:
         return images
-    if images.dtype.kind not in "fiu":
+    if images.dtype.kind not in "fiu" or images.dtype.itemsize > 8:
         raise DataError(f"{origin}: {name} is of type {images.dtype}, and must be uint8 or float.")
     bad = ~np.isfinite(images.astype(np.float32)).reshape(len(images), -1).all(axis=1)
     if bad.any():
         row = int(bad.argmax()) + 1
         raise DataError(f"{origin}: {name} has NaN or infinite pixels, first in row {row}. Mend or remove the row.")
-    return images.astype(np.float32)
+    return _as_bytes_count(images, origin, name)
+
+
+def _as_bytes_count(images: np.ndarray, origin: str, name: str) -> np.ndarray:
+    low, high = float(images.min()), float(images.max())
+    if images.dtype.kind == "f":
+        unit = low >= 0 and high <= 1
+        return images.astype(np.float32) * np.float32(255 if unit else 1)
+    if low >= 0 and high <= 255:
+        return images.astype(np.float32)
+    if images.dtype == np.uint16:
+        return images.astype(np.float32) / np.float32(257)
+    raise DataError(
+        f"{origin}: {name} is of type {images.dtype} with values from {low:.0f} to {high:.0f}, and nothing says "
+        f"which of them is white. Save it as uint8, as uint16, or as float between 0 and 1."
+    )
 
 
 def read_digits() -> tuple[np.ndarray, np.ndarray]:

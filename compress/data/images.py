@@ -5,6 +5,7 @@ Arrays stay as they are in memory; image files are decoded when they are asked f
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -47,10 +48,19 @@ Images = np.ndarray | LazyImages
 
 
 def image_files(paths: Sequence[Path]) -> LazyImages:
-    """Files on disk, known in a digest by path, size and time of change."""
+    """Files on disk, known in a digest by path, size and time of change; a link by those of its target.
+
+    Raises:
+        DataError: a key is asked of a file that is missing.
+    """
 
     def key(path: Path) -> bytes:
-        status = path.stat()
+        try:
+            status = path.stat()
+        except (OSError, ValueError):  # ValueError: a NUL in the name
+            raise DataError(
+                f"{str(path)!r} is missing. Image paths are relative to the file that names them."
+            ) from None
         return f"{path.parent.name}/{path.name}:{status.st_size}:{status.st_mtime_ns}".encode()
 
     return LazyImages(paths, lambda path: decode_image(path, str(path)), key)
@@ -125,7 +135,30 @@ def is_hidden(name: str) -> bool:
 def npz_splits(path: Path) -> dict[str, str]:
     """split → name of its image array."""
     with _open_npz(path) as file:
-        return {split: name for split, names in SPLIT_ARRAYS.items() for name in names if name in file}
+        return {split: name for split, names in SPLIT_ARRAYS.items() for name in names if name in file.files}
+
+
+def npz_digest(path: Path, only: str = "", without: str = "") -> str:
+    """Hex sha256 of the arrays of one split, or of all that are not of one.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+
+    def of(split: str) -> set[str]:
+        return {each for name in SPLIT_ARRAYS.get(split, ()) for each in (name, name.replace("x_", "y_", 1))}
+
+    digest = hashlib.sha256()
+    with _npz_faults(path), zipfile.ZipFile(path) as file:
+        for entry in sorted(file.infolist(), key=lambda entry: entry.filename):
+            name = entry.filename.removesuffix(".npy")
+            if (only and name not in of(only)) or name in of(without):
+                continue
+            digest.update(f"{entry.filename} {entry.file_size} ".encode())
+            with file.open(entry) as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
 
 
 def read_npz(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -137,14 +170,14 @@ def read_npz(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
         DataError: arrays are missing, of a wrong shape or type, or hold NaN.
     """
     with _open_npz(path) as file:
-        names = [name for name in (*SPLIT_ARRAYS[split], "x_train") if name in file]
-        if not names or names[0].replace("x_", "y_", 1) not in file:
+        names = [name for name in (*SPLIT_ARRAYS[split], "x_train") if name in file.files]
+        if not names or names[0].replace("x_", "y_", 1) not in file.files:
             want = f"{SPLIT_ARRAYS[split][0]} and {SPLIT_ARRAYS[split][0].replace('x_', 'y_', 1)}"
             raise DataError(f"{path} has no arrays {want}; it has {', '.join(file.files) or 'none'}. Rename them.")
-        try:
+        with _npz_faults(path):
             images, labels = file[names[0]], file[names[0].replace("x_", "y_", 1)]
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as fault:
-            raise DataError(f"{path} is damaged, or holds pickled objects, which are not read ({fault}).") from None
+        if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray):
+            raise DataError(f"{path}: {names[0]} or its labels are no array. Save them with numpy.savez.")
     return checked_images(images, str(path), names[0]), checked_labels(labels, len(images), str(path))
 
 
@@ -205,11 +238,21 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
 def _open_npz(path: Path) -> Iterator[Any]:
     """The arrays of a .npz file; each is checked against its CRC when it is read."""
     with path.open("rb") as stream:
-        try:
+        with _npz_faults(path):
             file = np.load(stream, allow_pickle=False)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as fault:
-            raise DataError(f"{path} is no .npz file ({fault}). Fetch or write it again.") from None
         if not hasattr(file, "files"):
             raise DataError(f"{path} is a single array. Save x_train and y_train with numpy.savez.")
         with file:
             yield file
+
+
+@contextmanager
+def _npz_faults(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as fault:  # of a damaged file NumPy and zipfile raise what they happen to meet
+        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+        raise DataError(
+            f"{path} is no .npz file, is damaged, or holds pickled objects, which are not read ({reason:.200}). Fetch "
+            f"or write it again."
+        ) from None

@@ -61,6 +61,8 @@ class LabelMap:
         listed = ", ".join(allowed[:10]) + (f" ... ({len(allowed)} in all)" if len(allowed) > 10 else "")
         close = difflib.get_close_matches(key, allowed, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
+        if key == "-1":
+            hint = " -1 often stands for a split whose labels are not published: name another one."
         raise DataError(
             f"{origin}, row {row}: label {key!r:.60} does not fit the {len(self.names)} classes of the model; "
             f"allowed: {listed}. Mend the row, or name the classes in the model's order in data.labels.{hint}"

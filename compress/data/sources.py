@@ -94,17 +94,22 @@ def check_task(source: Source, task: str) -> None:
 
 def own_split(source: Source, split: str, data: Data) -> str | None:
     """The reference of the validation or test split that a training source brings itself; None where it has none."""
-    if source.kind == "npz" and source.path is not None:
-        return source.reference if split in npz_splits(source.path) else None
-    if source.kind == "folder" and source.path is not None:
-        found = folder_splits(source.path).get(split)
-        return str(found) if found else None
     if source.kind == "hub" and ":" not in source.reference:
         from datasets import get_dataset_split_names
 
         with _hub_errors(source.reference):
             names = get_dataset_split_names(source.reference, data.config)
         return next((f"{source.reference}:{name}" for name in HUB_SPLITS[split] if name in names), None)
+    return local_split(source, split)
+
+
+def local_split(source: Source, split: str) -> str | None:
+    """As `own_split`, for files and folders."""
+    if source.kind == "npz" and source.path is not None:
+        return source.reference if split in npz_splits(source.path) else None
+    if source.kind == "folder" and source.path is not None:
+        found = folder_splits(source.path).get(split)
+        return str(found) if found else None
     return None
 
 

@@ -28,7 +28,7 @@ def follow(recipe: Recipe, console: Console) -> None:
         EdgepressError: this process cannot go on; told here, as the first one does not know the reason.
         ProcessLost: another process ended before; that one told why.
     """
-    workspace = Workspace(recipe, Console("silent"))
+    workspace = Workspace(recipe, Console("silent"), tells_notes=False)
     try:
         for job in jobs():
             take_part(job, workspace.train)

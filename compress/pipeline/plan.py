@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepress.compress.data.splits import data_digest
+from edgepress.compress.data.splits import data_digest, digest_of_test
 from edgepress.compress.pipeline.store import stage_digest
 from edgepress.compress.recipe.recipe import Quantize, Recipe, StageOptions, Teacher
 from edgepress.targets.errors import ModelError, RecipeError
 from edgepress.targets.records import sha256_of
 
 # Raised when a change of the code makes what older runs stored wrong.
-FORMAT = 1
+FORMAT = 2
 # Weights, configurations, vocabularies (SentencePiece's are *.model) and a trusted model's own code.
 SOURCE_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.py")
 
@@ -48,15 +48,21 @@ def plan(recipe: Recipe) -> tuple[Planned, ...]:
         ("student", None, {"student": _dump(recipe.student), "source": source_digest(recipe.student.model)}),
         *((options.kind, options, _dump(options)) for options in passes),
         ("quantize" if quantize else "export", quantize, _dump(quantize) | _targets(recipe)),
-        ("benchmark", None, {"benchmark": _dump(recipe.benchmark), "gates": _dump(recipe.gates), "name": recipe.name}),
+        ("benchmark", None, _benchmark(recipe)),
     ]
-    origin = {"format": FORMAT, "task": recipe.task, "seed": recipe.seed, "data": data_digest(recipe.data)}
+    origin = {"format": FORMAT, "task": recipe.task, "seed": recipe.seed, "data": data_digest(recipe.data, recipe.task)}
     digest = stage_digest("", "recipe", origin)
     planned = []
     for index, (name, options, content) in enumerate(steps, 1):
         digest = stage_digest(digest, name, content)
         planned.append(Planned(index, name, options, digest))
     return tuple(planned)
+
+
+def _benchmark(recipe: Recipe) -> dict[str, Any]:
+    """The test rows are here alone: no stage before the benchmark has seen one."""
+    options = {"benchmark": _dump(recipe.benchmark), "gates": _dump(recipe.gates), "name": recipe.name}
+    return options | {"test": digest_of_test(recipe.data, recipe.task)}
 
 
 def _targets(recipe: Recipe) -> dict[str, Any]:

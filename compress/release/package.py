@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgepress import benchmarks
+from edgepress.compress.data.splits import stratified
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.plan import plan
 from edgepress.compress.pipeline.publish import check_release, seal, swap_in
@@ -121,14 +122,15 @@ def check_recipe(recipe: Recipe, base: Path, run: Path) -> None:
 
 
 def _write_sample(recipe: Recipe, teacher: Path, samples: int, folder: Path, console: Console) -> int:
-    """`sample.npz` of rows spread evenly over the test split; returns how many."""
+    """`sample.npz` of the test split's rows, each class with its share, the same at every call; returns how many."""
     from edgepress.compress.tasks.inference import logits_of
     from edgepress.compress.tasks.workspace import Workspace
 
-    workspace = Workspace(recipe, console, teacher)
+    workspace = Workspace(recipe, console, teacher, tells_notes=False)
     rows = workspace.splits.test()
     count = min(samples, len(rows))
-    chosen = np.arange(count) * len(rows) // count
+    # Not every n-th row: files whose classes alternate would give one class alone.
+    chosen = np.sort(stratified(rows.labels, count, np.random.default_rng(recipe.seed)))
     features = workspace.task.features(rows.take(chosen), workspace.processor, recipe.data)
     with console.task("Teacher on the sample", total=count) as advance:
         logits = logits_of(workspace.teacher, features, advance)

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Workspace:
-    """Rows and features are the same for every stage; the test split is handed out by `test()` alone."""
+    """Rows and features are the same for every stage; the test split is handed out by `test()` alone.
+
+    `tells_notes`: whether what a user should know of the rows is told here; once a run is enough.
+    """
 
     recipe: Recipe
     console: Console
     teacher_folder: Path | None = None
+    tells_notes: bool = True
 
     @cached_property
     def task(self) -> Task:
@@ -35,7 +39,10 @@ class Workspace:
     @cached_property
     def splits(self) -> Splits:
         with self.console.task("Reading data", total=None):
-            return load_splits(self.recipe.data, self.recipe.task, self.recipe.seed, self._label_names())
+            splits = load_splits(self.recipe.data, self.recipe.task, self.recipe.seed, self._label_names())
+        for note in splits.notes if self.tells_notes else ():
+            self.console.warn(note)
+        return splits
 
     def _label_names(self) -> tuple[str, ...] | None:
         """Label names that the teacher was trained with; None where the run trains its own."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from edgepress.compress.methods.context import Context
 from edgepress.compress.model.loading import load_network
 from edgepress.compress.model.model import Model, Step, network_from_config
+from edgepress.compress.tasks.inference import logits_of
 from edgepress.compress.training.fit import fit
 from edgepress.targets.errors import ModelError
 
@@ -24,6 +26,7 @@ def make_teacher(context: Context) -> Model:
         network = load_network(teacher.model, context.recipe.task, teacher.trust_remote_code)
         model = _model(network, context, f"loaded from {teacher.model}")
         _check_classes(model, context)
+        tell_accuracy(model, context)
         return model
     assert teacher.config is not None
     torch.manual_seed(context.seed)
@@ -34,6 +37,24 @@ def make_teacher(context: Context) -> Model:
         context.title("teacher"), context.seed,
     )  # fmt: skip
     return trained.after("teacher", f"trained {history.steps} steps, validation accuracy {history.best:.4f}")
+
+
+def tell_accuracy(model: Model, context: Context) -> float:
+    """The share of validation rows that a teacher gets right, told before anything is trained from it.
+
+    Labels in another order, pixels on another scale and a wrong column all show here, in the first minute.
+    """
+    labels = context.validation.labels
+    with context.console.task("Teacher on validation rows", total=len(labels)) as advance:
+        accuracy = float((logits_of(model, context.validation, advance).argmax(-1) == labels).mean())
+    context.console.event("teacher", validation_accuracy=round(accuracy, 4), rows=len(labels))
+    commonest = float(np.bincount(labels).max() / len(labels))
+    if accuracy <= commonest:
+        context.console.warn(
+            f"the teacher gets {accuracy:.3f} of {len(labels)} validation rows right, and always the commonest class "
+            f"gets {commonest:.3f}: do its classes, its pre-processing and the data's labels fit?"
+        )
+    return accuracy
 
 
 def _model(network: torch.nn.Module, context: Context, origin: str) -> Model:

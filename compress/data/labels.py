@@ -33,6 +33,17 @@ def whole_text(text: str) -> str:
     return SURROGATE.sub("\ufffd", text)
 
 
+def shown(name: object) -> str:
+    """A name out of a file as part of one line of a message.
+
+    >>> shown("two\\nlines"), len(shown("a" * 999))
+    ('two\\\\nlines', 60)
+    """
+    text = str(name)
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 @dataclass(frozen=True)
 class LabelMap:
     """`names` in the model's order; `classes` maps a label as it is written to its class; `note` tells what was
@@ -58,9 +69,9 @@ class LabelMap:
         if key in self.classes:
             return self.classes[key]
         allowed = list(self.classes)
-        listed = ", ".join(allowed[:10]) + (f" ... ({len(allowed)} in all)" if len(allowed) > 10 else "")
+        listed = ", ".join(map(shown, allowed[:10])) + (f" ... ({len(allowed)} in all)" if len(allowed) > 10 else "")
         close = difflib.get_close_matches(key, allowed, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = f" Did you mean {shown(close[0])!r}?" if close else ""
         if key == "-1":
             hint = " -1 often stands for a split whose labels are not published: name another one."
         raise DataError(
@@ -246,4 +257,4 @@ def folder_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return ", ".join(map(shown, names[:5])) + (", ..." if len(names) > 5 else "")

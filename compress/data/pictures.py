@@ -50,9 +50,9 @@ def decode_image(source: Path | bytes, origin: str) -> np.ndarray:
 
 def _pixels(image: Picture, kind: str, origin: str) -> np.ndarray:
     if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))
+        return np.array(image.convert("L"))
     if image.mode in ("LA", "La"):
-        return np.asarray(image.convert("LA"))[..., 0]
+        return np.array(image.convert("LA"))[..., 0]
     if image.mode.startswith("I;16") or (image.mode == "I" and kind in SIXTEEN_BITS):
         return np.rint(np.clip(np.asarray(image), 0, 65535) / 257).astype(np.uint8)
     if image.mode in ("I", "F"):
@@ -63,7 +63,7 @@ def _pixels(image: Picture, kind: str, origin: str) -> np.ndarray:
         )
     if image.mode in ("P", "PA") and "transparency" in image.info:
         image = image.convert("RGBA")
-    return np.asarray(image.convert("RGB"))
+    return np.array(image.convert("RGB"))
 
 
 def _reason(fault: Exception) -> str:

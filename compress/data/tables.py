@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from edgepress.compress.data.delimited import Check, read_csv, read_tsv
+from edgepress.compress.data.labels import shown
 from edgepress.targets.errors import DataError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -83,8 +84,8 @@ def check_columns(origin: Path | str, wanted: Iterable[str], there: Sequence[str
     for name in wanted:
         if name not in there:
             close = difflib.get_close_matches(name, there, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            listed = ", ".join(there) or "none"
+            hint = f" Did you mean {shown(close[0])!r}?" if close else ""
+            listed = ", ".join(map(shown, there[:20])) + (" ..." if len(there) > 20 else "") or "none"
             raise DataError(f"{origin} has no column {name!r}; it has {listed}. Set data.columns in the recipe.{hint}")
         if there.count(name) > 1:
             raise DataError(f"{origin} has {there.count(name)} columns {name!r}. Give each its own name.")

@@ -10,7 +10,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from edgepress.targets.errors import DataError
 
@@ -66,7 +66,7 @@ def is_quoted(path: Path, file: IO[str]) -> bool:
 def _cells(path: Path, file: IO[str], delimiter: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
     """(number of the line in which a row begins, its cells), blank lines left out."""
     csv.field_size_limit(LONGEST_CELL)
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
     while True:
         line = reader.line_num + 1

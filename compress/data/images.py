@@ -61,7 +61,8 @@ def image_files(paths: Sequence[Path]) -> LazyImages:
             raise DataError(
                 f"{str(path)!r} is missing. Image paths are relative to the file that names them."
             ) from None
-        return f"{path.parent.name}/{path.name}:{status.st_size}:{status.st_mtime_ns}".encode()
+        text = f"{path.parent.name}/{path.name}:{status.st_size}:{status.st_mtime_ns}"
+        return text.encode("utf-8", "surrogateescape")  # names of other systems need not be UTF-8
 
     return LazyImages(paths, lambda path: decode_image(path, str(path)), key)
 
@@ -111,7 +112,7 @@ def picture_files(folder: Path) -> list[Path]:
 
     What begins with a dot and `__MACOSX` is no picture of anybody's: editors and archives leave such copies behind.
     """
-    paths = []
+    paths: list[Path] = []
     for child in sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)):
         seen: set[str] = set()
         for place, folders, names in os.walk(child, followlinks=True):

@@ -54,7 +54,8 @@ def _pixels(image: Picture, kind: str, origin: str) -> np.ndarray:
     if image.mode in ("LA", "La"):
         return np.array(image.convert("LA"))[..., 0]
     if image.mode.startswith("I;16") or (image.mode == "I" and kind in SIXTEEN_BITS):
-        return np.rint(np.clip(np.asarray(image), 0, 65535) / 257).astype(np.uint8)
+        deep: np.ndarray = np.asarray(image).astype(np.float32)
+        return np.rint(deep.clip(0, 65535) / 257).astype(np.uint8)
     if image.mode in ("I", "F"):
         what = "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise DataError(

@@ -99,8 +99,8 @@ def load_splits(data: Data, task: str, seed: int, names: tuple[str, ...] | None 
     references = {split: _reference(source, split, data) for split in ("validation", "test")}
     raw = read_raw(data.train, "train", data, task)
     # A folder's name is a name, even where it is a number; a teacher's classes are counted by it.
-    own = folder_names(map(str, raw.labels)) if source.kind == "folder" and names is None else raw.label_names
-    labels = label_map(raw.labels, raw.origin, data.labels or own, names)
+    folders = folder_names(map(str, raw.labels)) if source.kind == "folder" and names is None else raw.label_names
+    labels = label_map(raw.labels, raw.origin, data.labels or folders, names)
     train = _rows(raw, labels)
     generator = np.random.default_rng(seed)
     if data.limit is not None and data.limit < len(train):

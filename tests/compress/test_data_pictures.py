@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import struct
 import zlib
@@ -14,6 +15,8 @@ import pytest
 
 from edgepress.compress.data.images import read_folder
 from edgepress.compress.data.pictures import decode_image
+from edgepress.compress.data.splits import data_digest
+from edgepress.compress.recipe.recipe import Data
 from edgepress.targets.errors import DataError
 from tests.compress.rows import IMAGE, load
 
@@ -134,6 +137,17 @@ def test_links_to_folders_are_followed_once(photos: Path, tmp_path: Path) -> Non
     (photos / "left" / "again").symlink_to(photos / "left")
     images, names = read_folder(photos)
     assert (len(images), names.count("left"), names.count("top")) == (12, 6, 6)
+
+
+def test_file_and_folder_names_need_not_be_utf_8(photos: Path) -> None:
+    try:
+        (photos / "top").rename(photos / os.fsdecode(b"caf\xe9"))
+        (photos / "left" / "0.png").rename(photos / "left" / os.fsdecode(b"\xff.png"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    splits = load(photos, IMAGE)
+    assert splits.label_names == ("caf\ufffd", "left")
+    assert len(data_digest(Data(train=str(photos)), IMAGE)) == 64
 
 
 def save(path: Path, images: np.ndarray) -> np.ndarray:

@@ -250,7 +250,7 @@ def folder_names(names: Iterable[str]) -> tuple[str, ...]:
     >>> folder_names(["10", "9", "9"]), folder_names(["b", "10", "9"])
     (('9', '10'), ('10', '9', 'b'))
     """
-    found = set(names)
+    found = {text for name in names if (text := label_text(name)) is not None}
     if all(is_number(name) for name in found):
         return tuple(sorted(found, key=int))
     return tuple(sorted(found))

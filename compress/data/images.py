@@ -95,7 +95,24 @@ def folder_splits(folder: Path) -> dict[str, Path]:
     found = {
         split: folder / name for split, names in SPLIT_FOLDERS.items() for name in names if (folder / name).is_dir()
     }
-    return found if "train" in found else {"train": folder}
+    if "train" not in found:
+        return {"train": folder}
+    # A class may be called train: then it has pictures in it, and other classes beside it.
+    others = set(class_folders(folder)) - set(found.values())
+    return {"train": folder} if others and not class_folders(found["train"]) else found
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The subfolders that are classes, in order."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+
+
+def without_pictures(folder: Path) -> str:
+    """A warning of class folders in which nothing is read, as those of phones' .heic files."""
+    there = {path.relative_to(folder).parts[0] for path in picture_files(folder)}
+    lacking = [child.name for child in class_folders(folder) if child.name not in there]
+    few = ", ".join(lacking[:3]) + (" ..." if len(lacking) > 3 else "")
+    return f"{folder} has no pictures of a known kind in {few}: no class is made of it" if lacking else ""
 
 
 def read_folder(folder: Path) -> tuple[LazyImages, list[str]]:
@@ -113,7 +130,7 @@ def picture_files(folder: Path) -> list[Path]:
     What begins with a dot and `__MACOSX` is no picture of anybody's: editors and archives leave such copies behind.
     """
     paths: list[Path] = []
-    for child in sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)):
+    for child in class_folders(folder):
         seen: set[str] = set()
         for place, folders, names in os.walk(child, followlinks=True):
             true = os.path.realpath(place)

@@ -21,6 +21,7 @@ from edgepress.compress.data.images import (
     read_digits,
     read_folder,
     read_npz,
+    without_pictures,
 )
 from edgepress.compress.data.labels import whole_text
 from edgepress.compress.data.tables import SUFFIXES, check_columns, read_table, suffix_of
@@ -35,13 +36,15 @@ Texts = tuple[list[str], list[str] | None]
 
 @dataclass(frozen=True)
 class Raw:
-    """A source before its labels are numbers. `label_names` are those that its integer labels count, if it says so."""
+    """A source before its labels are numbers. `label_names` are those that its integer labels count, if it says so;
+    `note` is what a user should know of it."""
 
     origin: str
     labels: Sequence[Any]
     texts: Texts | None = None
     images: Images | None = None
     label_names: tuple[str, ...] | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def read_raw(reference: str, split: str, data: Data, task: str) -> Raw:
     if source.kind == "folder":
         folder = folder_splits(source.path)["train"] if split == "train" else source.path
         files, names = read_folder(folder)
-        return Raw(str(folder), names, images=files)
+        return Raw(str(folder), names, images=files, note=without_pictures(folder))
     table = read_table(source.path, _wanted(data.columns, is_text))
     return _from_columns(str(source.path), table, data.columns, is_text, source.path.parent)
 

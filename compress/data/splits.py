@@ -117,7 +117,7 @@ def load_splits(data: Data, task: str, seed: int, names: tuple[str, ...] | None 
         train, validation = _cut(train, data.validation_fraction, "validation", generator)
     _check_classes(train, labels)
     calibration = train.take(stratified(train.labels, min(data.calibration, len(train)), generator))
-    notes = (labels.note, _few_rows(len(train), len(validation)))
+    notes = (raw.note, labels.note, _few_rows(len(train), len(validation)))
     return Splits(train, validation, calibration, labels.names, read_test, tuple(filter(None, notes)))
 
 

@@ -129,6 +129,20 @@ def test_what_editors_and_archives_leave_is_no_class_and_no_picture(photos: Path
     assert load(photos, IMAGE).label_names == ("left", "top")
 
 
+def test_a_class_folder_without_a_picture_is_told(photos: Path) -> None:
+    (photos / "right").mkdir()
+    (photos / "right" / "0.heic").write_bytes(b"x")
+    splits = load(photos, IMAGE)
+    assert splits.label_names == ("left", "top")
+    assert splits.notes[0] == f"{photos} has no pictures of a known kind in right: no class is made of it"
+
+
+def test_a_class_may_be_called_train(photos: Path) -> None:
+    (photos / "top").rename(photos / "train")
+    shutil.rmtree(photos / "train" / "more")
+    assert load(photos, IMAGE).label_names == ("left", "train")
+
+
 def test_links_to_folders_are_followed_once(photos: Path, tmp_path: Path) -> None:
     shutil.move(photos / "top", tmp_path / "elsewhere")
     (photos / "top").symlink_to(tmp_path / "elsewhere")

@@ -57,6 +57,8 @@ class Workspace:
         """The teacher's tokenizer or image processor; for a teacher trained in the run, made from its training rows."""
         source = self.recipe.teacher.model or self.recipe.teacher.tokenizer
         loaded = self.task.load_processor(source) if source is not None else None
+        if loaded is None and self.recipe.teacher.config is not None:
+            loaded = self.task.begin_processor(self.recipe.teacher.config)
         return self.task.fit_processor(loaded, self.splits.train, self.recipe.data)
 
     @cached_property

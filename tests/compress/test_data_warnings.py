@@ -76,6 +76,10 @@ def test_a_loaded_teachers_accuracy_is_told_at_once_and_one_that_knows_nothing_w
         "0.5" in told.getvalue()
     )
     assert told.getvalue().count("warning: validation has") == 1
+    before = told.getvalue()
+    given.validation.labels[:] = labels[0]  # rows of one class say nothing
+    make_teacher(given)
+    assert "warning" not in told.getvalue().removeprefix(before)
 
 
 def test_a_picture_of_the_test_table_that_is_missing_is_told_before_any_work(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def tell_accuracy(model: Model, context: Context) -> float:
         accuracy = float((logits_of(model, context.validation, advance).argmax(-1) == labels).mean())
     context.console.event("teacher", validation_accuracy=round(accuracy, 4), rows=len(labels))
     commonest = float(np.bincount(labels).max() / len(labels))
-    if accuracy <= commonest:
+    if accuracy <= commonest < 1:
         context.console.warn(
             f"the teacher gets {accuracy:.3f} of {len(labels)} validation rows right, and always the commonest class "
             f"gets {commonest:.3f}: do its classes, its pre-processing and the data's labels fit?"

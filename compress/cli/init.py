@@ -34,6 +34,8 @@ LABELS = ("label", "labels", "class", "target", "category", "intent", "sentiment
 IMAGES = ("image", "img", "picture", "file", "file_name", "path")
 LOOKED_AT = 200
 """Rows whose values are looked at."""
+ENOUGH_TO_TELL = 10
+"""Rows from which on values that are all different are an identifier's; classes are not yet repeated in fewer."""
 MOST_KINDS = 50
 """Different values among them that may still be classes."""
 FEW_KINDS = 10
@@ -102,9 +104,9 @@ class Column:
 
     @property
     def is_identifier(self) -> bool:
-        """Every value is another one, and one word: a running number, a key, a file name. One row does not tell."""
+        """Every value is another one, and one word: a running number, a key, a file name. Few rows do not tell."""
         different = len({str(value) for value in self.values}) == len(self.values)
-        return different and len(self.values) > 1 and self.words() <= 1
+        return different and len(self.values) >= ENOUGH_TO_TELL and self.words() <= 1
 
     def kinds(self) -> int:
         """How many different values there are."""

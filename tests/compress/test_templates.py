@@ -85,6 +85,12 @@ def test_values_tell_a_text_from_an_identifier(
     assert (columns.text, columns.label) == (text, label)
 
 
+def test_a_few_rows_with_a_class_each_are_told_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,review,sentiment\n1,good film,pos\n2,bad film,neg\n")
+    columns = read(tmp_path, "text-classification", str(tmp_path / "a.csv")).data.columns
+    assert (columns.text, columns.label) == ("review", "sentiment")
+
+
 def test_a_column_of_image_files_is_found_by_its_values(tmp_path: Path) -> None:
     rows = [f"{number},photo{number}.JPG,{number % 2}" for number in range(9)]
     (tmp_path / "a.csv").write_text("\n".join(["nr,taken,species", *rows]))

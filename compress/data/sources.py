@@ -22,7 +22,9 @@ from edgepress.compress.data.images import (
     read_digits,
     read_folder,
     read_npz,
+    without_pictures,
 )
+from edgepress.compress.data.labels import whole_text
 from edgepress.compress.data.tables import SUFFIXES, check_columns, read_table, suffix_of
 from edgepress.compress.recipe.paths import in_home, kind_of
 from edgepress.compress.recipe.recipe import Columns, Data
@@ -37,13 +39,15 @@ Texts = tuple[list[str], list[str] | None]
 
 @dataclass(frozen=True)
 class Raw:
-    """A source before its labels are numbers. `label_names` are those that its integer labels count, if it says so."""
+    """A source before its labels are numbers. `label_names` are those that its integer labels count, if it says so;
+    `note` is what a user should know of it."""
 
     origin: str
     labels: Sequence[Any]
     texts: Texts | None = None
     images: Images | None = None
     label_names: tuple[str, ...] | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,17 +107,22 @@ def check_task(source: Source, task: str) -> None:
 
 def own_split(source: Source, split: str, data: Data) -> str | None:
     """The reference of the validation or test split that a training source brings itself; None where it has none."""
-    if source.kind == "npz" and source.path is not None:
-        return source.reference if split in npz_splits(source.path) else None
-    if source.kind == "folder" and source.path is not None:
-        found = folder_splits(source.path).get(split)
-        return str(found) if found else None
     if source.kind == "hub" and ":" not in source.reference:
         from datasets import get_dataset_split_names
 
         with _hub_errors(source.reference):
             names = get_dataset_split_names(source.reference, data.config)
         return next((f"{source.reference}:{name}" for name in HUB_SPLITS[split] if name in names), None)
+    return local_split(source, split)
+
+
+def local_split(source: Source, split: str) -> str | None:
+    """As `own_split`, for files and folders."""
+    if source.kind == "npz" and source.path is not None:
+        return source.reference if split in npz_splits(source.path) else None
+    if source.kind == "folder" and source.path is not None:
+        found = folder_splits(source.path).get(split)
+        return str(found) if found else None
     return None
 
 
@@ -141,7 +150,7 @@ def read_raw(reference: str, split: str, data: Data, task: str) -> Raw:
     if source.kind == "folder":
         folder = folder_splits(source.path)["train"] if split == "train" else source.path
         files, names = read_folder(folder)
-        return Raw(str(folder), names, images=files)
+        return Raw(str(folder), names, images=files, note=without_pictures(folder))
     table = read_table(source.path, _wanted(data.columns, is_text))
     return _from_columns(str(source.path), table, data.columns, is_text, source.path.parent)
 
@@ -166,7 +175,7 @@ def _checked_texts(values: Sequence[Any], column: str, origin: str) -> list[str]
     for row, value in enumerate(values, start=1):
         if not isinstance(value, str):
             raise DataError(f"{origin}, row {row}: {column!r} must be text, got {value!r:.60}. Mend or remove the row.")
-    return list(values)
+    return [whole_text(value) for value in values]
 
 
 def _read_hub(source: Source, split: str, data: Data, is_text: bool) -> Raw:

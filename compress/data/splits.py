@@ -12,12 +12,24 @@ from pathlib import Path
 import numpy as np
 
 from edgepress.compress.data.classes import classes_of
-from edgepress.compress.data.images import Images, LazyImages, image_files
-from edgepress.compress.data.labels import LabelMap
-from edgepress.compress.data.sources import Raw, Source, Texts, check_task, find_source, own_split, read_raw
+from edgepress.compress.data.contents import check_pictures, split_content
+from edgepress.compress.data.images import Images, LazyImages
+from edgepress.compress.data.labels import LabelMap, folder_names
+from edgepress.compress.data.sources import (
+    Raw,
+    Source,
+    Texts,
+    check_task,
+    find_source,
+    local_split,
+    own_split,
+    read_raw,
+)
 from edgepress.compress.recipe.recipe import Data
 from edgepress.targets.errors import DataError
-from edgepress.targets.files import sha256_of
+
+ENOUGH_ROWS = 100
+"""Rows of validation below which one row is more than 0.01 of accuracy, the default `max_drop` of quantize."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +56,25 @@ class Rows:
 
 
 class Splits:
-    """Train, validation and calibration rows; `calibration` are rows of train. `test()` reads its rows when called."""
+    """Train, validation and calibration rows; `calibration` are rows of train. `test()` reads its rows when called.
+
+    `notes` are what a user should know of the rows before anything is made from them.
+    """
 
     def __init__(
-        self, train: Rows, validation: Rows, calibration: Rows, label_names: tuple[str, ...], read: Callable[[], Rows]
+        self,
+        train: Rows,
+        validation: Rows,
+        calibration: Rows,
+        label_names: tuple[str, ...],
+        read: Callable[[], Rows],
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.train = train
         self.validation = validation
         self.calibration = calibration
         self.label_names = label_names
+        self.notes = notes
         self.test_reads = 0
         self._read_test = read
 
@@ -80,13 +102,17 @@ def load_splits(
     check_task(source, task)
     references = {split: _reference(source, split, data) for split in ("validation", "test")}
     raw = read_raw(data.train, "train", data, task)
-    labels = classes_of(raw.labels, raw.origin, data.labels or raw.label_names, names, fine_tuned)
+    # A folder's name is a name, even where it is a number; a teacher's classes are counted by it.
+    counts = source.kind != "folder" or (names is not None and not fine_tuned)
+    folders = raw.label_names if counts else folder_names(map(str, raw.labels))
+    labels = classes_of(raw.labels, raw.origin, data.labels or folders, names, fine_tuned)
     train = _rows(raw, labels)
     generator = np.random.default_rng(seed)
     if data.limit is not None and data.limit < len(train):
         train = train.take(np.sort(stratified(train.labels, data.limit, generator)))
     if (test := references["test"]) is not None:
         read_test = partial(_read_rows, test, "test", data, task, labels)
+        _check_test(read_test)
     else:
         train, cut = _cut(train, data.test_fraction, "test", generator)
         read_test = partial(_same, cut)
@@ -96,7 +122,33 @@ def load_splits(
         train, validation = _cut(train, data.validation_fraction, "validation", generator)
     _check_classes(train, labels)
     calibration = train.take(stratified(train.labels, min(data.calibration, len(train)), generator))
-    return Splits(train, validation, calibration, labels.names, read_test)
+    notes = (raw.note, labels.note, _few_rows(len(train), len(validation)))
+    return Splits(train, validation, calibration, labels.names, read_test, tuple(filter(None, notes)))
+
+
+def _check_test(read: Callable[[], Rows]) -> None:
+    """A fault of the test rows is told before hours of training, not after them. They are dropped here: no choice may
+    rest on them.
+
+    Raises:
+        DataError: a label is missing or unknown, a text is none, or a picture is not there.
+    """
+    images = read().images
+    if isinstance(images, LazyImages):
+        check_pictures(images)
+
+
+def _few_rows(train: int, validation: int) -> str:
+    """A warning where one row of validation is more than a point, the most that int8 may cost by default."""
+    if validation >= ENOUGH_ROWS:
+        return ""
+    fraction = ENOUGH_ROWS / (train + validation)
+    more = f"data.validation_fraction: {fraction:.2g} or more, or data.validation" if fraction <= 0.5 else "more rows"
+    rows, points = f"{validation} row{'s' * (validation > 1)}", 100 / validation
+    return (
+        f"validation has {rows}: one row is {points:.1f} points of accuracy, and checkpoints, ranks and int8 "
+        f"candidates are chosen by it. Give {ENOUGH_ROWS} or more ({more})"
+    )
 
 
 def _reference(source: Source, split: str, data: Data) -> str | None:
@@ -169,32 +221,30 @@ def _check_classes(train: Rows, labels: LabelMap) -> None:
         )
 
 
-def data_digest(data: Data) -> str:
-    """Hex sha256 of the data's content and options: whether a stage's rows are still the same.
+def data_digest(data: Data, task: str | None = None) -> str:
+    """Hex sha256 of the content and options of train and validation: whether a stage's rows are still the same.
 
-    Files count with their content, whatever their path; image folders with names, sizes and times of change; hub ids
-    with their name and config.
+    Of the test split it has only whether there is one; see `digest_of_test`, and `contents` for what
+    counts.
 
     Raises:
         DataError: a file is missing.
     """
     digest = hashlib.sha256(data.model_dump_json(exclude={"train", "validation", "test"}).encode())
-    for split in ("train", "validation", "test"):
-        reference = getattr(data, split)
-        digest.update(json.dumps([split, _content(reference) if reference is not None else None]).encode())
+    for split in ("train", "validation"):
+        digest.update(json.dumps([split, split_content(data, split, task)]).encode())
+    has_test = data.test is not None or local_split(find_source(data.train), "test") is not None
+    digest.update(json.dumps(["test is cut from train", not has_test]).encode())
     return digest.hexdigest()
 
 
-def _content(reference: str) -> str:
-    source = find_source(reference)
-    if source.path is None:
-        return reference
-    if source.kind != "folder":
-        return sha256_of(source.path)
-    files = sorted(path for path in source.path.rglob("*") if path.is_file())
-    images = image_files(files)
-    lines = [str(path.relative_to(source.path)).encode() + images.key(row) for row, path in enumerate(files)]
-    return hashlib.sha256(b"\n".join(lines)).hexdigest()
+def digest_of_test(data: Data, task: str | None = None) -> str:
+    """Digest of the test rows alone, which concern the benchmark and nothing before it.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    return hashlib.sha256(split_content(data, "test", task).encode()).hexdigest()
 
 
 def local_files(data: Data) -> tuple[Path, ...]:

@@ -5,19 +5,25 @@ Only the wanted columns are kept, and a fault is named by its row, so that it ca
 
 from __future__ import annotations
 
-import csv
 import difflib
 import gzip
+import io
 import itertools
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
+from edgepress.compress.data.delimited import Check, read_csv, read_tsv
+from edgepress.compress.data.labels import shown
 from edgepress.targets.errors import DataError, told
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+FIRST_LINE = 65_536
+"""Characters of the first line that are looked at, at most."""
 Columns = dict[str, list[Any]]
 
 
@@ -40,9 +46,7 @@ def read_table(path: Path, wanted: Sequence[str]) -> Columns:
         return _read_parquet(path, wanted)
     columns: Columns = {name: [] for name in wanted}
     number = 0
-    for number, row in enumerate(_rows(path), start=1):
-        if number == 1:
-            check_columns(path, wanted, list(row))
+    for number, row in enumerate(_rows(path, partial(check_columns, path, wanted)), start=1):
         for name, values in columns.items():
             if name not in row:
                 raise DataError(f"{path}, row {number}: no {name!r}. Every row needs it; mend or remove this one.")
@@ -54,114 +58,155 @@ def read_table(path: Path, wanted: Sequence[str]) -> Columns:
 
 def columns_of(path: Path) -> dict[str, Any]:
     """The first row: its column names and values."""
+    return first_rows(path, 1)[0]
+
+
+def first_rows(path: Path, count: int) -> list[dict[str, Any]]:
+    """The first `count` rows as column -> value, at least one.
+
+    Raises:
+        DataError: the file is empty or damaged.
+    """
     if suffix_of(path) == ".parquet":
         file = _open_parquet(path)
-        batch = next(file.iter_batches(batch_size=1), None)
-        rows = batch.to_pylist() if batch is not None else []
+        with _parquet_faults(path):
+            batch = next(file.iter_batches(batch_size=count), None)
+            rows = batch.to_pylist() if batch is not None else []
     else:
-        rows = list(itertools.islice(_rows(path), 1))
+        rows = list(itertools.islice(_rows(path), count))
     if not rows:
         raise _empty(path)
-    return dict(rows[0])
+    return [dict(row) for row in rows]
 
 
 def check_columns(origin: Path | str, wanted: Iterable[str], there: Sequence[str]) -> None:
-    """Raises DataError for a wanted column that is not there, with those that are."""
+    """Raises DataError for a wanted column that is not there, with those that are, or is there twice."""
     for name in wanted:
         if name not in there:
             close = difflib.get_close_matches(name, there, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            listed = ", ".join(there) or "none"
+            hint = f" Did you mean {shown(close[0])!r}?" if close else ""
+            listed = ", ".join(map(shown, there[:20])) + (" ..." if len(there) > 20 else "") or "none"
             raise DataError(f"{origin} has no column {name!r}; it has {listed}. Set data.columns in the recipe.{hint}")
+        if there.count(name) > 1:
+            raise DataError(f"{origin} has {there.count(name)} columns {name!r}. Give each its own name.")
+
+
+def _any_columns(there: Sequence[str]) -> None:
+    """Raises nothing: whatever columns there are will do."""
 
 
 def _empty(path: Path) -> DataError:
     return DataError(f"{path} is empty: it needs at least one row. Was its download or export cut off?")
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    readers = {".jsonl": _json_lines, ".json": _json, ".csv": _csv, ".tsv": _tsv}
+def _rows(path: Path, check: Check = _any_columns) -> Iterator[dict[str, Any]]:
+    readers = {".jsonl": _json_lines, ".json": _json, ".csv": read_csv, ".tsv": read_tsv}
     reader = readers.get(suffix_of(path))
     if reader is None:
         raise DataError(f"{path}: unknown format. Known are {', '.join(SUFFIXES)} (also .gz), .npz and image folders.")
     try:
         with _open_text(path) as file:
-            yield from reader(path, file)
+            _check_text(path, file)
+            yield from reader(path, file, check)
     except (gzip.BadGzipFile, EOFError, zlib.error) as fault:
         raise DataError(f"{path} is a damaged gzip file ({told(fault)}). Fetch or compress it again.") from None
     except UnicodeDecodeError as fault:
-        raise DataError(f"{path} is not UTF-8 text ({fault.reason} at byte {fault.start}). Convert it.") from None
+        raise DataError(f"{path}, line {_bad_line(path)}: not UTF-8 text ({fault.reason}). Convert it.") from None
 
 
 def _open_text(path: Path) -> IO[str]:
-    if path.name.lower().endswith(".gz"):
+    if _is_gzip(path):
         return cast(IO[str], gzip.open(path, "rt", encoding="utf-8-sig", newline=""))
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _json_lines(path: Path, file: Iterable[str]) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.rstrip())
-        except json.JSONDecodeError as fault:
-            raise DataError(f"{path}, line {number}: not JSON ({fault.msg}, column {fault.colno}). Mend it.") from None
-        yield _object(path, row, f"line {number}")
+def _is_gzip(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
 
 
-def _json(path: Path, file: IO[str]) -> Iterator[dict[str, Any]]:
+def _check_text(path: Path, file: IO[str]) -> None:
+    """UTF-16 without its mark reads as UTF-8 with a NUL in every other place."""
+    if "\0" in file.readline(FIRST_LINE):
+        raise DataError(f"{path} has NUL characters in its first line: it is UTF-16 or no text. Convert it to UTF-8.")
+    file.seek(0)
+
+
+def _bad_line(path: Path) -> int:
+    """The first line that is not UTF-8; no character goes over the end of a line."""
+    with cast(IO[bytes], gzip.open(path) if _is_gzip(path) else path.open("rb")) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    raise AssertionError(f"all of {path} is UTF-8")
+
+
+def _json_lines(path: Path, file: Iterable[str], check: Check) -> Iterator[dict[str, Any]]:
+    numbered = ((number, line.rstrip()) for number, line in enumerate(file, start=1) if line.strip())
+    yield from _objects(path, ((f"line {number}", _parsed(path, line, number)) for number, line in numbered), check)
+
+
+def _json(path: Path, file: IO[str], check: Check) -> Iterator[dict[str, Any]]:
     """A list of objects, or JSON lines under another suffix."""
     text = file.read()
     if not text.lstrip().startswith("["):
-        yield from _json_lines(path, text.splitlines())
+        # Not `splitlines`: that also breaks at characters which JSON has inside of texts, such as U+2028.
+        yield from _json_lines(path, io.StringIO(text, newline=""), check)
         return
+    rows = enumerate(_parsed(path, text, 1), start=1)
+    yield from _objects(path, ((f"row {number}", row) for number, row in rows), check)
+
+
+def _parsed(path: Path, text: str, line: int) -> Any:
+    """The value of a JSON text that begins in `line`."""
     try:
-        rows = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as fault:
-        raise DataError(
-            f"{path}, line {fault.lineno}: not JSON ({fault.msg}, column {fault.colno}). Mend it."
-        ) from None
-    for number, row in enumerate(rows, start=1):
-        yield _object(path, row, f"row {number}")
+        place = f"{path}, line {line - 1 + fault.lineno}"
+        raise DataError(f"{place}: not JSON ({fault.msg}, column {fault.colno}). Mend it.") from None
+    except RecursionError:
+        raise DataError(f"{path}, line {line}: JSON too deeply nested. Give one flat object a row.") from None
+    except ValueError:
+        raise DataError(f"{path}, line {line}: a number of thousands of digits. Mend it.") from None
 
 
-def _object(path: Path, row: Any, where: str) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise DataError(f'{path}, {where}: must be an object such as {{"text": ..., "label": ...}}, got {row!r:.60}.')
-    return row
+def _objects(path: Path, rows: Iterable[tuple[str, Any]], check: Check) -> Iterator[dict[str, Any]]:
+    """Rows behind their places; the first one tells the columns."""
+    for number, (where, row) in enumerate(rows):
+        if not isinstance(row, dict):
+            example = '{"text": ..., "label": ...}'
+            raise DataError(f"{path}, {where}: must be an object such as {example}, got {row!r:.60}.")
+        if number == 0:
+            check(list(row))
+        yield row
 
 
-def _csv(path: Path, file: Iterable[str], delimiter: str = ",") -> Iterator[dict[str, Any]]:
-    reader = csv.DictReader(file, delimiter=delimiter, strict=delimiter == ",")
+@contextmanager
+def _parquet_faults(path: Path) -> Iterator[None]:
+    """What pyarrow raises for a damaged file or a value that Python has no type for, as one line."""
+    import pyarrow
+
     try:
-        for row in reader:
-            if None in row:
-                cells = len(reader.fieldnames or ()) + len(cast(Any, row)[None])
-                names = len(reader.fieldnames or ())
-                raise DataError(f"{path}, line {reader.line_num}: {cells} cells for {names} columns. Quote the text.")
-            yield {name: value for name, value in row.items() if value is not None}
-    except csv.Error as fault:
-        raise DataError(f"{path}, line {reader.line_num + 1}: not CSV ({told(fault)}). Mend it.") from None
-
-
-def _tsv(path: Path, file: Iterable[str]) -> Iterator[dict[str, Any]]:
-    return _csv(path, file, delimiter="\t")
+        yield
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError) as fault:
+        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+        raise DataError(f"{path} is empty or no Parquet file ({reason:.200}). Fetch or write it again.") from None
 
 
 def _open_parquet(path: Path) -> Any:
-    import pyarrow
     import pyarrow.parquet
 
-    try:
+    with _parquet_faults(path):
         return pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as fault:
-        raise DataError(f"{path} is empty or no Parquet file ({told(fault)}). Fetch or write it again.") from None
 
 
 def _read_parquet(path: Path, wanted: Sequence[str]) -> Columns:
     file = _open_parquet(path)
-    check_columns(path, wanted, file.schema_arrow.names)
+    with _parquet_faults(path):
+        names = list(file.schema_arrow.names)
+    check_columns(path, wanted, names)
     if file.metadata.num_rows == 0:
         raise _empty(path)
-    return cast(Columns, file.read(columns=list(wanted)).to_pydict())
+    with _parquet_faults(path):
+        return cast(Columns, file.read(columns=list(wanted)).to_pydict())

@@ -130,7 +130,8 @@ def label_names(source: str, trust_remote_code: bool) -> tuple[str, ...]:
     """The classes of the model of a folder or hub id, in its order, without loading its weights.
 
     Raises:
-        ModelError: there is no model, or it wants to run code of its own and is not trusted with it.
+        ModelError: there is no model, it wants to run code of its own and is not trusted with it, or its classes do not
+            count from 0.
     """
     from transformers import AutoConfig
 
@@ -141,9 +142,22 @@ def label_names(source: str, trust_remote_code: bool) -> tuple[str, ...]:
             config = AutoConfig.from_pretrained(
                 str(folder) if folder.is_dir() else source, trust_remote_code=trust_remote_code
             )
-    except (OSError, ValueError, KeyError) as fault:
+        names: dict[Any, Any] = dict(config.id2label)
+        classes = int(config.num_labels)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
         raise ModelError(f"{source}: config.json cannot be used: {told(fault)}") from None
-    return tuple(str(config.id2label[number]) for number in range(config.num_labels))
+    if classes == 1 or config.problem_type == "regression":
+        raise ModelError(
+            f"{source} has one output and tells no classes apart: it is a regression model. "
+            f"Give a classifier as teacher."
+        )
+    if sorted(names, key=str) != sorted(range(classes), key=str):
+        listed = ", ".join(map(str, list(names)[:5])) + (", ..." if len(names) > 5 else "")
+        raise ModelError(
+            f"{source}: id2label in config.json counts {listed}, and the classes of a model count from 0 to "
+            f"{classes - 1}. Mend id2label and label2id there."
+        )
+    return tuple(str(names[number]) for number in range(classes))
 
 
 def _check_config(source: str, trust_remote_code: bool) -> None:

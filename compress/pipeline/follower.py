@@ -29,7 +29,7 @@ def follow(recipe: Recipe, progress: Progress) -> None:
         ProcessLost: another process ended before; that one told why.
     """
     # The first process shows the progress of all.
-    workspace = Workspace(recipe, WarningsOnly())
+    workspace = Workspace(recipe, WarningsOnly(), tells_notes=False)
     try:
         for job in jobs():
             take_part(job, workspace.train)

@@ -44,7 +44,7 @@ def plan(recipe: Recipe) -> tuple[Planned, ...]:
         RecipeError: `quantize` is not the last stage.
     """
     check_bounds(recipe.data, recipe.task)
-    origin = {"format": FORMAT, "task": recipe.task, "seed": recipe.seed, "data": data_digest(recipe.data)}
+    origin = {"format": FORMAT, "task": recipe.task, "seed": recipe.seed, "data": data_digest(recipe.data, recipe.task)}
     digest = stage_digest("", "recipe", origin)
     planned = []
     for index, stage in enumerate((stage for stages_of in STAGES.values() for stage in stages_of(recipe)), 1):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgepress.compress.data.splits import stratified
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.keys import StageKey
 from edgepress.compress.pipeline.plan import plan
@@ -140,15 +141,16 @@ def check_recipe(recipe: Recipe, base: Path, run: Path) -> None:
 
 
 def _write_sample(recipe: Recipe, teacher: Path, samples: int, folder: Path, console: Progress) -> int:
-    """`sample.npz` of rows spread evenly over the test split; returns how many."""
+    """`sample.npz` of the test split's rows, each class with its share, the same at every call; returns how many."""
     from edgepress.compress.model.model import Model
     from edgepress.compress.tasks.inference import logits_of
     from edgepress.compress.tasks.workspace import Workspace
 
-    workspace = Workspace(recipe, console)
+    workspace = Workspace(recipe, console, tells_notes=False)
     rows = workspace.splits.test()
     count = min(samples, len(rows))
-    chosen = np.arange(count) * len(rows) // count
+    # Not every n-th row: files whose classes alternate would give one class alone.
+    chosen = np.sort(stratified(rows.labels, count, np.random.default_rng(recipe.seed)))
     features = workspace.task.features(rows.take(chosen), workspace.processor, recipe.data)
     with console.task("Teacher on the sample", total=count) as advance:
         logits = logits_of(Model.load(teacher), features, advance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +47,14 @@ class Task(Protocol):
 
         Raises:
             ModelError: it is missing or cannot be used.
+        """
+        ...
+
+    def begin_processor(self, config: Mapping[str, Any]) -> Any | None:
+        """What the configuration of a teacher that is trained in the run says of its inputs; None where nothing does.
+
+        Raises:
+            ModelError: the task has no such inputs.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,12 @@ class ImageClassification:
             return read_config(_read_json(path), str(path), channels)
         if "pretrained_cfg" in config:
             return read_timm(config["pretrained_cfg"], f"{source}/config.json")
+        return Preprocessing(channels=channels)
+
+    def begin_processor(self, config: Mapping[str, Any]) -> Preprocessing:
+        channels = config.get("num_channels")
+        if channels is not None and channels not in (1, 3):
+            raise ModelError(f"teacher.config.num_channels is {channels!r:.60}, and images have 1 or 3.")
         return Preprocessing(channels=channels)
 
     def fit_processor(self, processor: Any | None, train: Rows, data: Data) -> Preprocessing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -101,6 +101,9 @@ class TextClassification:
         names = _model_inputs(source)
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if names is None or name in names]
         return tokenizer
+
+    def begin_processor(self, config: Mapping[str, Any]) -> None:
+        return None
 
     def fit_processor(self, processor: Any | None, train: Rows, data: Data) -> Any:
         if processor is None:

@@ -15,10 +15,14 @@ from edgepress.targets.progress import Progress
 
 @dataclass
 class Workspace:
-    """Rows and features are the same for every stage; the test split is handed out by `test()` alone."""
+    """Rows and features are the same for every stage; the test split is handed out by `test()` alone.
+
+    `tells_notes`: whether what a user should know of the rows is told here; once a run is enough.
+    """
 
     recipe: Recipe
     progress: Progress
+    tells_notes: bool = True
 
     @cached_property
     def task(self) -> Task:
@@ -27,8 +31,11 @@ class Workspace:
     @cached_property
     def splits(self) -> Splits:
         with self.progress.task("Reading data", total=None):
-            recipe = self.recipe
-            return load_splits(recipe.data, recipe.task, recipe.seed, self._label_names(), recipe.teacher.fine_tuned)
+            recipe, names = self.recipe, self._label_names()
+            splits = load_splits(recipe.data, recipe.task, recipe.seed, names, recipe.teacher.fine_tuned)
+        for note in splits.notes if self.tells_notes else ():
+            self.progress.warn(note)
+        return splits
 
     def _label_names(self) -> tuple[str, ...] | None:
         """Label names that the teacher comes with; None where it starts at random."""
@@ -43,6 +50,8 @@ class Workspace:
         """The teacher's tokenizer or image processor; what its source leaves open is made from the training rows."""
         source = self.recipe.teacher.model or self.recipe.teacher.tokenizer
         loaded = self.task.load_processor(source) if source is not None else None
+        if loaded is None and self.recipe.teacher.config is not None:
+            loaded = self.task.begin_processor(self.recipe.teacher.config)
         return self.task.fit_processor(loaded, self.splits.train, self.recipe.data)
 
     @cached_property

@@ -67,12 +67,13 @@ def test_numbers_and_texts_out_of_bounds_are_refused_and_nothing_is_written(
 def test_where_the_markdown_cannot_be_made_no_json_is_left(
     tmp_path: Path, sound: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgepress.benchmarks.devices import views as device_views
 
     def fail(*arguments: object) -> str:
         raise OverflowError
 
-    monkeypatch.setattr(device_views, "devices_markdown", fail)
+    from edgepress.benchmarks.devices import merge
+
+    monkeypatch.setattr(merge, "devices_markdown", fail)
     with pytest.raises(OverflowError):
         add_records(tmp_path / "run", [write_sealed(tmp_path / "one.json", sound)])
     assert not (tmp_path / "run/devices").exists()

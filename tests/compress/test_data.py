@@ -75,15 +75,19 @@ def test_the_seed_fixes_the_splits(tmp_path: Path) -> None:
     assert first == again != other
 
 
-def test_the_test_file_is_read_by_test_alone(tmp_path: Path) -> None:
+def test_test_rows_are_handed_out_by_test_alone_and_their_faults_told_before(tmp_path: Path) -> None:
     train = lines(tmp_path / "a.jsonl", ROWS)
     test = lines(tmp_path / "b.jsonl", [{"text": "x", "label": 7}])
+    with pytest.raises(DataError, match=r"b.jsonl, row 1: label '7' does not fit the 2 classes"):
+        load(train, test=str(test))
+    lines(test, [{"text": "x", "label": 1}])
     splits = load(train, test=str(test))
     assert splits.test_reads == 0
+    lines(test, [{"text": "x", "label": 7}])
     with pytest.raises(DataError, match=r"b.jsonl, row 1: label '7' does not fit the 2 classes"):
         splits.test()
-    lines(test, [{"text": "x", "label": 1}])
-    assert splits.test().labels.tolist() == [1]
+    lines(test, [{"text": "x", "label": 0}])
+    assert splits.test().labels.tolist() == [0]
     assert splits.test_reads == 2
 
 
@@ -196,8 +200,8 @@ def test_a_hub_data_set_brings_its_splits_and_names(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_: ["train", "validation", "test"])
     monkeypatch.setattr(datasets, "load_dataset", lambda name, config, split: asked.append(split) or table)
     splits = load("some/thing")
-    assert asked == ["train", "validation"] and splits.label_names == ("neg", "pos")
-    assert len(splits.test()) == 40 and asked[-1] == "test"
+    assert asked == ["train", "test", "validation"] and splits.label_names == ("neg", "pos")
+    assert splits.test_reads == 0 and len(splits.test()) == 40 and asked[-1] == "test" and len(asked) == 4
 
 
 def test_the_digest_follows_content_and_options_and_not_the_path(tmp_path: Path) -> None:

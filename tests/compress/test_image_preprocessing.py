@@ -42,6 +42,14 @@ def test_images_of_one_colour_teach_nothing() -> None:
         fit(Preprocessing(), np.ones((4, 2, 2, 1), np.uint8), None)
 
 
+def test_a_channel_that_is_always_the_same_is_left_at_0() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), dtype=np.uint8)
+    images[..., 2] = 9
+    pixels = fit(Preprocessing(), images, None).apply(images, np.arange(50))
+    assert np.abs(pixels[:, 2]).max() < 1e-4
+    np.testing.assert_allclose(pixels[:, :2].std((0, 2, 3)), 1, atol=1e-4)
+
+
 def test_resizing_by_hand() -> None:
     plain = Preprocessing(1, (1, 2), rescale=1.0, mean=(0.0,), std=(1.0,))
     # A triangle of twice the width: weights 3/7, 3/7, 1/7 for each half of four pixels.
@@ -77,6 +85,9 @@ NORMAL = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "resample
         ({"size": {"shortest_edge": 256}, "do_center_crop": True, "crop_size": 224}, 256, (224, 224)),
         ({"size": {"shortest_edge": 224}, "crop_pct": 0.875}, 256, (224, 224)),
         ({"size": 384, "crop_pct": 1.0}, (384, 384), None),
+        ({"size": [16, 12]}, (16, 12), None),
+        ({"size": {"shortest_edge": 20}, "do_center_crop": True, "crop_size": [16, 12]}, 20, (16, 12)),
+        ({"size": [20, 20], "do_center_crop": True, "crop_size": {"height": 16, "width": 12}}, (20, 20), (16, 12)),
     ],
 )
 def test_the_teachers_own_sizes_are_followed(settings: dict[str, Any], resize: Any, crop: Any) -> None:
@@ -92,6 +103,16 @@ def test_the_teachers_own_sizes_are_followed(settings: dict[str, Any], resize: A
         ({"size": 8, "image_mean": None}, "p.json lacks 'image_mean'. Save it again"),
         ({"size": {"longest_edge": 8}}, "is not supported; height and width, or shortest_edge, are"),
         ({"size": {"shortest_edge": 8}}, r"give images of various sizes. Set data.image_size"),
+        ({"size": [8]}, r"p.json: size \[8\] is not supported; height and width, or shortest_edge, are"),
+        ({"size": [8, None]}, r"size \[8, None\] is not supported"),
+        ({"size": {"height": 8}}, r"size {'height': 8} is not supported"),
+        ({"size": "8x8"}, r"size '8x8' is not supported"),
+        ({"size": 8, "do_center_crop": True, "crop_size": {"width": 8}}, r"crop_size {'width': 8} is not supported"),
+        ({"size": [0, 8]}, r"sizes must be 1 or more, got size \(0, 8\)"),
+        ({"size": 8, "rescale_factor": None}, "p.json holds a setting that cannot be used"),
+        ({"size": 8, "image_mean": ["x"] * 3}, "p.json holds a setting that cannot be used"),
+        ({"size": 8, "image_mean": [0.5, 0.5]}, "2 image_mean and 3 image_std for 3 channels. Give one each"),
+        ({"size": 8, "image_std": [1, 0, 1]}, "image_std not 0. Mend them"),
     ],
 )
 def test_settings_that_would_give_other_pixels_are_refused(settings: dict[str, Any], words: str) -> None:
@@ -112,6 +133,8 @@ def test_timms_transform_is_followed() -> None:
     assert (read.resize, read.crop, read.size, read.resample) == (256, (224, 224), (224, 224), 3)
     with pytest.raises(ModelError, match=r"interpolation 'random' is not supported"):
         read_timm(settings | {"interpolation": "random"}, "config.json")
+    with pytest.raises(ModelError, match=r"config.json holds a setting that cannot be used"):
+        read_timm(settings | {"input_size": 224}, "config.json")
 
 
 def test_saved_pre_processing_is_read_again_and_by_transformers(tmp_path: Path) -> None:

@@ -108,6 +108,27 @@ def test_label_names_are_the_models_and_no_code_is_run_for_them(teacher: Path) -
         label_names(str(teacher), trust_remote_code=False)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"id2label": {"1": "neg", "2": "pos"}}, r"counts 1, 2, and the classes of a model count from 0 to 1. Mend"),
+        ({"id2label": {"0": "neg", "2": "pos"}}, r"counts 0, 2, and the classes of a model count from 0 to 1"),
+        ({"id2label": {"neg": 0, "pos": 1}}, "config.json cannot be used: invalid literal"),
+        ({"id2label": ["neg", "pos"]}, "config.json cannot be used"),
+        ({"id2label": {"0": "score"}}, "has one output and tells no classes apart: it is a regression model"),
+        ({"problem_type": "regression"}, "it is a regression model. Give a classifier as teacher"),
+        ({"num_labels": 1}, "it is a regression model"),
+    ],
+)
+def test_a_config_whose_classes_cannot_be_counted_is_refused_in_one_line(
+    teacher: Path, changes: dict[str, Any], words: str
+) -> None:
+    spoil_config(teacher, **changes)
+    with pytest.raises(ModelError, match=words) as told:
+        label_names(str(teacher), trust_remote_code=False)
+    assert "\n" not in str(told.value)
+
+
 def test_what_is_neither_folder_nor_hub_id_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match=r"is no folder \(paths are relative to .*\) and no hub id"):
         load_network(str(tmp_path / "none"), TEXT, trust_remote_code=False)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 
 from edgepress.benchmarks.devices.record import read_record
 from edgepress.compress.cli.app import app
+from edgepress.compress.cli.console import Console
+from edgepress.compress.data.splits import Rows
 from edgepress.compress.pipeline.plan import plan
 from edgepress.compress.pipeline.publish import check_release
 from edgepress.compress.pipeline.store import RunFolder
@@ -92,6 +95,35 @@ def test_images_of_the_sample_are_stacked() -> None:
     arrays = sample_arrays(Pixels(), specs)  # type: ignore[arg-type]
     assert arrays["input:pixel_values"].shape == (2, 3, 4, 4)
     assert arrays["widths"].tolist() == [0, 0]
+
+
+def sampled(labels: list[int], count: int, monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[int]:
+    """The rows of a test split with these labels that a sample of `count` has."""
+    rows = Rows(np.array(labels), "test", texts=([str(number) for number in range(len(labels))], None))
+    taken: list[int] = []
+
+    class Task:
+        def features(self, rows: Rows, processor: object, data: object) -> SimpleNamespace:
+            taken.extend(map(int, rows.texts[0] if rows.texts else ()))
+            return SimpleNamespace(labels=rows.labels, __len__=len(taken))
+
+    workspace = SimpleNamespace(splits=SimpleNamespace(test=lambda: rows), task=Task(), processor=None, teacher=None)
+    monkeypatch.setattr("edgepress.compress.tasks.workspace.Workspace", lambda *_, **__: workspace)
+    monkeypatch.setattr("edgepress.compress.tasks.inference.logits_of", lambda *_: np.zeros(1))
+    monkeypatch.setattr(packaging, "sample_arrays", lambda *_: {})
+    recipe: Any = SimpleNamespace(seed=3, data=None)
+    assert packaging._write_sample(recipe, folder, count, folder, Console("silent")) == len(taken)
+    return taken
+
+
+def test_the_sample_has_each_class_in_its_share_and_the_same_rows_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alternating = [0, 1] * 64 + [2] * 32
+    rows = sampled(alternating, 40, monkeypatch, tmp_path)
+    assert np.bincount(np.array(alternating)[rows]).tolist() == [16, 16, 8]
+    assert rows == sorted(set(rows)) == sampled(alternating, 40, monkeypatch, tmp_path)
+    assert sampled(alternating, 999, monkeypatch, tmp_path) == list(range(160))
 
 
 def edgepress(*arguments: str) -> tuple[int, str]:

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgepress.compress.data.bounds import check_bounds
@@ -73,6 +74,72 @@ def test_other_content_under_the_same_name_starts_from_the_teacher(inputs: Path,
     with (inputs / path).open("a") as file:
         file.write('{"text": "bad", "label": 0}\n')
     assert first_change(before, planned()) == "teacher"
+
+
+def test_other_test_rows_redo_the_benchmark_alone(inputs: Path) -> None:
+    (inputs / "test.jsonl").write_text('{"text": "good", "label": "postive"}\n')
+    data = {"train": "rows.jsonl", "test": "test.jsonl"}
+    before = planned(data=data)
+    assert first_change(planned(), before) == "teacher"  # rows that were cut off for the test are trained on now
+    (inputs / "test.jsonl").write_text('{"text": "good", "label": "positive"}\n')
+    assert first_change(before, planned(data=data)) == "benchmark"
+    (inputs / "rows.jsonl").write_text('{"text": "fine", "label": 1}\n')
+    assert first_change(before, planned(data=data)) == "teacher"
+
+
+def test_other_test_arrays_of_the_same_file_redo_the_benchmark_alone(inputs: Path) -> None:
+    arrays = {f"{kind}_{split}": np.arange(4.0) for split in ("train", "val", "test") for kind in "xy"}
+
+    def of(**changes: np.ndarray) -> tuple[Planned, ...]:
+        np.savez(inputs / "a.npz", **arrays | changes)
+        return planned(task="image-classification", data={"train": "a.npz"})
+
+    assert first_change(of(), of()) == "none"
+    assert first_change(of(), of(y_test=np.ones(4))) == "benchmark"
+    assert first_change(of(), of(x_val=np.ones(4))) == first_change(of(), of(x_train=np.ones(4))) == "teacher"
+
+
+@pytest.fixture
+def photos(inputs: Path) -> Path:
+    """train/a and test/a with a picture each; train/a is a link to a folder elsewhere."""
+    for folder in ("elsewhere", "photos/train", "photos/test/a"):
+        (inputs / folder).mkdir(parents=True)
+    (inputs / "photos/train/a").symlink_to(inputs / "elsewhere")
+    for folder in ("elsewhere", "photos/test/a"):
+        (inputs / folder / "0.png").write_bytes(b"one")
+    return inputs
+
+
+PHOTOS: dict[str, Any] = {"task": "image-classification", "data": {"train": "photos"}}
+
+
+def test_pictures_behind_links_are_noticed(photos: Path) -> None:
+    before = planned(**PHOTOS)
+    (photos / "elsewhere/0.png").write_bytes(b"other")
+    assert first_change(before, planned(**PHOTOS)) == "teacher"
+
+
+def test_another_test_picture_redoes_the_benchmark_alone(photos: Path) -> None:
+    before = planned(**PHOTOS)
+    for leftover in ("photos/test/.thumbs.png", "elsewhere/.DS_Store"):
+        (photos / leftover).write_bytes(b"x")
+    assert first_change(before, planned(**PHOTOS)) == "none"
+    (photos / "photos/test/a/1.png").write_bytes(b"two")
+    assert first_change(before, planned(**PHOTOS)) == "benchmark"
+
+
+def test_pictures_named_in_a_table_are_noticed(photos: Path) -> None:
+    for name, place in (("train", "elsewhere/0.png"), ("test", "photos/test/a/0.png")):
+        (photos / f"{name}.csv").write_text(f"image,label\n{place},a\n")
+    table = PHOTOS | {"data": {"train": "train.csv", "test": "test.csv"}}
+    before = planned(**table)
+    (photos / "photos/test/a/0.png").write_bytes(b"other")
+    assert first_change(before, planned(**table)) == "benchmark"
+    (photos / "elsewhere/0.png").write_bytes(b"other")
+    assert first_change(before, planned(**table)) == "teacher"
+    (photos / "elsewhere/0.png").unlink()
+    with pytest.raises(DataError, match=r"'elsewhere/0.png' is missing. Image paths are relative to the file"):
+        planned(**table)
 
 
 def test_a_folder_is_known_by_its_content_and_a_hub_id_by_its_name(inputs: Path) -> None:

@@ -188,3 +188,14 @@ def test_texts_and_images_are_not_mixed_up() -> None:
         load_task(IMAGE).fit_processor(None, texts, DATA)
     with pytest.raises(ModelError, match=r"needs a tokenizer: set teacher.tokenizer"):
         load_task(TEXT).fit_processor(None, texts, DATA)
+
+
+def test_a_teacher_trained_in_the_run_gets_the_channels_of_its_config() -> None:
+    task = load_task(IMAGE)
+    begun = task.begin_processor({"model_type": "resnet", "num_channels": 3})
+    grey = image_rows(np.arange(32, dtype=np.uint8).reshape(2, 4, 4, 1))
+    processor = task.fit_processor(begun, grey, DATA)
+    assert task.features(grey, processor, DATA).batch([0])["pixel_values"].shape == (1, 3, 4, 4)
+    with pytest.raises(ModelError, match=r"teacher.config.num_channels is 4, and images have 1 or 3"):
+        task.begin_processor({"num_channels": 4})
+    assert load_task(TEXT).begin_processor({"num_channels": 4}) is None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pydantic
 import pytest
@@ -61,6 +63,41 @@ def test_a_label_of_an_unknown_name_is_the_column_of_numbers(tmp_path: Path) -> 
     path.write_text("stars,comment\n1,fine\n")
     columns = read(tmp_path, "text-classification", str(path)).data.columns
     assert (columns.text, columns.text_pair, columns.label) == ("comment", None, "stars")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "text", "label"),
+    [
+        (("id", "body", "stars"), lambda n: (1000 + 7 * n, f"film {n} was good", 4 * (n % 2) + 1), "body", "stars"),
+        (("id", "label", "comment"), lambda n: (f"c{n}", "ab"[n % 2], f"so very good {n}"), "comment", "label"),
+        (("uid", "said", "mood"), lambda n: (f"{n:08x}", f"I am number {n}", ("good", "bad")[n % 2]), "said", "mood"),
+        (("lang", "said", "n", "mood"), lambda n: ("en", f"am {n} now", n * n, n % 3), "said", "mood"),
+        (("label", "text", "class"), lambda n: (n, f"text of row {n}", "xyz"[n % 3]), "text", "class"),
+        (("text", "words", "kind"), lambda n: (f"k{n}", f"some words {n}", n % 2), "words", "kind"),
+        (("views", "said", "mood"), lambda n: (n // 3, f"I am number {n}", "ab"[n % 2]), "said", "mood"),
+        (("kind", "said"), lambda n: ("good film" if n % 2 else "bad film", f"words and words {n}"), "said", "kind"),
+    ],
+)  # fmt: skip
+def test_values_tell_a_text_from_an_identifier(
+    tmp_path: Path, header: tuple[str, ...], row: Callable[[int], tuple[Any, ...]], text: str, label: str
+) -> None:
+    lines = [",".join(map(str, cells)) for cells in (header, *map(row, range(60)))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    columns = read(tmp_path, "text-classification", str(tmp_path / "a.csv")).data.columns
+    assert (columns.text, columns.label) == (text, label)
+
+
+def test_a_few_rows_with_a_class_each_are_told_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,review,sentiment\n1,good film,pos\n2,bad film,neg\n")
+    columns = read(tmp_path, "text-classification", str(tmp_path / "a.csv")).data.columns
+    assert (columns.text, columns.label) == ("review", "sentiment")
+
+
+def test_a_column_of_image_files_is_found_by_its_values(tmp_path: Path) -> None:
+    rows = [f"{number},photo{number}.JPG,{number % 2}" for number in range(9)]
+    (tmp_path / "a.csv").write_text("\n".join(["nr,taken,species", *rows]))
+    columns = read(tmp_path, "image-classification", str(tmp_path / "a.csv")).data.columns
+    assert (columns.image, columns.label) == ("taken", "species")
 
 
 def test_image_tables_name_their_image_column(tmp_path: Path) -> None:

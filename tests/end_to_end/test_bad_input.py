@@ -144,15 +144,44 @@ def test_remote_code_is_refused(inputs: Path) -> None:
     refused(run_with(inputs), 2, "wants to run code of its own", "teacher.trust_remote_code: true")
 
 
+def models(stages: dict[str, dict[str, str]]) -> dict[tuple[str, str], str]:
+    """Hashes of weights and graphs; what else a stage holds was timed, and is another one each time."""
+    return {
+        (stage, path): found
+        for stage, files in stages.items()
+        for path, found in files.items()
+        if path.endswith((".safetensors", ".onnx"))
+    }
+
+
 @pytest.mark.slow
-def test_a_garbage_test_split_is_found_by_the_benchmark_alone(plain_copy: Path) -> None:
-    """Everything before the benchmark works without a readable test split, so no choice can rest on it."""
-    (plain_copy / "data/test.jsonl").write_bytes(b"\x00\xff not json\n" * 9)
-    assert edgepress("run", "recipe.yaml", "--until", "export").exit_code == 0
-    before = stage_hashes(plain_copy / "runs/plain")
+def test_a_garbage_test_split_is_found_before_any_work_and_nothing_rests_on_its_rows(plain_copy: Path) -> None:
+    test, run = plain_copy / "data/test.jsonl", plain_copy / "runs/plain"
+    rows = [json.loads(line) for line in test.read_text().splitlines()]
+    made = {name: files for name, files in stage_hashes(run).items() if name != "04-benchmark"}
+    shutil.rmtree(run)
+    test.write_bytes(b"\x00\xff not json\n" * 9)
     refused(edgepress("run", "recipe.yaml"), 2, "data/test.jsonl")
-    assert stage_hashes(plain_copy / "runs/plain") == before
-    assert "04-benchmark" not in before
+    assert stage_hashes(run) == {}
+    # Made anew beside other test rows, every stage before the benchmark has the same weights and graphs.
+    test.write_text("".join(json.dumps(row | {"label": 1 - row["label"]}) + "\n" for row in rows[3:]))
+    assert edgepress("run", "recipe.yaml", "--until", "export").exit_code == 0
+    again = stage_hashes(run)
+    assert list(again) == list(made) == ["01-teacher", "02-student", "03-export"]
+    assert models(again) == models(made) and len(models(made)) == 4
+
+
+@pytest.mark.slow
+def test_a_mended_test_file_redoes_the_benchmark_alone(plain_copy: Path) -> None:
+    test, run = plain_copy / "data/test.jsonl", plain_copy / "runs/plain"
+    whole, before = test.read_text(), stage_hashes(run)
+    test.write_text(whole.replace('"label": 1', '"label": "postive"', 1))
+    refused(edgepress("run", "recipe.yaml"), 2, "data/test.jsonl, row", "label 'postive' does not fit the 2 classes")
+    assert stage_hashes(run) == before
+    test.write_text(whole + whole.splitlines()[0] + "\n")
+    assert edgepress("run", "recipe.yaml").exit_code == 0
+    after = stage_hashes(run)
+    assert [name for name in after if after[name] != before[name]] == ["04-benchmark"]
 
 
 def does_nothing(auto: bool) -> dict[str, Any]:

@@ -25,7 +25,11 @@ LATENCY_KEYS = {
     "sittings", "roofline",
 }  # fmt: skip
 # Our own lines of a log; anything else on stderr is a library talking.
-OWN_LINE = re.compile(r"stage \w+ (started|finished)|[\w ,'()]+(: [\w ,'()-]+)?: (finished after )?[\d.:/]+")
+OWN_LINE = re.compile(
+    r"stage \w+ (started|finished)|[\w ,'()]+(: [\w ,'()-]+)?: (finished after )?[\d.:/]+"
+    r"|teacher: validation_accuracy [\d.]+, rows \d+$"
+    r"|warning: (validation has \d+ rows: one row is|the teacher gets [\d.]+ of \d+ validation rows right)"
+)
 
 pytestmark = pytest.mark.slow
 

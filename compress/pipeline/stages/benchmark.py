@@ -18,6 +18,7 @@ from edgepress.benchmarks.records.costs import MachinePeak
 from edgepress.benchmarks.records.files import write_report
 from edgepress.benchmarks.records.report import ABSENT_HARDWARE, GateVerdict, Report, Row, StageRow, Status
 from edgepress.benchmarks.report.wording import unsteady_notes
+from edgepress.compress.data.splits import digest_of_test
 from edgepress.compress.pipeline.stages.base import Finished, Work, plain
 from edgepress.targets import load
 from edgepress.targets.errors import TargetError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from edgepress.compress.methods.figures import FigureTaker
     from edgepress.compress.methods.quantize.choice import Selection
     from edgepress.compress.model.model import Model
-    from edgepress.compress.recipe.recipe import Recipe
+    from edgepress.compress.recipe.recipe import Data, Recipe
     from edgepress.compress.recipe.sections import Benchmark, Gates
     from edgepress.compress.tasks.base import Features
 
@@ -45,22 +46,27 @@ class BenchmarkStage:
         options: shapes, samples and loads.
         gates: what the chosen artifacts must hold.
         title: the report's name.
+        rows: the recipe's section on data; the test rows count here alone, since no stage before has seen one.
+        task: what the model does.
     """
 
     options: Benchmark
     gates: Gates
     title: str
+    rows: Data
+    task: str
     name: str = BENCHMARK
 
     def covers(self) -> Mapping[str, object]:
-        return {"benchmark": plain(self.options), "gates": plain(self.gates), "name": self.title}
+        asked = {"benchmark": plain(self.options), "gates": plain(self.gates), "name": self.title}
+        return asked | {"test": digest_of_test(self.rows, self.task)}
 
     def run(self, work: Work, folder: Path) -> None:
         benchmark(work, folder)
 
 
 def stages_of(recipe: Recipe) -> tuple[BenchmarkStage, ...]:
-    return (BenchmarkStage(recipe.benchmark, recipe.gates, recipe.name),)
+    return (BenchmarkStage(recipe.benchmark, recipe.gates, recipe.name, recipe.data, recipe.task),)
 
 
 def benchmark(work: Work, folder: Path) -> None:

@@ -70,12 +70,35 @@ def make_teacher(stage: TeacherStage, work: Work) -> Model:
         network = load_network(teacher.model, stage.task, teacher.trust_remote_code)
         model = _model(network, stage, work, f"loaded from {teacher.model}")
         _check_classes(model, work)
+        tell_accuracy(model, work)
         return model
     torch.manual_seed(run.seed)  # of whatever starts at random
     start = _pretrained(teacher.model, stage, work) if teacher.model is not None else _random(stage, work)
     job = TrainingJob(teacher.training or Training(), run.scratch / "teacher", run.seed)
     trained, history = fit(start, job, data.train, data.validation, run.progress, run.title("teacher"))
     return trained.after("teacher", f"trained {history.steps} steps, validation accuracy {history.best:.4f}")
+
+
+def tell_accuracy(model: Model, work: Work) -> float:
+    """The share of validation rows that a teacher gets right, told before anything is trained from it.
+
+    Labels in another order, pixels on another scale and a wrong column all show here, in the first minute.
+    """
+    import numpy as np
+
+    from edgepress.compress.tasks.inference import logits_of
+
+    labels, progress = work.data.validation.labels, work.run.progress
+    with progress.task("Teacher on validation rows", total=len(labels)) as advance:
+        accuracy = float((logits_of(model, work.data.validation, advance).argmax(-1) == labels).mean())
+    progress.event("teacher", validation_accuracy=round(accuracy, 4), rows=len(labels))
+    commonest = float(np.bincount(labels).max() / len(labels))
+    if accuracy <= commonest < 1:
+        progress.warn(
+            f"the teacher gets {accuracy:.3f} of {len(labels)} validation rows right, and always the commonest class "
+            f"gets {commonest:.3f}: do its classes, its pre-processing and the data's labels fit?"
+        )
+    return accuracy
 
 
 def _random(stage: TeacherStage, work: Work) -> Model:

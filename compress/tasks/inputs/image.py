@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from edgepress.compress.data.images import Images
+from edgepress.compress.tasks.inputs.image_settings import checked, height_width, unusable
 from edgepress.targets.errors import DataError, ModelError
 
 FILE_NAME = "preprocessor_config.json"
@@ -147,8 +148,11 @@ def _moments(fitted: Preprocessing, images: Images) -> tuple[tuple[float, ...], 
         pixels += values[:, 0].size
     mean = total / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
-    if (std < 1e-6).any():
+    still = std < 1e-6
+    if still.all():
         raise DataError("the training images are all of one colour: nothing can be learned from them.")
+    # A channel that is always the same is left at 0; microscopes and satellites have unused ones.
+    std[still] = 1
     return tuple(np.round(mean, 6).tolist()), tuple(np.round(std, 6).tolist())
 
 
@@ -158,6 +162,13 @@ def read_config(settings: Mapping[str, Any], origin: str, channels: int | None) 
     Raises:
         ModelError: a setting is missing or not known, since other pixels than the model's own are worth nothing.
     """
+    try:
+        return checked(_read_config(settings, origin, channels), origin)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as fault:
+        raise unusable(origin, fault) from None
+
+
+def _read_config(settings: Mapping[str, Any], origin: str, channels: int | None) -> Preprocessing:
     _refuse_unknown(settings, origin)
     resize, crop = _sizes(settings, origin)
     resample = int(_needed(settings, "resample", origin)) if resize is not None else 2
@@ -197,17 +208,14 @@ def _per_channel(values: Any, channels: int | None) -> tuple[float, ...]:
 def _sizes(settings: Mapping[str, Any], origin: str) -> tuple[tuple[int, int] | int | None, tuple[int, int] | None]:
     crop = None
     if settings.get("do_center_crop"):
-        size = _needed(settings, "crop_size", origin)
-        crop = (int(size), int(size)) if isinstance(size, int) else (int(size["height"]), int(size["width"]))
+        crop = height_width(_needed(settings, "crop_size", origin), "crop_size", origin)
     if not settings.get("do_resize", "size" in settings):
         return None, crop
     size = _needed(settings, "size", origin)
-    if isinstance(size, int):
-        size = {"shortest_edge": size} if settings.get("crop_pct") else {"height": size, "width": size}
-    if "height" in size:
-        return (int(size["height"]), int(size["width"])), crop
-    if "shortest_edge" not in size:
-        raise ModelError(f"{origin}: size {dict(size)} is not supported; height and width, or shortest_edge, are.")
+    if isinstance(size, int) and settings.get("crop_pct"):
+        size = {"shortest_edge": size}
+    if not isinstance(size, dict) or "shortest_edge" not in size or "height" in size:
+        return height_width(size, "size", origin, ", or shortest_edge,"), crop
     edge = int(size["shortest_edge"])
     if settings.get("crop_pct") and crop is None:
         # ConvNext's rule: small images are resized larger and cropped, from 384 on they are warped.
@@ -220,7 +228,18 @@ def _sizes(settings: Mapping[str, Any], origin: str) -> tuple[tuple[int, int] | 
 
 
 def read_timm(settings: Mapping[str, Any], origin: str) -> Preprocessing:
-    """The evaluation transform of timm's `pretrained_cfg` (config.json of a timm model)."""
+    """The evaluation transform of timm's `pretrained_cfg` (config.json of a timm model).
+
+    Raises:
+        ModelError: a setting is missing or not known.
+    """
+    try:
+        return checked(_read_timm(settings, origin), origin)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, ZeroDivisionError) as fault:
+        raise unusable(origin, fault) from None
+
+
+def _read_timm(settings: Mapping[str, Any], origin: str) -> Preprocessing:
     channels, height, width = (int(value) for value in settings["input_size"])
     name = settings.get("interpolation", "bicubic")
     if name not in TIMM_FILTERS:

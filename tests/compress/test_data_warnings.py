@@ -1,0 +1,98 @@
+"""What is told of rows before anything is made from them: too few to judge by, a teacher that does not fit them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepress.compress.cli.console import Console
+from edgepress.compress.methods.context import Context
+from edgepress.compress.pipeline.stages.teacher import make_teacher
+from edgepress.compress.recipe.recipe import Recipe
+from edgepress.compress.tasks.workspace import Workspace
+from edgepress.targets.errors import DataError
+from tests.compress.rows import IMAGE, lines, load
+from tests.compress.tiny import tiny_text_data, tiny_text_teacher
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [{"text": f"row {number}", "label": number % 2} for number in range(count)]
+
+
+def test_few_rows_of_validation_are_told_with_what_one_of_them_weighs(tmp_path: Path) -> None:
+    splits = load(lines(tmp_path / "a.jsonl", rows(500)), test_fraction=0.2, validation_fraction=0.05)
+    assert splits.notes == (
+        "validation has 20 rows: one row is 5.0 points of accuracy, and checkpoints, ranks and int8 candidates are "
+        "chosen by it. Give 100 or more (data.validation_fraction: 0.25 or more, or data.validation)",
+    )
+    enough = load(tmp_path / "a.jsonl", test_fraction=0.2, validation_fraction=0.25)
+    assert (len(enough.validation), enough.notes) == (100, ())
+
+
+def test_where_validation_cannot_have_enough_rows_more_of_them_are_asked_for(tmp_path: Path) -> None:
+    (note,) = load(lines(tmp_path / "a.jsonl", rows(40))).notes
+    assert note.startswith("validation has 1 row: one row is 100.0 points") and note.endswith("(more rows)")
+
+
+def test_names_taken_in_order_are_told(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", rows(40))
+    assert (
+        "are taken for the model's classes neg, pos in this order"
+        in load(path, names=("neg", "pos"), labels=("a", "b")).notes[0]
+    )
+
+
+def context(folder: Path, train: Path, told: io.StringIO) -> Context:
+    teacher = tiny_text_teacher(folder / "teacher")
+    recipe = Recipe.model_validate(
+        {
+            "name": "r", "task": "text-classification", "teacher": {"model": str(teacher)},
+            "data": {"train": str(train), "validation_fraction": 0.3, "max_length": 16},
+            "benchmark": {"sequences": [16]},
+        }
+    )  # fmt: skip
+    console = Console("plain", err=told)
+    return Context(recipe, Workspace(recipe, console), folder, folder, console, "teacher")
+
+
+def test_a_loaded_teachers_accuracy_is_told_at_once_and_one_that_knows_nothing_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = context(tmp_path, tiny_text_data(tmp_path), told := io.StringIO())
+    labels = given.validation.labels
+    right = np.eye(2, dtype=np.float32)[labels]
+    monkeypatch.setattr("edgepress.compress.pipeline.stages.teacher.logits_of", lambda *_: right)
+    make_teacher(given)
+    assert f"teacher: validation_accuracy 1.0, rows {len(labels)}" in told.getvalue()
+    assert "warning: validation has" in told.getvalue() and "the teacher gets" not in told.getvalue()
+    monkeypatch.setattr("edgepress.compress.pipeline.stages.teacher.logits_of", lambda *_: 1 - right)
+    make_teacher(given)
+    assert (
+        f"warning: the teacher gets 0.000 of {len(labels)} validation rows right, and always the commonest class gets "
+        "0.5" in told.getvalue()
+    )
+    assert told.getvalue().count("warning: validation has") == 1
+    before = told.getvalue()
+    given.validation.labels[:] = labels[0]  # rows of one class say nothing
+    make_teacher(given)
+    assert "warning" not in told.getvalue().removeprefix(before)
+
+
+def test_a_picture_of_the_test_table_that_is_missing_is_told_before_any_work(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    for number in range(12):
+        image.new("L", (2, 2), number).save(tmp_path / f"{number}.png")
+    train = lines(tmp_path / "a.jsonl", [{"image": f"{number}.png", "label": number % 2} for number in range(12)])
+    test = lines(tmp_path / "b.jsonl", [{"image": "0.png", "label": 0}, {"image": "gone.png", "label": 1}])
+    with pytest.raises(DataError, match=r"gone.png' is missing. Image paths are relative to the file that names them"):
+        load(train, IMAGE, test=str(test), validation_fraction=0.2)
+
+
+def test_a_split_without_published_labels_is_told_what_it_is(tmp_path: Path) -> None:
+    test = lines(tmp_path / "b.jsonl", [{"text": "x", "label": -1}] * 3)
+    with pytest.raises(DataError, match=r"row 1: label '-1' does not fit .* whose labels are not published: name anot"):
+        load(lines(tmp_path / "a.jsonl", rows(40)), test=str(test))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from edgepress.targets.errors import DataError
+from edgepress.targets.errors import DataError, told
 
 # The module's own limit is 131,072 characters a cell, less than a contract or a log has. This one fits a C long.
 LONGEST_CELL = 2**31 - 1
@@ -76,7 +76,7 @@ def _cells(path: Path, file: IO[str], delimiter: str, quoted: bool) -> Iterator[
             return
         except csv.Error as fault:
             what = "CSV" if delimiter == "," else "TSV"
-            reason = "a quoted cell begins here and has no end" if "unexpected end" in str(fault) else fault
+            reason = "a quoted cell begins here and has no end" if "unexpected end" in told(fault) else told(fault)
             raise DataError(f"{path}, line {line}: not {what} ({reason}). Mend it.") from None
         if cells:
             yield line, cells

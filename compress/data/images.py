@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from edgepress.compress.data.pictures import decode_image
-from edgepress.targets.errors import DataError
+from edgepress.targets.errors import DataError, told
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 SPLIT_FOLDERS = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
@@ -269,8 +269,7 @@ def _npz_faults(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as fault:  # of a damaged file NumPy and zipfile raise what they happen to meet
-        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
         raise DataError(
-            f"{path} is no .npz file, is damaged, or holds pickled objects, which are not read ({reason:.200}). Fetch "
+            f"{path} is no .npz file, is damaged, or holds pickled objects, which are not read ({told(fault)}). Fetch "
             f"or write it again."
         ) from None

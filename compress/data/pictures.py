@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepress.targets.errors import DataError
+from edgepress.targets.errors import DataError, told
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -44,7 +44,7 @@ def decode_image(source: Path | bytes, origin: str) -> np.ndarray:
     except FileNotFoundError:
         raise DataError(f"{origin} is missing. Image paths are relative to the file that names them.") from None
     except Exception as fault:  # of a damaged file each decoder raises what it happens to meet
-        raise DataError(f"{origin} is no readable image ({_reason(fault)}). Mend or remove it.") from None
+        raise DataError(f"{origin} is no readable image ({told(fault)}). Mend or remove it.") from None
     return array[:, :, None] if array.ndim == 2 else array
 
 
@@ -65,8 +65,3 @@ def _pixels(image: Picture, kind: str, origin: str) -> np.ndarray:
     if image.mode in ("P", "PA") and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
-
-
-def _reason(fault: Exception) -> str:
-    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
-    return f"{lines[0]:.200}".rstrip(".") if lines else type(fault).__name__

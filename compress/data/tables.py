@@ -190,8 +190,7 @@ def _parquet_faults(path: Path) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError) as fault:
-        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
-        raise DataError(f"{path} is empty or no Parquet file ({reason:.200}). Fetch or write it again.") from None
+        raise DataError(f"{path} is empty or no Parquet file ({told(fault)}). Fetch or write it again.") from None
 
 
 def _open_parquet(path: Path) -> Any:

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from edgepress.compress.cli.console import Console
-from edgepress.compress.methods.context import Context
-from edgepress.compress.pipeline.stages.teacher import make_teacher
+from edgepress.compress.methods.data import Data, Run
+from edgepress.compress.pipeline.stages.base import Work
+from edgepress.compress.pipeline.stages.teacher import TeacherStage, make_teacher, stages_of
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.tasks.workspace import Workspace
+from edgepress.compress.training.output_store import OutputStore
 from edgepress.targets.errors import DataError
 from tests.compress.rows import IMAGE, lines, load
 from tests.compress.tiny import tiny_text_data, tiny_text_teacher
@@ -46,7 +48,8 @@ def test_names_taken_in_order_are_told(tmp_path: Path) -> None:
     )
 
 
-def context(folder: Path, train: Path, told: io.StringIO) -> Context:
+def stage_of(folder: Path, train: Path, told: io.StringIO) -> tuple[TeacherStage, Work]:
+    """The teacher's stage of a run on these rows, and what it may use."""
     teacher = tiny_text_teacher(folder / "teacher")
     recipe = Recipe.model_validate(
         {
@@ -56,29 +59,32 @@ def context(folder: Path, train: Path, told: io.StringIO) -> Context:
         }
     )  # fmt: skip
     console = Console("plain", err=told)
-    return Context(recipe, Workspace(recipe, console), folder, folder, console, "teacher")
+    data = Data(Workspace(recipe, console), folder / "made", OutputStore(folder / "cache", None, console))
+    run = Run("teacher", recipe.seed, folder / "scratch", console)
+    (stage,) = stages_of(recipe)
+    return stage, Work(folder, (), data, run, measuring=None)  # type: ignore[arg-type]  # it measures nothing
 
 
 def test_a_loaded_teachers_accuracy_is_told_at_once_and_one_that_knows_nothing_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = context(tmp_path, tiny_text_data(tmp_path), told := io.StringIO())
-    labels = given.validation.labels
+    stage, work = stage_of(tmp_path, tiny_text_data(tmp_path), told := io.StringIO())
+    labels = work.data.validation.labels
     right = np.eye(2, dtype=np.float32)[labels]
-    monkeypatch.setattr("edgepress.compress.pipeline.stages.teacher.logits_of", lambda *_: right)
-    make_teacher(given)
+    monkeypatch.setattr("edgepress.compress.tasks.inference.logits_of", lambda *_: right)
+    make_teacher(stage, work)
     assert f"teacher: validation_accuracy 1.0, rows {len(labels)}" in told.getvalue()
     assert "warning: validation has" in told.getvalue() and "the teacher gets" not in told.getvalue()
-    monkeypatch.setattr("edgepress.compress.pipeline.stages.teacher.logits_of", lambda *_: 1 - right)
-    make_teacher(given)
+    monkeypatch.setattr("edgepress.compress.tasks.inference.logits_of", lambda *_: 1 - right)
+    make_teacher(stage, work)
     assert (
         f"warning: the teacher gets 0.000 of {len(labels)} validation rows right, and always the commonest class gets "
         "0.5" in told.getvalue()
     )
     assert told.getvalue().count("warning: validation has") == 1
     before = told.getvalue()
-    given.validation.labels[:] = labels[0]  # rows of one class say nothing
-    make_teacher(given)
+    work.data.validation.labels[:] = labels[0]  # rows of one class say nothing
+    make_teacher(stage, work)
     assert "warning" not in told.getvalue().removeprefix(before)
 
 

@@ -113,7 +113,7 @@ def test_label_names_are_the_models_and_no_code_is_run_for_them(teacher: Path) -
     [
         ({"id2label": {"1": "neg", "2": "pos"}}, r"counts 1, 2, and the classes of a model count from 0 to 1. Mend"),
         ({"id2label": {"0": "neg", "2": "pos"}}, r"counts 0, 2, and the classes of a model count from 0 to 1"),
-        ({"id2label": {"neg": 0, "pos": 1}}, "config.json cannot be used: invalid literal"),
+        ({"id2label": {"neg": 0, "pos": 1}}, "config.json cannot be used: ValueError: invalid literal"),
         ({"id2label": ["neg", "pos"]}, "config.json cannot be used"),
         ({"id2label": {"0": "score"}}, "has one output and tells no classes apart: it is a regression model"),
         ({"problem_type": "regression"}, "it is a regression model. Give a classifier as teacher"),

@@ -110,6 +110,7 @@ def sampled(labels: list[int], count: int, monkeypatch: pytest.MonkeyPatch, fold
     workspace = SimpleNamespace(splits=SimpleNamespace(test=lambda: rows), task=Task(), processor=None, teacher=None)
     monkeypatch.setattr("edgepress.compress.tasks.workspace.Workspace", lambda *_, **__: workspace)
     monkeypatch.setattr("edgepress.compress.tasks.inference.logits_of", lambda *_: np.zeros(1))
+    monkeypatch.setattr("edgepress.compress.model.model.Model.load", lambda folder: folder)
     monkeypatch.setattr(packaging, "sample_arrays", lambda *_: {})
     recipe: Any = SimpleNamespace(seed=3, data=None)
     assert packaging._write_sample(recipe, folder, count, folder, Console("silent")) == len(taken)

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from edgepress.compress.data.images import Images
-from edgepress.compress.tasks.inputs.image_settings import checked, height_width, unusable
+from edgepress.compress.tasks.inputs.image_settings import height_width, unusable
 from edgepress.targets.errors import DataError, ModelError
 
 FILE_NAME = "preprocessor_config.json"
@@ -185,6 +185,22 @@ def _read_config(settings: Mapping[str, Any], origin: str, channels: int | None)
         std = tuple(value**2 for value in std)
     flip = bool(settings.get("do_flip_channel_order"))
     return Preprocessing(channels, resize, crop, resample, rescale, mean, std, flip, json.dumps(dict(settings)))
+
+
+def checked(found: Preprocessing, origin: str) -> Preprocessing:
+    """Sizes that are none, and numbers that no pixel becomes usable with, are refused."""
+    resize = found.resize if isinstance(found.resize, tuple) else (found.resize or 1,)
+    if min(*resize, *(found.crop or (1,)), 1) < 1:
+        raise ModelError(f"{origin}: sizes must be 1 or more, got size {found.resize} and crop_size {found.crop}.")
+    mean, std = found.mean or (), found.std or ()
+    if len({len(mean), len(std), found.channels or len(mean)}) != 1:
+        raise ModelError(
+            f"{origin}: {len(mean)} image_mean and {len(std)} image_std for {found.channels or 3} channels. "
+            f"Give one each."
+        )
+    if not np.isfinite([*mean, *std, found.rescale or 1]).all() or 0 in std:
+        raise ModelError(f"{origin}: image_mean and image_std must be finite, and image_std not 0. Mend them.")
+    return found
 
 
 def _refuse_unknown(settings: Mapping[str, Any], origin: str) -> None:

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from edgepress.targets.errors import ModelError
-
-if TYPE_CHECKING:
-    from edgepress.compress.tasks.inputs.image import Preprocessing
+from edgepress.targets.errors import ModelError, told
 
 
 def unusable(origin: str, fault: Exception) -> ModelError:
-    reason = (str(fault).splitlines() or [type(fault).__name__])[0]
-    return ModelError(f"{origin} holds a setting that cannot be used ({type(fault).__name__}: {reason}). Mend it.")
-
-
-def checked(found: Preprocessing, origin: str) -> Preprocessing:
-    """Sizes that are none, and numbers that no pixel becomes usable with, are refused."""
-    resize = found.resize if isinstance(found.resize, tuple) else (found.resize or 1,)
-    if min(*resize, *(found.crop or (1,)), 1) < 1:
-        raise ModelError(f"{origin}: sizes must be 1 or more, got size {found.resize} and crop_size {found.crop}.")
-    mean, std = found.mean or (), found.std or ()
-    if len({len(mean), len(std), found.channels or len(mean)}) != 1:
-        raise ModelError(
-            f"{origin}: {len(mean)} image_mean and {len(std)} image_std for {found.channels or 3} channels. "
-            f"Give one each."
-        )
-    if not np.isfinite([*mean, *std, found.rescale or 1]).all() or 0 in std:
-        raise ModelError(f"{origin}: image_mean and image_std must be finite, and image_std not 0. Mend them.")
-    return found
+    """The error for a setting that made `fault`; `origin` is the file it stands in."""
+    return ModelError(f"{origin} holds a setting that cannot be used ({told(fault)}). Mend it.")
 
 
 def height_width(size: Any, name: str, origin: str, more: str = "") -> tuple[int, int]:

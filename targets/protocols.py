@@ -1,4 +1,4 @@
-"""The protocols that every backend implements: `Target` and `Session`, and what a target sees of a model."""
+"""The protocols of this floor: `Target` and `Session`, the `Runner` behind a session, and a model as targets see it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 class Exportable(Protocol):
-    """What a target sees of a model: `module(*inputs in signature order) -> logits [batch, classes]`, in eval mode."""
+    """What a target sees of a model: `module(*inputs in the signature's order)`, in eval mode, gives its outputs: one
+    tensor, several in the signature's order, or a mapping with the signature's names."""
 
     @property
     def module(self) -> torch.nn.Module: ...
@@ -39,15 +40,34 @@ class Exportable(Protocol):
 
 
 class Session(Protocol):
-    """An artifact opened for inference. `infer` returns when the outputs are there (synchronised)."""
+    """An artifact opened for inference."""
 
-    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]: ...
+    def infer(self, feeds: Feeds, program: str = "main") -> dict[str, np.ndarray]:
+        """{output: array} for {input: array}, returned when the outputs are there (synchronised).
+
+        Args:
+            feeds: arrays that fit the signature of `program`.
+            program: one of the artifact's programs.
+
+        Raises:
+            SignatureError: the feeds do not fit, or there is no such program.
+        """
+        ...
+
+
+class Runner(Protocol):
+    """What a target has behind a `Session`: it gets feeds that were checked, and checks nothing itself."""
+
+    def run(self, feeds: Feeds, program: str) -> dict[str, np.ndarray]:
+        """{output: array} of one of the artifact's programs, synchronised."""
+        ...
 
 
 class Target(Protocol):
     """A backend, made with its options from the recipe. The verbs are the same for all, the framework included.
 
     `stand_in` says in words what runs an artifact's numbers where its hardware is not here; "" where it always is.
+    `options` travel in every artifact: `targets.of(artifact)` is the target as it was.
     """
 
     name: ClassVar[str]

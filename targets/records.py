@@ -1,4 +1,4 @@
-"""The ground floor's records and the two protocols that every backend implements: `Target` and `Session`.
+"""The ground floor's records: signatures, candidates, artifacts, and what a target says of itself.
 
 Nothing here imports torch or a backend.
 """
@@ -14,8 +14,10 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import pydantic
 
-from edgepress.targets.errors import ArtifactError, SignatureError, TargetError, told
+from edgepress.targets.errors import ArtifactError, SignatureError, told
+from edgepress.targets.layouts import as_written_today
 
+MAIN = "main"  # the program that every artifact has
 Feeds = Mapping[str, np.ndarray]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
@@ -55,18 +57,53 @@ class TensorSpec(Record):
 
 
 class Signature(Record):
-    """Inputs and outputs of a model, and within which bounds (inclusive) its named dimensions vary."""
+    """Inputs and outputs of a model, and within which bounds (inclusive) its named dimensions vary.
+
+    `state` names each output that the next call takes as an input, {output: input}: a cache of keys and values.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     bounds: dict[str, tuple[int, int]]
+    state: dict[str, str] = {}
+
+    @pydantic.model_validator(mode="after")
+    def _state_fits(self) -> Self:
+        if len(set(self.state.values())) < len(self.state):
+            raise ValueError(f"state: two outputs go into one input, got {self.state}")
+        for source, goal in self.state.items():
+            given, taken = _named(source, self.outputs, "output"), _named(goal, self.inputs, "input")
+            pairs = zip(given.shape, taken.shape, strict=False)
+            differing = any(a != b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
+            if given.dtype != taken.dtype or len(given.shape) != len(taken.shape) or differing:
+                raise ValueError(f"state: output {_words(given)} does not fit input {_words(taken)}")
+        return self
+
+    def at(self, **sizes: int) -> Signature:
+        """The same with sizes in place of the names of dimensions; without state, since that grows from call to call.
+
+        >>> x = TensorSpec(name="x", dtype="int64", shape=("batch", "sequence"))
+        >>> Signature(inputs=(x,), outputs=(), bounds={"batch": (1, 8), "sequence": (1, 9)}).at(batch=1).inputs[0].shape
+        (1, 'sequence')
+        """
+
+        def fixed(spec: TensorSpec) -> TensorSpec:
+            shape = tuple(sizes.get(size, size) if isinstance(size, str) else size for size in spec.shape)
+            return spec.model_copy(update={"shape": shape})
+
+        bounds = {name: ends for name, ends in self.bounds.items() if name not in sizes}
+        return Signature(inputs=tuple(map(fixed, self.inputs)), outputs=tuple(map(fixed, self.outputs)), bounds=bounds)
 
     def select(self, feeds: Feeds) -> dict[str, np.ndarray]:
         """Those of the feeds that this model takes: a student may take fewer inputs than its teacher."""
         return {spec.name: feeds[spec.name] for spec in self.inputs if spec.name in feeds}
 
     def check(self, feeds: Feeds) -> None:
-        """Raises SignatureError for a missing or unknown input, a wrong dtype, rank or size, a size out of bounds."""
+        """Whether the model takes `feeds`, {input: array}.
+
+        Raises:
+            SignatureError: a missing or unknown input, a wrong dtype, rank or size, or a size out of bounds.
+        """
         names = {spec.name for spec in self.inputs}
         if unknown := sorted(set(feeds) - names):
             raise SignatureError(f"unknown input {unknown[0]!r}; the model takes {', '.join(sorted(names))}")
@@ -77,7 +114,7 @@ class Signature(Record):
             self._check_one(spec, feeds[spec.name], sizes)
 
     def _check_one(self, spec: TensorSpec, value: np.ndarray, sizes: dict[str, int]) -> None:
-        want = f"{spec.dtype}[{', '.join(map(str, spec.shape))}]"
+        want = _words(spec).partition(" ")[2]
         if str(value.dtype) != spec.dtype or value.ndim != len(spec.shape):
             raise SignatureError(f"input {spec.name!r} must be {want}, got {value.dtype}{list(value.shape)}")
         for dimension, size in zip(spec.shape, value.shape, strict=True):
@@ -95,6 +132,17 @@ class Signature(Record):
                 raise SignatureError(
                     f"input {spec.name!r}: {dimension} is {size}, another input has {sizes[dimension]}"
                 )
+
+
+def _named(name: str, specs: tuple[TensorSpec, ...], kind: str) -> TensorSpec:
+    for spec in specs:
+        if spec.name == name:
+            return spec
+    raise ValueError(f"state: there is no {kind} {name!r}; there are {', '.join(spec.name for spec in specs)}")
+
+
+def _words(spec: TensorSpec) -> str:
+    return f"{spec.name} {spec.dtype}[{', '.join(map(str, spec.shape))}]"
 
 
 class FileEntry(Record):
@@ -124,27 +172,13 @@ class Comparison(Record):
     """Outputs of an artifact against those of the torch model on the same real inputs.
 
     `sqnr_db` = 10 log10(sum(reference²) / sum((reference - output)²)), in dB; None where the outputs are identical.
+    `agreement`, 0..1: how often the largest value of an output's last axis stands at the same place.
     """
 
     samples: int
     max_abs_diff: float
     agreement: float
     sqnr_db: float | None
-
-
-class Options(Record):
-    """Options of a target as a recipe gives them; a target with some of its own has a subclass."""
-
-    @classmethod
-    def of(cls, target: str, given: Mapping[str, Any] | None) -> Self:
-        """Raises TargetError, which names the option, for an unknown or wrong one."""
-        try:
-            return cls.model_validate(dict(given or {}))
-        except pydantic.ValidationError as fault:
-            first = fault.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            known = ", ".join(cls.model_fields) or "no options"
-            raise TargetError(f"{target}, option {key!r}: {first['msg']}; {target} takes {known}") from None
 
 
 class HardwareBuild(Record):
@@ -175,14 +209,20 @@ class Candidate(Record):
 
 
 class Artifact(Record):
-    """What a device gets: files of one target and precision, what they take, where they come from."""
+    """What a device gets: files of one target and precision, what they take, where they come from.
+
+    `programs`: what each program of the files takes and gives; "main" is what callers use, and others may stand behind
+    it (a .tflite has one for each sequence length). `options`: the target's own, with which it is opened again.
+    `settings`: of the session. `int8_mac_share`, 0..1; `conversion_peak_bytes`: the converter's memory.
+    """
 
     name: str
     target: str
     candidate: Candidate
     precision: Precision
     files: tuple[FileEntry, ...]
-    signature: Signature
+    programs: dict[str, Signature]
+    options: dict[str, Any] = {}
     parameters: int
     int8_mac_share: float
     comparison: Comparison
@@ -195,6 +235,23 @@ class Artifact(Record):
     conversion_peak_bytes: int | None = None
 
     FILE_NAME: ClassVar[str] = "artifact.json"
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _of_an_older_version(cls, fields: Any) -> Any:
+        return as_written_today(fields) if isinstance(fields, Mapping) else fields
+
+    @pydantic.field_validator("programs")
+    @classmethod
+    def _has_main(cls, programs: dict[str, Signature]) -> dict[str, Signature]:
+        if MAIN not in programs:
+            raise ValueError(f"there is no program {MAIN!r}, got {', '.join(programs) or 'none'}")
+        return programs
+
+    @property
+    def signature(self) -> Signature:
+        """What callers feed and get: that of the program "main"."""
+        return self.programs[MAIN]
 
     @property
     def bytes(self) -> int:

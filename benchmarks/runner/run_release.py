@@ -25,7 +25,7 @@ FILES = (
 )
 FORMAT = 1
 # What the runner reads in artifact.json.
-KEYS = ("name", "precision", "files", "signature", "settings", "candidate", "versions")
+KEYS = ("name", "precision", "files", "programs", "settings", "candidate", "versions")
 RELEASE = Path(__file__).resolve().parent
 
 

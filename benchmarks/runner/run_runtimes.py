@@ -110,7 +110,7 @@ def onnxruntime_cpu(artifact: Artifact) -> Runtime:
             providers=["CPUExecutionProvider"],
             disabled_optimizers=list(artifact["settings"].get("disabled_optimizers", ())),
         )
-        output = [artifact["signature"]["outputs"][0]["name"]]
+        output = [artifact["programs"]["main"]["outputs"][0]["name"]]
         return lambda feeds: session.run(output, feeds)[0]
 
     return Runtime("onnxruntime", ort.__version__, "CPU", False, opened)
@@ -124,10 +124,12 @@ def tflite_mobile(artifact: Artifact) -> Runtime:
         refuse_settings(artifact)
         interpreter = runtime.Interpreter(str(folder / "model.tflite"), num_threads=threads)
         interpreter.allocate_tensors()
-        # A model without a sequence has one signature, of length 0.
-        lengths = sorted(artifact["candidate"]["options"]["sequences"])
-        runners = {n: interpreter.get_signature_runner(f"seq{n}" if n else "image") for n in lengths}
-        return tflite_infer(runners, artifact["signature"]["inputs"])
+        # Beside "main" stands each signature of the file: seq32, seq128, …, or "image" for a model without a sequence.
+        lengths = {
+            int(name[3:]) if name.startswith("seq") else 0: name for name in artifact["programs"] if name != "main"
+        }
+        runners = {length: interpreter.get_signature_runner(name) for length, name in sorted(lengths.items())}
+        return tflite_infer(runners, artifact["programs"]["main"]["inputs"])
 
     return Runtime(package, version(package.replace("_", "-")), "CPU", False, opened)
 
@@ -135,7 +137,7 @@ def tflite_mobile(artifact: Artifact) -> Runtime:
 def tflite_infer(runners: dict[int, Any], specs: list[dict[str, Any]]) -> Infer:
     """Picks the shortest signature that holds the inputs, pads them to it and runs row after row."""
     takes = {length: runner.get_input_details() for length, runner in runners.items()}
-    gives = {length: runner.get_output_details()["logits"] for length, runner in runners.items()}
+    gives = {length: next(iter(runner.get_output_details().values())) for length, runner in runners.items()}
 
     def infer(feeds: Feeds) -> np.ndarray:
         sized = [spec for spec in specs if "sequence" in spec["shape"]]
@@ -144,7 +146,7 @@ def tflite_infer(runners: dict[int, Any], specs: list[dict[str, Any]]) -> Infer:
         ready = {spec["name"]: fitted(feeds[spec["name"]], spec, length, takes[length][spec["name"]]) for spec in specs}
         rows = len(next(iter(ready.values())))
         each = [{name: value[row : row + 1] for name, value in ready.items()} for row in range(rows)]
-        return real(np.concatenate([runners[length](**one)["logits"] for one in each]), gives[length])
+        return real(np.concatenate([next(iter(runners[length](**one).values())) for one in each]), gives[length])
 
     return infer
 
@@ -188,7 +190,7 @@ def xla_tpu(artifact: Artifact) -> Runtime:
         refuse_settings(artifact)
         call = jax.jit(export.deserialize(bytearray((folder / "program.jax").read_bytes())).call)
         weights = weights_of.load_file(folder / "weights.safetensors")
-        names = [spec["name"] for spec in artifact["signature"]["inputs"]]
+        names = [spec["name"] for spec in artifact["programs"]["main"]["inputs"]]
 
         def infer(feeds: Feeds) -> np.ndarray:
             values = [feeds[name] for name in names]
@@ -241,7 +243,7 @@ def gpu_context(trt: Any, engine: Any) -> Any:
 
 def gpu_infer(torch: Any, runtime: Any, engine: Any, context: Any, artifact: Artifact) -> Infer:
     """Buffers are made once for each combination of shapes, so that captured graphs find their addresses again."""
-    stream, output = torch.cuda.Stream(), artifact["signature"]["outputs"][0]["name"]
+    stream, output = torch.cuda.Stream(), artifact["programs"]["main"]["outputs"][0]["name"]
     buffers: dict[Any, Any] = {}
 
     def infer(feeds: Feeds) -> np.ndarray:

@@ -144,7 +144,7 @@ def synthetic(artifact: Artifact, sizes: dict[str, int]) -> Feeds:
     """Full sequences without padding, pixels from a fixed seed: values don't change the work that is done."""
     random = np.random.default_rng(0)
     feeds = {}
-    for spec in artifact["signature"]["inputs"]:
+    for spec in artifact["programs"]["main"]["inputs"]:
         shape = tuple(sizes[size] if isinstance(size, str) else size for size in spec["shape"])
         if np.issubdtype(np.dtype(spec["dtype"]), np.integer):
             feeds[spec["name"]] = np.full(shape, 0 if spec["name"] == "token_type_ids" else 1, spec["dtype"])

@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
-import pydantic
-
-from edgepress.targets.backend import Backend, Job, absent
-from edgepress.targets.errors import ArtifactError, TargetError, told
-from edgepress.targets.protocols import Exportable, Session
-from edgepress.targets.records import (
-    Artifact,
-    Availability,
-    Candidate,
-    Feeds,
-    MacCount,
-    Options,
-    Precision,
-    Record,
-    Signature,
-)
-
-if TYPE_CHECKING:
-    import onnxruntime
+from edgepress.targets.backend import Backend
+from edgepress.targets.errors import TargetError, told
+from edgepress.targets.hooks import Made, Opening, Scratch, Source
+from edgepress.targets.onnx_graph.session import OrtSession, Settings
+from edgepress.targets.protocols import Exportable, Runner
+from edgepress.targets.records import Artifact, Candidate, Feeds, MacCount, Precision
 
 MODEL_FILE = "model.onnx"
-# u8 x u8 kernels in place of u8 x s8 ones on x86; with VNNI they are slower and nothing else.
-KEEP_SUMS = "session.x64quantprecision"
-
-
-class Settings(Record):
-    """Session settings of an artifact. `spinning`: worker threads wait busily, which is faster while alone.
-
-    `saturate`: on x86 without VNNI neighbouring int8 products are added in 16 bits, where sums can be cut off: the
-    outputs of a BERT were worthless. False asks for kernels that keep them whole there; other processors always do.
-    """
-
-    disabled_optimizers: tuple[str, ...] = ()
-    spinning: bool = True
-    saturate: bool = False
 
 
 class OnnxRuntimeCpu(Backend[Path]):
@@ -52,17 +23,10 @@ class OnnxRuntimeCpu(Backend[Path]):
 
     name: ClassVar[str] = "onnxruntime-cpu"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "int8")
+    settings_type = Settings
     runs_with = ("onnxruntime",)
     exports_with = ("onnx", "onnxruntime", "onnxscript", "onnxslim")
     remedy = "pip install 'edgepress[onnxruntime]'"
-
-    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
-        Options.of(self.name, options)
-
-    def probe(self) -> Availability:
-        if lacking := absent(self.exports_with):
-            return Availability(state="missing", reason=f"needs {lacking}", remedy=self.remedy)
-        return Availability(state="available", reason=f"onnxruntime {self._load('onnxruntime').__version__}")
 
     def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
         if precision == "fp32":
@@ -78,12 +42,6 @@ class OnnxRuntimeCpu(Backend[Path]):
         choices = (Settings(), Settings(disabled_optimizers=("SkipLayerNormFusion",)))
         return tuple(choice.model_dump(mode="json") for choice in choices)
 
-    @contextmanager
-    def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
-        self._require(self.runs_with)
-        artifact.check_files(folder)
-        yield OrtSession(folder / MODEL_FILE, artifact.signature, _settings(artifact), threads)
-
     def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
         from edgepress.targets.onnx_graph.macs import count_macs
 
@@ -96,100 +54,48 @@ class OnnxRuntimeCpu(Backend[Path]):
         self._require(self.exports_with)
         return saturating_share(folder / MODEL_FILE) if artifact.precision == "int8" else None
 
-    @contextmanager
-    def _prepared(
-        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
-    ) -> Iterator[Callable[[], Path]]:
+    def _prepare(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], scratch: Scratch
+    ) -> Callable[[], Path]:
         """The fp32 file that every candidate starts from."""
         from edgepress.targets.onnx_graph.export import export_onnx
 
-        with TemporaryDirectory(prefix="edgepress-") as temporary:
-            path = Path(temporary) / MODEL_FILE
-            yield lambda: export_onnx(model, calibration[0], path)
+        return lambda: export_onnx(model, calibration[0], scratch.folder / MODEL_FILE)
 
-    def _export(self, job: Job[Path], candidate: Candidate, folder: Path) -> Artifact:
-        from edgepress.targets.acceptance.accept import accept
-        from edgepress.targets.acceptance.seal import seal, versions_of
+    def _export(self, source: Source[Path], candidate: Candidate, folder: Path) -> Made:
+        from edgepress.targets.acceptance.seal import versions_of
+        from edgepress.targets.onnx_graph.macs import count_macs
 
+        notes: tuple[str, ...] = ()
+        macs = None
         if candidate.precision == "int8":
-            notes, share = _quantize(job.prepared, candidate, job.reference.batches, folder / MODEL_FILE)
+            notes = _quantize(source.prepared, candidate, source.calibration, folder / MODEL_FILE)
+            # The longest rows: attention's float products weigh most there.
+            macs = count_macs(folder / MODEL_FILE, source.calibration[-1])
         else:
-            notes, share = (), 0.0
-            shutil.copytree(job.prepared.parent, folder, dirs_exist_ok=True)
-        session = OrtSession(folder / MODEL_FILE, job.model.signature, Settings(), threads=1)
-        comparison = accept(session, job.reference, job.model.signature, candidate.precision)
-        own: dict[str, Any] = {
-            "int8_mac_share": share,
-            "settings": Settings().model_dump(mode="json"),
-            "versions": versions_of(*self.exports_with, "torch"),
-            "notes": notes,
-        }
-        return seal(self.name, job.model, candidate, folder, comparison, job.reference, **own)
-
-
-class OrtSession:
-    """One `onnxruntime.InferenceSession` behind the Session protocol."""
-
-    def __init__(self, path: Path, signature: Signature, settings: Settings, threads: int) -> None:
-        self._signature = signature
-        self._outputs = [spec.name for spec in signature.outputs]
-        self._session = _open(path, settings, threads)
-
-    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        """{"logits": `[batch, classes]`}. Raises SignatureError for feeds that do not fit."""
-        self._signature.check(feeds)
-        return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
-
-
-def _open(path: Path, settings: Settings, threads: int) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    from edgepress.targets.onnxruntime_cpu.sums import cuts_sums
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
-    options.add_session_config_entry(KEEP_SUMS, "1" if not settings.saturate and cuts_sums() else "0")
-    try:
-        return onnxruntime.InferenceSession(
-            path,
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=list(settings.disabled_optimizers),
+            shutil.copytree(source.prepared.parent, folder, dirs_exist_ok=True)
+        return Made(
+            precision=candidate.precision,
+            macs=macs,
+            settings=Settings().model_dump(mode="json"),
+            versions=versions_of(*self.exports_with, "torch"),
+            notes=notes,
         )
-    except Exception as fault:  # its exceptions share no base class of their own
-        raise ArtifactError(
-            f"{path} cannot be opened by onnxruntime {onnxruntime.__version__}: {told(fault)}"
-        ) from fault
+
+    @contextmanager
+    def _session(self, opening: Opening) -> Iterator[Runner]:
+        names = [spec.name for spec in opening.signature.outputs]
+        settings = Settings.model_validate(opening.settings)
+        yield OrtSession(opening.folder / MODEL_FILE, names, settings, opening.threads)
 
 
-def _quantize(
-    fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], path: Path
-) -> tuple[tuple[str, ...], float]:
-    """Write the int8 graph; returns its notes and the share of MACs that run in int8."""
-    from edgepress.targets.onnx_graph.macs import count_macs
+def _quantize(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], path: Path) -> tuple[str, ...]:
+    """Write the int8 graph; returns what was done, a line each."""
     from edgepress.targets.onnxruntime_cpu.int8 import quantize
 
     try:
-        notes = quantize(fp32, candidate, calibration, path)
+        return quantize(fp32, candidate, calibration, path)
     except TargetError:
         raise
     except Exception as fault:  # the quantizer's and the checker's own errors share no base class
         raise TargetError(f"{candidate.name} could not be made: {told(fault)}") from fault
-    # The longest rows: attention's float products weigh most there.
-    macs = count_macs(path, calibration[-1])
-    if macs.int8 == 0:
-        raise TargetError(f"candidate {candidate.name!r} is called int8, yet no product in it is. It was refused.")
-    return notes, macs.int8_share
-
-
-def _settings(artifact: Artifact) -> Settings:
-    try:
-        return Settings.model_validate(artifact.settings)
-    except pydantic.ValidationError as fault:
-        first = fault.errors()[0]
-        raise ArtifactError(
-            f"artifact {artifact.name!r}: setting {'.'.join(map(str, first['loc']))!r} is wrong: {first['msg']}; "
-            f"onnxruntime-cpu takes {', '.join(Settings.model_fields)}"
-        ) from None

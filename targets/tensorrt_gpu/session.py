@@ -23,8 +23,16 @@ Shapes = tuple[tuple[int, ...], ...]
 class TensorRtSession:
     """An engine on the current CUDA device, with a context for each combination of shapes.
 
-    TensorRT for RTX compiles its kernels at the first inference: `cache` is a file that keeps them from one process to
-    the next. It is read where it is there and fits, and written by `keep_cache`.
+    TensorRT for RTX compiles its kernels at the first inference: they are kept from one process to the next.
+
+    Args:
+        path: of the engine.
+        signature: names its inputs and outputs, and their types.
+        package: "tensorrt_rtx" or "tensorrt", which of them built it.
+        cache: a file of compiled kernels; it is read where it is there and fits, and written by `keep_cache`.
+
+    Raises:
+        ArtifactError: TensorRT cannot read the engine.
     """
 
     def __init__(self, path: Path, signature: Signature, package: str, cache: Path | None = None) -> None:
@@ -45,15 +53,13 @@ class TensorRtSession:
         self._stream = torch.cuda.Stream()
         self._shaped: dict[Shapes, Shaped] = {}
 
-    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        """{"logits": `[batch, classes]`}, synchronised. Raises SignatureError for feeds that do not fit."""
-        self._signature.check(feeds)
+    def run(self, feeds: Feeds, program: str) -> dict[str, np.ndarray]:
         key = tuple(tuple(feeds[spec.name].shape) for spec in self._signature.inputs)
         if key not in self._shaped:
             own = (self._config,) if self._config is not None else ()
             context = self._engine.create_execution_context(*own)
             self._shaped[key] = Shaped(context, self._signature, key, self._stream, captures=not own)
-        return {self._signature.outputs[0].name: self._shaped[key].infer(feeds)}
+        return self._shaped[key].infer(feeds)
 
     def keep_cache(self) -> None:
         """Write the kernels that this session compiled to the file it was opened with. Where that cannot be written,
@@ -85,16 +91,21 @@ class Shaped:
             if not context.set_input_shape(spec.name, shape):
                 raise TargetError(f"TensorRT refused shape {list(shape)} of input {spec.name!r}")
             self._inputs[spec.name] = torch.empty(shape, dtype=getattr(torch, spec.dtype), device="cuda")
-        name = signature.outputs[0].name
-        self._output = torch.empty(tuple(context.get_tensor_shape(name)), dtype=torch.float32, device="cuda")
-        # Pinned, so that the copy back joins the stream and the event marks the end of everything.
-        self._host = torch.empty(self._output.shape, dtype=torch.float32, pin_memory=True)
+        self._outputs: dict[str, torch.Tensor] = {}
+        for spec in signature.outputs:
+            sizes = tuple(context.get_tensor_shape(spec.name))
+            self._outputs[spec.name] = torch.empty(sizes, dtype=getattr(torch, spec.dtype), device="cuda")
+        # Pinned, so that the copies back join the stream and the event marks the end of everything.
+        self._host = {
+            name: torch.empty(buffer.shape, dtype=buffer.dtype, pin_memory=True)
+            for name, buffer in self._outputs.items()
+        }
         self._done = torch.cuda.Event()
-        for tensor, buffer in (*self._inputs.items(), (name, self._output)):
+        for tensor, buffer in (*self._inputs.items(), *self._outputs.items()):
             context.set_tensor_address(tensor, buffer.data_ptr())
 
-    def infer(self, feeds: Feeds) -> np.ndarray:
-        """Logits `[batch, classes]` of feeds in this context's shapes."""
+    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
+        """{output: array} of feeds in this context's shapes, synchronised."""
         import torch
 
         if self._captures and self._ran and self._graph is None:
@@ -106,11 +117,12 @@ class Shaped:
                 self._graph.replay()
             else:
                 self._enqueue(self._stream)
-            self._host.copy_(self._output, non_blocking=True)
+            for name, buffer in self._outputs.items():
+                self._host[name].copy_(buffer, non_blocking=True)
             self._done.record(self._stream)
         self._done.synchronize()
         self._ran = True
-        return self._host.numpy().copy()
+        return {name: value.numpy().copy() for name, value in self._host.items()}
 
     def _enqueue(self, stream: torch.cuda.Stream) -> None:
         if not self._context.execute_async_v3(stream.cuda_stream):

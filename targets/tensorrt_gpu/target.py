@@ -12,19 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
-from edgepress.targets.backend import Backend, Job, absent
+from edgepress.targets.backend import Backend, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
-from edgepress.targets.protocols import Exportable, Session
-from edgepress.targets.records import (
-    Artifact,
-    Availability,
-    Candidate,
-    Feeds,
-    HardwareBuild,
-    Options,
-    Precision,
-    Signature,
-)
+from edgepress.targets.hooks import Made, Opening, Scratch, Source
+from edgepress.targets.options import Options
+from edgepress.targets.protocols import Exportable, Runner
+from edgepress.targets.records import Availability, Candidate, Feeds, HardwareBuild, Precision, Signature
 
 ENGINE_FILE = "model.engine"
 ONNX_FILE = "model.onnx"
@@ -50,9 +43,12 @@ class TensorRtGpu(Backend[Path]):
     stand_in: ClassVar[str] = "the very same ONNX graph (QDQ, fp16) in ONNX Runtime on CPU"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
 
+    options_type = TensorRtOptions
+    stands_in_with = ("onnxruntime",)
+
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
-        self._options = TensorRtOptions.of(self.name, options)
-        self._package = self._options.package
+        super().__init__(options)
+        self._package = self.options.package
         self.exports_with = (*GRAPH_PACKAGES, self._package)
         self.runs_with = (self._package,)
         self.remedy = f"pip install 'edgepress[{self._package.replace('_', '-')}]'"
@@ -66,7 +62,7 @@ class TensorRtGpu(Backend[Path]):
                 return Availability(state="available", reason=f"{package} builds for the GPU here")
             remedy = "use the package tensorrt_rtx, which builds without a GPU: pip install 'edgepress[tensorrt-rtx]'"
             return Availability(state="missing", reason=f"{package} builds on a GPU only; {NO_DRIVER}", remedy=remedy)
-        builds = f"{package} builds engines for {', '.join(f'sm_{one}' for one in self._options.capabilities)}"
+        builds = f"{package} builds engines for {', '.join(f'sm_{one}' for one in self.options.capabilities)}"
         if gpus():
             return Availability(state="available", reason=builds)
         remedy = "run the engine on a machine with an NVIDIA GPU and driver"
@@ -79,68 +75,54 @@ class TensorRtGpu(Backend[Path]):
             )
         return (Candidate(name=precision, precision=precision),) if precision in self.precisions else ()
 
-    @contextmanager
-    def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
+    def _require_hardware(self) -> None:
         if not gpus():
             raise TargetUnavailable(f"{NO_DRIVER} here. Open it on a machine with an NVIDIA GPU.")
-        from edgepress.targets.tensorrt_gpu.session import TensorRtSession, cache_file
 
-        self._check(artifact, folder)
-        rtx = any(name.startswith("tensorrt-rtx") for name in artifact.versions)
-        package = "tensorrt_rtx" if rtx else "tensorrt"
-        (engine,) = (entry for entry in artifact.files if entry.path == ENGINE_FILE)
-        session = TensorRtSession(folder / ENGINE_FILE, artifact.signature, package, cache_file(engine.sha256))
-        yield session
-        session.keep_cache()
-
-    @contextmanager
-    def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
-        from edgepress.targets.onnxruntime_cpu.target import OrtSession, Settings
-
-        self._check(artifact, folder)
-        yield OrtSession(folder / ONNX_FILE, artifact.signature, Settings(), threads)
-
-    def _check(self, artifact: Artifact, folder: Path) -> None:
-        self._refuse_settings(artifact)
-        artifact.check_files(folder)
-
-    @contextmanager
-    def _prepared(
-        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
-    ) -> Iterator[Callable[[], Path]]:
+    def _prepare(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], scratch: Scratch
+    ) -> Callable[[], Path]:
         """The fp32 ONNX file."""
         from edgepress.targets.onnx_graph.export import export_onnx
 
-        with TemporaryDirectory(prefix="edgepress-") as temporary:
-            path = Path(temporary) / ONNX_FILE
-            yield lambda: export_onnx(model, calibration[0], path)
+        return lambda: export_onnx(model, calibration[0], scratch.folder / ONNX_FILE)
 
-    def _export(self, job: Job[Path], candidate: Candidate, folder: Path) -> Artifact:
-        from edgepress.targets.acceptance.accept import accept
-        from edgepress.targets.acceptance.seal import seal, versions_of
+    def _export(self, source: Source[Path], candidate: Candidate, folder: Path) -> Made:
+        from edgepress.targets.acceptance.seal import versions_of
         from edgepress.targets.onnx_graph.macs import count_macs
-        from edgepress.targets.onnxruntime_cpu.target import OrtSession, Settings
         from edgepress.targets.tensorrt_gpu.tools import write_for_other_tools
 
-        path, signature, reference = folder / ONNX_FILE, job.model.signature, job.reference
-        notes = _write_graph(job.prepared, candidate, reference.batches, path)
-        session = OrtSession(path, signature, Settings(), threads=1)
-        comparison = accept(session, reference, signature, candidate.precision)
+        path, signature = folder / ONNX_FILE, source.model.signature
+        notes = _write_graph(source.prepared, candidate, source.calibration, path)
         profile = shape_profile(signature)
         builds, peak = self._build(profile, candidate, folder)
         write_for_other_tools(folder, path, signature, profile)
         there = (item.relative_to(folder).as_posix() for item in folder.rglob("*") if item.is_file())
-        own: dict[str, Any] = {
-            "companions": [name for name in there if name != ENGINE_FILE],
-            "int8_mac_share": count_macs(path, reference.batches[-1]).int8_share
-            if candidate.precision == "int8"
-            else 0.0,
-            "versions": versions_of(*DISTRIBUTIONS, distribution(self._package)),
-            "notes": notes,
-            "builds": builds,
-            "conversion_peak_bytes": peak,
-        }
-        return seal(self.name, job.model, candidate, folder, comparison, reference, **own)
+        return Made(
+            precision=candidate.precision,
+            macs=count_macs(path, source.calibration[-1]) if candidate.precision == "int8" else None,
+            companions=[name for name in there if name != ENGINE_FILE],
+            versions=versions_of(*DISTRIBUTIONS, distribution(self._package)),
+            notes=notes,
+            builds=builds,
+            peak_bytes=peak,
+        )
+
+    @contextmanager
+    def _session(self, opening: Opening) -> Iterator[Runner]:
+        """The engine; in its stead, the ONNX graph that it was built from, whose numbers are the same."""
+        if opening.stands_in:
+            from edgepress.targets.onnx_graph.session import OrtSession, Settings
+
+            names = [spec.name for spec in opening.signature.outputs]
+            yield OrtSession(opening.folder / ONNX_FILE, names, Settings(), opening.threads)
+            return
+        from edgepress.targets.tensorrt_gpu.session import TensorRtSession, cache_file
+
+        cache = cache_file(opening.digests[ENGINE_FILE])
+        session = TensorRtSession(opening.folder / ENGINE_FILE, opening.signature, self._package, cache)
+        yield session
+        session.keep_cache()
 
     def _build(
         self, profile: Mapping[str, list[list[int]]], candidate: Candidate, folder: Path
@@ -153,7 +135,7 @@ class TensorRtGpu(Backend[Path]):
             "package": self._package,
             "onnx": str(folder / ONNX_FILE),
             "out": str(folder / ENGINE_FILE),
-            "capabilities": list(self._options.capabilities),
+            "capabilities": list(self.options.capabilities),
             "profile": profile,
         }
         answer, peak = convert_apart("edgepress.targets.tensorrt_gpu.build:build", request, TIMEOUT_S)

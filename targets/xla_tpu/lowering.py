@@ -28,10 +28,6 @@ class Macs:
     int8: int = 0
     other: int = 0
 
-    @property
-    def share(self) -> float:
-        return self.int8 / max(1, self.int8 + self.other)
-
 
 @dataclass(frozen=True)
 class Lowering:
@@ -42,7 +38,14 @@ class Lowering:
     scales: Mapping[str, float] = field(default_factory=dict)
 
     def function(self, macs: Macs | None = None) -> Callable[..., Any]:
-        """`f(weights, *inputs) -> float32 logits`. Raises TargetError when operations are missing."""
+        """`f(weights, *inputs)`, which gives the program's output, or a tuple of several; floats are float32.
+
+        Args:
+            macs: is filled with what is multiplied where the function is traced with fixed sizes.
+
+        Raises:
+            TargetError: an operation has no form in jax, here or while the function is traced.
+        """
         refuse_missing(self.program)
         return lambda weights, *inputs: self._run(weights, inputs, macs)
 
@@ -56,9 +59,9 @@ class Lowering:
         for node in self.program.graph.nodes:
             if node.op == "call_function":
                 values[node.name] = self._one(kit, node, values, weights, macs)
-            elif node.op == "output":
-                logits = values[node.args[0][0].name]
-        return logits.astype(jax.numpy.float32)
+        names = self.program.graph_signature.user_outputs
+        outputs = tuple(_as_promised(values[str(name)], jax.numpy) for name in names)
+        return outputs if len(outputs) > 1 else outputs[0]
 
     def _one(self, kit: Kit, node: Node, values: dict[str, Any], weights: Mapping[str, Any], macs: Macs | None) -> Any:
         def value_of(item: Any) -> Any:
@@ -102,6 +105,11 @@ class Lowering:
         result = whole.astype(jnp.float32) * channels.reshape(spread)
         result = result if bias is None else result + bias.astype(jnp.float32).reshape(spread)
         return result.astype(kit.floats)
+
+
+def _as_promised(value: Any, jnp: Any) -> Any:
+    """Floats leave a program in float32 whatever it computes in; whole numbers as they are."""
+    return value.astype(jnp.float32) if jnp.issubdtype(value.dtype, jnp.floating) else value
 
 
 def weight_of(node: Node, program: ExportedProgram) -> str | None:

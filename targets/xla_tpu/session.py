@@ -1,4 +1,4 @@
-"""A jax.export program behind the Session protocol, run through PJRT."""
+"""A jax.export program and its weights, run through PJRT."""
 
 from __future__ import annotations
 
@@ -14,18 +14,28 @@ PROGRAM, WEIGHTS = "program.jax", "weights.safetensors"
 
 
 class XlaSession:
-    """One program with its weights; each new combination of sizes is compiled once, when it is first seen."""
+    """One program with its weights; each new combination of sizes is compiled once, when it is first seen.
+
+    Args:
+        folder: with the program and its weights.
+        signature: names the inputs and outputs, in the program's order.
+        cpu: whether it runs on this CPU, where there is no TPU.
+
+    Raises:
+        ArtifactError: jax cannot read the program or its weights.
+    """
 
     def __init__(self, folder: Path, signature: Signature, cpu: bool) -> None:
         self._signature = signature
         self._call, self._weights = _open(folder, cpu)
 
-    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        """{"logits": `[batch, classes]`}. Raises SignatureError for feeds that do not fit."""
-        self._signature.check(feeds)
+    def run(self, feeds: Feeds, program: str) -> dict[str, np.ndarray]:
         values = [feeds[spec.name] for spec in self._signature.inputs]
         inputs = [value.astype(np.int32) if value.dtype == np.int64 else value for value in values]
-        return {self._signature.outputs[0].name: np.asarray(self._call(self._weights, *inputs))}
+        given = self._call(self._weights, *inputs)
+        outputs = given if isinstance(given, tuple | list) else [given]
+        pairs = zip(self._signature.outputs, outputs, strict=True)
+        return {spec.name: np.asarray(value).astype(spec.dtype, copy=False) for spec, value in pairs}
 
 
 def _open(folder: Path, cpu: bool) -> tuple[Any, Any]:

@@ -198,7 +198,7 @@ def another_format(release: Path) -> None:
 
 def another_artifact(release: Path) -> None:
     path = release / TARGET / "artifact.json"
-    path.write_text(path.read_text().replace('"signature"', '"inputs"'))
+    path.write_text(path.read_text().replace('"programs"', '"inputs"'))
     seal(release)
 
 
@@ -376,7 +376,8 @@ def test_sequences_of_a_sample_fit_the_bounds(
     travelling: Callable[[str], Any], widths: list[int], tokens: int, words: str | None
 ) -> None:
     ids = {"name": "ids", "dtype": "int64", "shape": ["batch", "sequence"]}
-    artifact = {"signature": {"inputs": [ids], "bounds": {"batch": [1, 8], "sequence": [2, 4]}}}
+    main = {"inputs": [ids], "bounds": {"batch": [1, 8], "sequence": [2, 4]}}
+    artifact = {"programs": {"main": main}}
     sample = {"labels": np.zeros(2), "teacher": np.zeros((2, 2)), "widths": np.array(widths)}
     sample["input:ids"] = np.zeros(tokens, np.int64)
     assert travelling("run_sample").misfit(sample, artifact) == words

@@ -128,7 +128,7 @@ def infer(context: Doubling) -> Infer:
         return torch.empty(shape, dtype=dtype)
 
     here = SimpleNamespace(cuda=cuda, empty=empty, from_numpy=torch.from_numpy, float32=torch.float32)
-    return gpu_infer(here, object(), object(), context.mock, {"signature": SIGNATURE})
+    return gpu_infer(here, object(), object(), context.mock, {"programs": {"main": SIGNATURE}})
 
 
 def test_inputs_reach_the_engine_and_its_answer_comes_back(infer: Infer, context: Doubling) -> None:

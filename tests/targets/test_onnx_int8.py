@@ -17,12 +17,12 @@ from edgepress.targets.errors import TargetError
 from edgepress.targets.onnx_graph.embedding import quantize_embeddings, quantize_rows
 from edgepress.targets.onnx_graph.export import export_onnx
 from edgepress.targets.onnx_graph.int8 import write_dynamic
+from edgepress.targets.onnx_graph.session import KEEP_SUMS
 from edgepress.targets.onnx_graph.smooth import smoothing_factors
+from edgepress.targets.onnx_graph.sums import cuts_sums
 from edgepress.targets.onnx_graph.view import View, name_nodes, weighted_nodes
 from edgepress.targets.onnxruntime_cpu import int8 as onnx_int8
 from edgepress.targets.onnxruntime_cpu.int8 import float_layers, int8_candidates, quantize, smooth, split_gemms
-from edgepress.targets.onnxruntime_cpu.sums import cuts_sums
-from edgepress.targets.onnxruntime_cpu.target import KEEP_SUMS
 from edgepress.targets.records import Candidate, Feeds
 from tests.targets.tiny import make_calibration, make_model
 

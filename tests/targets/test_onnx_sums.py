@@ -11,10 +11,10 @@ import onnxruntime
 import pytest
 
 from edgepress.benchmarks.runner import run_runtimes
-from edgepress.targets.onnxruntime_cpu import sums as onnx_sums
+from edgepress.targets.onnx_graph import sums as onnx_sums
+from edgepress.targets.onnx_graph.session import KEEP_SUMS, OrtSession, Settings
+from edgepress.targets.onnx_graph.sums import PRODUCT, cuts_sums
 from edgepress.targets.onnxruntime_cpu import target as onnxruntime_cpu
-from edgepress.targets.onnxruntime_cpu.sums import PRODUCT, cuts_sums
-from edgepress.targets.onnxruntime_cpu.target import KEEP_SUMS, Settings
 from edgepress.targets.records import Candidate
 from tests.targets.tiny import Exported
 
@@ -69,7 +69,7 @@ def test_slower_kernels_are_asked_for_only_where_sums_would_be_cut_off(
     if opener == "session":
         monkeypatch.setattr(onnx_sums, "cuts_sums", lambda: cuts)
         path = case.folder / onnxruntime_cpu.MODEL_FILE
-        onnxruntime_cpu.OrtSession(path, case.artifact.signature, Settings(saturate=saturate), threads=1)
+        OrtSession(path, ["logits"], Settings(saturate=saturate), threads=1)
     else:
         monkeypatch.setattr(run_runtimes, "cuts_sums", lambda _: cuts)
         artifact = {**case.artifact.model_dump(mode="json"), "settings": {"saturate": saturate}}

@@ -27,7 +27,6 @@ from edgepress.compress.methods.quantize.choice import Selection
 from edgepress.compress.model.model import Model
 from edgepress.compress.pipeline.plan import Planned
 from edgepress.compress.tasks.base import Features
-from edgepress.targets import load
 from edgepress.targets.errors import TargetError
 from edgepress.targets.protocols import Target
 
@@ -162,7 +161,7 @@ def measure(
     folders = {entrant.name: entrant.folder for entrant in everyone if entrant.folder is not None}
     cases = figures.cases(teacher.model)
     timed: Mapping[str, SubjectResult] = {}
-    if load(teacher.target).probe().state == "available":
+    if context.target(teacher.target).probe().state == "available":
         timed = time_all(folders, cases, context, f"{context.stage}: timing {len(folders)} artifacts, interleaved")
     lineup = Lineup.of(teacher, test, timed, context)
     # All candidates of a target are exports of one model.

@@ -82,7 +82,8 @@ class Target(Protocol):
         ...
 
     def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
-        """The ways this target knows to export `model` at `precision`, best guess first."""
+        """The ways this target knows to export `model` at `precision`, best guess first; none where it has no such
+        precision."""
         ...
 
     def session_settings(self) -> tuple[dict[str, Any], ...]:
@@ -90,11 +91,17 @@ class Target(Protocol):
         ...
 
     def export(self, model: Exportable, calibration: Sequence[Feeds], candidate: Candidate, folder: Path) -> Artifact:
-        """Write the artifact's files and `artifact.json` into `folder` (made new) and return the record.
+        """Write one artifact and return its record.
 
-        The outputs are compared with `model.module` on `calibration` before the artifact is accepted.
+        Args:
+            model: whose outputs the artifact must give.
+            calibration: batches of real inputs: ranges are taken from them, and the outputs compared on them.
+            candidate: one of `candidates`.
+            folder: gets the files and `artifact.json`; it is made, or empty.
 
         Raises:
+            TargetUnavailable: a package is not installed.
+            ArtifactError: there are files in `folder`.
             TargetError: the backend refused the model, or the outputs differ too much.
         """
         ...
@@ -102,7 +109,16 @@ class Target(Protocol):
     def export_all(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], folder: Path
     ) -> Iterator[Artifact | Refusal]:
-        """`export` each candidate into `folder`/its name, in order, with the work they share done once.
+        """`export` of several candidates of one model, with the work they share done once.
+
+        Args:
+            model: as for `export`.
+            calibration: as for `export`.
+            candidates: those that are wanted, of different names.
+            folder: gets a folder for each of them, called after it.
+
+        Returns:
+            For each candidate, in order, its record, or why there is none.
 
         Raises:
             TargetError: the model itself cannot be exported, whatever the candidate.
@@ -118,8 +134,14 @@ class Target(Protocol):
         reference: Reference | None = None,
     ) -> AbstractContextManager[Iterator[Artifact | Refusal]]:
         """`export_all` in two steps: conversions in processes of their own have begun inside the block, the results
-        wait for them, so several targets convert at the same time. `reference`: what torch gives on `calibration`, if
-        it is known.
+        wait for them, so several targets convert at the same time.
+
+        Args:
+            model: as for `export`.
+            calibration: as for `export`.
+            candidates: as for `export_all`.
+            folder: as for `export_all`.
+            reference: what torch gives on `calibration`, where it is known.
 
         Raises:
             TargetError: as `export_all`, here or with the first result.
@@ -127,7 +149,12 @@ class Target(Protocol):
         ...
 
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:
-        """Check the files and open them with the artifact's own settings.
+        """Check the files and open them with the artifact's own settings, on the hardware that they are for.
+
+        Args:
+            artifact: the record; of files that lie in `folder`.
+            folder: with the artifact's files.
+            threads: how many the runtime may use on a CPU.
 
         Raises:
             ArtifactError: a file is missing, damaged or of another version.
@@ -137,6 +164,11 @@ class Target(Protocol):
 
     def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:
         """The very same graph on this CPU, for its numbers and never for its speed; `open` where that runs here.
+
+        Args:
+            artifact: as for `open`.
+            folder: as for `open`.
+            threads: as for `open`.
 
         Raises:
             ArtifactError: as `open`.
@@ -152,7 +184,12 @@ class Target(Protocol):
         ...
 
     def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
-        """What one call on `feeds` multiplies in the exported graph itself; None where the target cannot tell.
+        """What one call multiplies in the exported graph itself; None where the target cannot tell.
+
+        Args:
+            artifact: the record; of files that lie in `folder`.
+            folder: with the artifact's files.
+            feeds: {input: array} of that call: work depends on its sizes.
 
         Raises:
             TargetError: the graph multiplies in an operator whose work is not known.

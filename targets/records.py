@@ -155,6 +155,7 @@ class FileEntry(Record):
 
     @classmethod
     def of(cls, folder: Path, path: str, shipped: bool = True) -> FileEntry:
+        """That of the file `path` in `folder`, as it is now; `shipped` where the device needs it."""
         size = (folder / path).stat().st_size
         return cls(path=path, bytes=size, sha256=sha256_of(folder / path), shipped=shipped)
 

@@ -79,7 +79,16 @@ def corner_feeds(signature: Signature, example: Feeds) -> tuple[Feeds, ...]:
 
 
 def check_finite(outputs: Outputs, whose: str, sizes: Mapping[str, int]) -> None:
-    """Raises TargetError for NaN or infinity in any of the outputs."""
+    """Whether all `outputs` are numbers.
+
+    Args:
+        outputs: {output: array}.
+        whose: gave them, in the words of the message.
+        sizes: {dimension: size} of the inputs they are of, for the message.
+
+    Raises:
+        TargetError: one holds NaN or infinity.
+    """
     if not all(np.isfinite(value).all() for value in outputs.values()):
         raise TargetError(f"{whose} gives NaN or infinity for inputs of {shape_text(sizes)}. Nothing was accepted.")
 

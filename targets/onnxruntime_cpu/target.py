@@ -91,10 +91,10 @@ class OnnxRuntimeCpu(Backend[Path]):
 
 def _quantize(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], path: Path) -> tuple[str, ...]:
     """Write the int8 graph; returns what was done, a line each."""
-    from edgepress.targets.onnxruntime_cpu.int8 import quantize
+    from edgepress.targets.onnxruntime_cpu.int8 import write_int8
 
     try:
-        return quantize(fp32, candidate, calibration, path)
+        return write_int8(fp32, candidate, calibration, path)
     except TargetError:
         raise
     except Exception as fault:  # the quantizer's and the checker's own errors share no base class

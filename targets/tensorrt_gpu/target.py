@@ -167,7 +167,16 @@ def planned_note(counts: Mapping[str, int]) -> str:
 
 
 def check_counts(candidate: Candidate, network: Mapping[str, int], planned: Mapping[str, Mapping[str, int]]) -> None:
-    """Raises TargetError for an int8 or fp16 engine that has no product of that type, for one of its GPUs at least."""
+    """Whether an engine is what it is called, on each of its GPUs.
+
+    Args:
+        candidate: whose precision is asked for.
+        network: {"int8", "half", "float": products} of the graph that was parsed.
+        planned: the same of the compiled plan, by GPU; empty where the package does not tell.
+
+    Raises:
+        TargetError: an int8 or fp16 engine has no product of that type, for one of its GPUs at least.
+    """
     kind = {"int8": "int8", "fp16": "half"}.get(candidate.precision)
     if kind is None:
         return

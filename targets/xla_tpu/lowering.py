@@ -53,6 +53,7 @@ class Lowering:
         import jax
 
         kind = jax.numpy.dtype(self.floats)
+        # A TPU multiplies float32 in bf16 unless it is told otherwise; fp32 artifacts must be what they are called.
         precision = jax.lax.Precision.HIGHEST if self.floats == "float32" else None
         kit = Kit(jax.numpy, jax.lax, jax.nn, kind, precision)
         values = _placeholders(self.program, weights, inputs, kind)
@@ -87,11 +88,15 @@ class Lowering:
         return result
 
     def _int8(self, kit: Kit, node: Node, arguments: Any, weights: Mapping[str, Any]) -> Any:
-        """int8 activations (one scale) times int8 weights (a scale for each output channel) into int32."""
+        """int8 activations (one scale) times int8 weights (a scale for each output channel) into int32.
+
+        Both are symmetric about zero, so that the sum needs no correction by zero points: y = (q_x q_w) s_x s_w + b.
+        """
         jnp, target = kit.jnp, str(node.target)
         name = str(weight_of(node, self.program))
         scale = self.scales[node.name]
         x = arguments[PRODUCTS[target][0]]
+        # -127 and not -128: the range is symmetric, as the scale's 127 is.
         small = jnp.clip(jnp.round(x.astype(jnp.float32) / scale), -127, 127).astype(jnp.int8)
         channels = weights[f"{name}.scale"] * scale
         if target == "aten.convolution.default":
@@ -149,9 +154,9 @@ def refuse_missing(program: ExportedProgram) -> None:
             continue
         missing.setdefault(name, node)
     if missing:
-        told = ", ".join(f"{name}{module_of(node)}" for name, node in missing.items())
+        listed = ", ".join(f"{name}{module_of(node)}" for name, node in missing.items())
         what = "that operation" if len(missing) == 1 else "these operations"
-        raise TargetError(f"xla-tpu has no form of {told}. Replace {what} in the model, or use the 'pytorch' target.")
+        raise TargetError(f"xla-tpu has no form of {listed}. Replace {what} in the model, or use the 'pytorch' target.")
 
 
 def _placeholders(

@@ -226,7 +226,7 @@ HARMS: list[tuple[Callable[[Path], object], str]] = [
     (cut_model, "onnxruntime-cpu cannot be opened by onnxruntime "),
     (damage("run_sitting.py"), "run_sitting.py is not the released file"),
     (another_format, "manifest.json has format 2, this runner reads 1. Package the release again."),
-    (another_artifact, "artifact.json is of another version (no 'signature'). Package the release again."),
+    (another_artifact, "artifact.json is of another version (no 'programs'). Package the release again."),
     (nan, "the model gives NaN or infinite outputs on this device. Use another target or precision."),
 ]
 

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import pydantic
 
 from edgepress.targets.errors import ArtifactError, TargetBroken, TargetError, TargetUnavailable, told
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.options import Options
 from edgepress.targets.process.isolation import usable_cores
-from edgepress.targets.protocols import Exportable, Runner, Session
+from edgepress.targets.protocols import Runner, Session
 from edgepress.targets.records import (
     MAIN,
     Artifact,

@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.process.isolation import Conversion, converting
-from edgepress.targets.protocols import Exportable
 from edgepress.targets.records import Feeds, HardwareBuild, MacCount, Precision, Signature
 
 if TYPE_CHECKING:

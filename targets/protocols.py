@@ -1,4 +1,4 @@
-"""The protocols of this floor: `Target` and `Session`, the `Runner` behind a session, and a model as targets see it."""
+"""The protocols of this floor: `Target` and `Session`, and the `Runner` behind a session."""
 
 from __future__ import annotations
 
@@ -9,34 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.records import (
     Artifact,
     Availability,
     Candidate,
-    Description,
     Feeds,
     MacCount,
     Precision,
     Refusal,
-    Signature,
 )
 
 if TYPE_CHECKING:
-    import torch
-
     from edgepress.targets.acceptance.reference import Reference
-
-
-class Exportable(Protocol):
-    """What a target sees of a model: `module(*inputs in the signature's order)`, in eval mode, gives its outputs: one
-    tensor, several in the signature's order, or a mapping with the signature's names."""
-
-    @property
-    def module(self) -> torch.nn.Module: ...
-    @property
-    def signature(self) -> Signature: ...
-    @property
-    def description(self) -> Description: ...
 
 
 class Session(Protocol):

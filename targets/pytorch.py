@@ -17,8 +17,9 @@ import numpy as np
 
 from edgepress.targets.backend import Backend
 from edgepress.targets.errors import ArtifactError, told
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
-from edgepress.targets.protocols import Exportable, Runner
+from edgepress.targets.protocols import Runner
 from edgepress.targets.records import Candidate, Feeds, Precision, Signature
 
 if TYPE_CHECKING:

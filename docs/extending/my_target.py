@@ -17,8 +17,9 @@ from typing import Any, ClassVar
 
 from edgepress.targets.backend import Backend
 from edgepress.targets.errors import ArtifactError, told
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
-from edgepress.targets.protocols import Exportable, Runner
+from edgepress.targets.protocols import Runner
 from edgepress.targets.pytorch import MODEL_FILE, PyTorch
 from edgepress.targets.records import Candidate, Feeds, Precision
 

@@ -10,9 +10,9 @@ import torch
 
 from edgepress.targets.acceptance.comparison import Outputs
 from edgepress.targets.errors import TargetError, told
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.graph.export import check_weights, failing_module, resized, sizes_of
 from edgepress.targets.graph.outputs import by_name
-from edgepress.targets.protocols import Exportable
 from edgepress.targets.records import Feeds, Signature
 
 LARGEST_BATCH = 8  # samples of a batch are independent, so larger ones show nothing new

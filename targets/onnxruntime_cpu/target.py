@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 from edgepress.targets.backend import Backend
 from edgepress.targets.errors import TargetError, told
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.onnx_graph.session import OrtSession, Settings
-from edgepress.targets.protocols import Exportable, Runner
+from edgepress.targets.protocols import Runner
 from edgepress.targets.records import Artifact, Candidate, Feeds, MacCount, Precision
 
 MODEL_FILE = "model.onnx"

@@ -14,9 +14,10 @@ from typing import Any, ClassVar, Literal
 
 from edgepress.targets.backend import Backend, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.options import Options
-from edgepress.targets.protocols import Exportable, Runner
+from edgepress.targets.protocols import Runner
 from edgepress.targets.records import Availability, Candidate, Feeds, HardwareBuild, Precision, Signature
 
 ENGINE_FILE = "model.engine"

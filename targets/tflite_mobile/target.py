@@ -12,10 +12,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from edgepress.targets.backend import Backend, absent
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.options import Options
 from edgepress.targets.process.feeds import save_feeds
-from edgepress.targets.protocols import Exportable, Runner
+from edgepress.targets.protocols import Runner
 from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, MacCount, Precision, Signature
 from edgepress.targets.tflite_mobile.buckets import (
     calibration_rows,

@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 
 from edgepress.targets.backend import Backend, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.options import Options
 from edgepress.targets.process.feeds import rounded_up, save_feeds
-from edgepress.targets.protocols import Exportable, Runner
+from edgepress.targets.protocols import Runner
 from edgepress.targets.records import Availability, Candidate, Feeds, HardwareBuild, MacCount, Precision
 
 DISTRIBUTIONS = ("jax", "jaxlib", "torch")

@@ -16,8 +16,9 @@ from edgepress.targets.acceptance.accept import accept
 from edgepress.targets.acceptance.comparison import compare_outputs
 from edgepress.targets.acceptance.reference import Reference
 from edgepress.targets.errors import TargetError
-from edgepress.targets.records import Feeds, Signature, TensorSpec
+from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
 from tests.targets.test_backend import BATCHES, FP32, Rows
+from tests.targets.tiny import make_calibration, make_feeds, make_model, text_signature
 
 EXPORTING = [name for name, state in targets.probe_all().items() if state.state != "missing"]
 
@@ -46,6 +47,47 @@ def test_every_target_exports_several_outputs_and_gives_them_by_name(name: str, 
     assert list(given) == ["scores", "vector"]
     for got, want in zip(given.values(), wanted, strict=True):
         np.testing.assert_allclose(got, want.numpy(), atol=1e-4)
+
+
+class Tagger(nn.Module):
+    """A vector for each token, and scores that are read from the first one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.mix, self.head = nn.Embedding(100, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        vectors = self.mix(self.words(ids) * mask[..., None].float()).tanh()
+        return self.head(vectors[:, 0]), vectors
+
+
+class Texts:
+    """The tagger as targets see it."""
+
+    description = Description()
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.module = Tagger().eval()
+        scores = TensorSpec(name="scores", dtype="float32", shape=("batch", 3))
+        vectors = TensorSpec(name="vectors", dtype="float32", shape=("batch", "sequence", 8))
+        plain = text_signature({"batch": (1, 6), "sequence": (2, 24)})
+        self.signature = plain.model_copy(update={"outputs": (scores, vectors)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPORTING)
+def test_outputs_that_vary_with_the_sequence_come_back_as_long_as_the_feeds(name: str, tmp_path: Path) -> None:
+    model = Texts()
+    target = targets.load(name, {"sequences": [8]} if name == "tflite-mobile" else None)
+    artifact = target.export(model, make_calibration(model.signature), FP32, tmp_path / "new")
+    with targets.open_numbers(artifact, tmp_path / "new") as session, torch.inference_mode():
+        for length in (3, 8, 20):
+            feeds = make_feeds(model.signature, batch=2, sequence=length)
+            given = session.infer(feeds)
+            wanted = model.module(*map(torch.from_numpy, feeds.values()))
+            for output, want in zip(("scores", "vectors"), wanted, strict=True):
+                np.testing.assert_allclose(given[output], want.numpy(), atol=1e-4)
 
 
 def test_a_module_may_give_its_outputs_by_name(tmp_path: Path) -> None:
@@ -130,8 +172,6 @@ def test_state_that_cannot_be_fed_back_is_refused(state: dict[str, str], message
 @pytest.mark.slow
 @pytest.mark.skipif("tflite-mobile" not in EXPORTING, reason="the tflite extra is not installed")
 def test_a_program_behind_main_can_be_run_by_its_name(tmp_path: Path) -> None:
-    from tests.targets.tiny import make_calibration, make_model
-
     target, model = targets.load("tflite-mobile", {"sequences": [8]}), make_model("bert")
     artifact = target.export(model, make_calibration(model.signature), FP32, tmp_path / "new")
     assert {name: one.inputs[0].shape for name, one in artifact.programs.items()} == {

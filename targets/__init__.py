@@ -28,7 +28,11 @@ TARGETS: dict[str, str] = {
 
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> Target:
-    """The target of that name, with the options that a recipe gives it.
+    """The target of that name.
+
+    Args:
+        name: one of `TARGETS`.
+        options: those that a recipe gives it; of an artifact that is there, `of` knows them.
 
     Raises:
         TargetError: no target has that name, or it does not know an option.
@@ -39,9 +43,27 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Target:
     return cast("Target", getattr(import_module(module), attribute)(options))
 
 
+def of(artifact: Artifact) -> Target:
+    """The target that an artifact was made by, with the options that it was made with: the only way back to it.
+
+    Raises:
+        TargetError: no target of this version has that name, or it does not know an option.
+    """
+    return load(artifact.target, artifact.options)
+
+
 def open_numbers(artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:
-    """The artifact itself where its hardware is here, its target's stand-in otherwise: right numbers either way."""
-    target = load(artifact.target)
+    """The artifact itself where its hardware is here, its target's stand-in otherwise: right numbers either way.
+
+    Args:
+        artifact: the record of `folder`.
+        folder: with the artifact's files.
+        threads: how many the runtime may use.
+
+    Raises:
+        ArtifactError: a file is missing, damaged or of another version.
+    """
+    target = of(artifact)
     opened = target.open if target.probe().state == "available" else target.open_stand_in
     return opened(artifact, folder, threads)
 

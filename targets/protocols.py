@@ -1,4 +1,4 @@
-"""The protocols that every backend implements: `Target` and `Session`, and what a target sees of a model."""
+"""The protocols of this floor: `Target` and `Session`, and the `Runner` behind a session."""
 
 from __future__ import annotations
 
@@ -9,45 +9,50 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.records import (
     Artifact,
     Availability,
     Candidate,
-    Description,
     Feeds,
     MacCount,
     Precision,
     Refusal,
-    Signature,
 )
 
 if TYPE_CHECKING:
-    import torch
-
     from edgepress.targets.acceptance.reference import Reference
 
 
-class Exportable(Protocol):
-    """What a target sees of a model: `module(*inputs in signature order) -> logits [batch, classes]`, in eval mode."""
-
-    @property
-    def module(self) -> torch.nn.Module: ...
-    @property
-    def signature(self) -> Signature: ...
-    @property
-    def description(self) -> Description: ...
-
-
 class Session(Protocol):
-    """An artifact opened for inference. `infer` returns when the outputs are there (synchronised)."""
+    """An artifact opened for inference."""
 
-    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]: ...
+    def infer(self, feeds: Feeds, program: str = "main") -> dict[str, np.ndarray]:
+        """{output: array} for {input: array}, returned when the outputs are there (synchronised).
+
+        Args:
+            feeds: arrays that fit the signature of `program`.
+            program: one of the artifact's programs.
+
+        Raises:
+            SignatureError: the feeds do not fit, or there is no such program.
+        """
+        ...
+
+
+class Runner(Protocol):
+    """What a target has behind a `Session`: it gets feeds that were checked, and checks nothing itself."""
+
+    def run(self, feeds: Feeds, program: str) -> dict[str, np.ndarray]:
+        """{output: array} of one of the artifact's programs, synchronised."""
+        ...
 
 
 class Target(Protocol):
     """A backend, made with its options from the recipe. The verbs are the same for all, the framework included.
 
     `stand_in` says in words what runs an artifact's numbers where its hardware is not here; "" where it always is.
+    `options` travel in every artifact: `targets.of(artifact)` is the target as it was.
     """
 
     name: ClassVar[str]
@@ -62,7 +67,8 @@ class Target(Protocol):
         ...
 
     def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
-        """The ways this target knows to export `model` at `precision`, best guess first."""
+        """The ways this target knows to export `model` at `precision`, best guess first; none where it has no such
+        precision."""
         ...
 
     def session_settings(self) -> tuple[dict[str, Any], ...]:
@@ -70,11 +76,17 @@ class Target(Protocol):
         ...
 
     def export(self, model: Exportable, calibration: Sequence[Feeds], candidate: Candidate, folder: Path) -> Artifact:
-        """Write the artifact's files and `artifact.json` into `folder` (made new) and return the record.
+        """Write one artifact and return its record.
 
-        The outputs are compared with `model.module` on `calibration` before the artifact is accepted.
+        Args:
+            model: whose outputs the artifact must give.
+            calibration: batches of real inputs: ranges are taken from them, and the outputs compared on them.
+            candidate: one of `candidates`.
+            folder: gets the files and `artifact.json`; it is made, or empty.
 
         Raises:
+            TargetUnavailable: a package is not installed.
+            ArtifactError: there are files in `folder`.
             TargetError: the backend refused the model, or the outputs differ too much.
         """
         ...
@@ -82,7 +94,16 @@ class Target(Protocol):
     def export_all(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], folder: Path
     ) -> Iterator[Artifact | Refusal]:
-        """`export` each candidate into `folder`/its name, in order, with the work they share done once.
+        """`export` of several candidates of one model, with the work they share done once.
+
+        Args:
+            model: as for `export`.
+            calibration: as for `export`.
+            candidates: those that are wanted, of different names.
+            folder: gets a folder for each of them, called after it.
+
+        Returns:
+            For each candidate, in order, its record, or why there is none.
 
         Raises:
             TargetError: the model itself cannot be exported, whatever the candidate.
@@ -98,8 +119,14 @@ class Target(Protocol):
         reference: Reference | None = None,
     ) -> AbstractContextManager[Iterator[Artifact | Refusal]]:
         """`export_all` in two steps: conversions in processes of their own have begun inside the block, the results
-        wait for them, so several targets convert at the same time. `reference`: what torch gives on `calibration`, if
-        it is known.
+        wait for them, so several targets convert at the same time.
+
+        Args:
+            model: as for `export`.
+            calibration: as for `export`.
+            candidates: as for `export_all`.
+            folder: as for `export_all`.
+            reference: what torch gives on `calibration`, where it is known.
 
         Raises:
             TargetError: as `export_all`, here or with the first result.
@@ -107,7 +134,12 @@ class Target(Protocol):
         ...
 
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:
-        """Check the files and open them with the artifact's own settings.
+        """Check the files and open them with the artifact's own settings, on the hardware that they are for.
+
+        Args:
+            artifact: the record; of files that lie in `folder`.
+            folder: with the artifact's files.
+            threads: how many the runtime may use on a CPU.
 
         Raises:
             ArtifactError: a file is missing, damaged or of another version.
@@ -117,6 +149,11 @@ class Target(Protocol):
 
     def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:
         """The very same graph on this CPU, for its numbers and never for its speed; `open` where that runs here.
+
+        Args:
+            artifact: as for `open`.
+            folder: as for `open`.
+            threads: as for `open`.
 
         Raises:
             ArtifactError: as `open`.
@@ -132,7 +169,12 @@ class Target(Protocol):
         ...
 
     def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
-        """What one call on `feeds` multiplies in the exported graph itself; None where the target cannot tell.
+        """What one call multiplies in the exported graph itself; None where the target cannot tell.
+
+        Args:
+            artifact: the record; of files that lie in `folder`.
+            folder: with the artifact's files.
+            feeds: {input: array} of that call: work depends on its sizes.
 
         Raises:
             TargetError: the graph multiplies in an operator whose work is not known.

@@ -6,17 +6,19 @@ wanted, by pickles, by shared objects, by expressions that sympy evaluates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from edgepress.targets.backend import Backend, Job, absent
+from edgepress.targets.backend import Backend
+from edgepress.targets.exportable import Exportable
+from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.process.quiet import quiet
-from edgepress.targets.protocols import Exportable, Session
-from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, Options, Precision, Signature
+from edgepress.targets.protocols import Runner
+from edgepress.targets.records import Candidate, Feeds, Precision, Signature
 
 if TYPE_CHECKING:
     import torch
@@ -31,73 +33,63 @@ class PyTorch(Backend["ExportedProgram"]):
     name: ClassVar[str] = "pytorch"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32",)
     runs_with = exports_with = ("torch",)
+    compares_on_all_cores = True
     remedy = "pip install torch"
 
-    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
-        Options.of(self.name, options)
-
-    def probe(self) -> Availability:
-        if lacking := absent(self.exports_with):
-            return Availability(state="missing", reason=f"needs {lacking}", remedy=self.remedy)
-        return Availability(state="available", reason=f"torch {self._load('torch').__version__}")
-
-    def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
-        return (Candidate(name="fp32", precision="fp32"),) if precision == "fp32" else ()
-
-    @contextmanager
-    def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
-        self._require(self.exports_with)
-        import torch
-
-        artifact.check_files(folder, FILES)
-        self._refuse_settings(artifact)
-        before = torch.get_num_threads()
-        try:
-            yield TorchSession(load_program(folder), artifact.signature, threads)
-        finally:
-            torch.set_num_threads(before)
-
-    @contextmanager
-    def _prepared(
-        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
-    ) -> Iterator[Callable[[], ExportedProgram]]:
+    def _prepare(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], scratch: Scratch
+    ) -> Callable[[], ExportedProgram]:
         from edgepress.targets.graph.export import export_program
 
-        yield lambda: export_program(model, calibration[0])
+        return lambda: export_program(model, calibration[0])
 
-    def _export(self, job: Job[ExportedProgram], candidate: Candidate, folder: Path) -> Artifact:
-        import torch
-
-        from edgepress.targets.acceptance.accept import accept
-        from edgepress.targets.acceptance.seal import seal, versions_of
+    def _export(self, source: Source[ExportedProgram], candidate: Candidate, folder: Path) -> Made:
+        from edgepress.targets.acceptance.seal import versions_of
         from edgepress.targets.graph.torch_graph import save_graph
 
         with quiet():
-            save_graph(job.prepared, folder)
-        session = TorchSession(load_program(folder), job.model.signature, torch.get_num_threads())
-        comparison = accept(session, job.reference, job.model.signature, "fp32")
-        versions = versions_of("torch")
-        return seal(self.name, job.model, candidate, folder, comparison, job.reference, versions=versions)
+            save_graph(source.prepared, folder)
+        return Made(precision="fp32", versions=versions_of("torch"))
+
+    @contextmanager
+    def _session(self, opening: Opening) -> Iterator[Runner]:
+        import torch
+
+        before = torch.get_num_threads()
+        try:
+            yield TorchSession(load_program(opening.folder), opening.signature, opening.threads)
+        finally:
+            torch.set_num_threads(before)
+
+    def _opens(self, stands_in: bool) -> tuple[str, ...]:
+        return FILES
 
 
 class TorchSession:
-    """A module of positional tensors behind the Session protocol."""
+    """A module of positional tensors behind names.
+
+    Args:
+        module: takes tensors in the signature's order.
+        signature: names its inputs and outputs.
+        threads: of torch's pool while it runs.
+    """
 
     def __init__(self, module: torch.nn.Module, signature: Signature, threads: int) -> None:
         self._module = module
         self._signature = signature
         self._threads = threads
 
-    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        """{"logits": `[batch, classes]`}. Raises SignatureError for feeds that do not fit."""
+    def run(self, feeds: Feeds, program: str) -> dict[str, np.ndarray]:
         import torch
 
-        self._signature.check(feeds)
+        from edgepress.targets.graph.outputs import by_name
+
         if torch.get_num_threads() != self._threads:  # another open session may have its own number
             torch.set_num_threads(self._threads)
         with torch.inference_mode():
-            logits = self._module(*(torch.from_numpy(feeds[spec.name]) for spec in self._signature.inputs))
-        return {self._signature.outputs[0].name: logits.numpy()}
+            given = self._module(*(torch.from_numpy(feeds[spec.name]) for spec in self._signature.inputs))
+        names = [spec.name for spec in self._signature.outputs]
+        return {name: value.numpy() for name, value in by_name(given, names).items()}
 
 
 def load_program(folder: Path) -> torch.nn.Module:

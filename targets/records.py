@@ -1,4 +1,4 @@
-"""The ground floor's records and the two protocols that every backend implements: `Target` and `Session`.
+"""The ground floor's records: signatures, candidates, artifacts, and what a target says of itself.
 
 Nothing here imports torch or a backend.
 """
@@ -13,10 +13,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 import pydantic
 
-from edgepress.targets.errors import ArtifactError, SignatureError, TargetError, told
+from edgepress.targets.errors import ArtifactError, SignatureError, told
 from edgepress.targets.files import plain_name, plain_path, sha256_of, within
+from edgepress.targets.layouts import as_written_today
 from edgepress.targets.text import sane_numbers
 
+MAIN = "main"  # the program that every artifact has
 Feeds = Mapping[str, np.ndarray]
 PlainPath = Annotated[str, pydantic.AfterValidator(plain_path)]
 PlainName = Annotated[str, pydantic.AfterValidator(plain_name)]
@@ -58,18 +60,53 @@ class TensorSpec(Record):
 
 
 class Signature(Record):
-    """Inputs and outputs of a model, and within which bounds (inclusive) its named dimensions vary."""
+    """Inputs and outputs of a model, and within which bounds (inclusive) its named dimensions vary.
+
+    `state` names each output that the next call takes as an input, {output: input}: a cache of keys and values.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     bounds: dict[str, tuple[int, int]]
+    state: dict[str, str] = {}
+
+    @pydantic.model_validator(mode="after")
+    def _state_fits(self) -> Self:
+        if len(set(self.state.values())) < len(self.state):
+            raise ValueError(f"state: two outputs go into one input, got {self.state}")
+        for source, goal in self.state.items():
+            given, taken = _named(source, self.outputs, "output"), _named(goal, self.inputs, "input")
+            pairs = zip(given.shape, taken.shape, strict=False)
+            differing = any(a != b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
+            if given.dtype != taken.dtype or len(given.shape) != len(taken.shape) or differing:
+                raise ValueError(f"state: output {_words(given)} does not fit input {_words(taken)}")
+        return self
+
+    def at(self, **sizes: int) -> Signature:
+        """The same with sizes in place of the names of dimensions; without state, since that grows from call to call.
+
+        >>> x = TensorSpec(name="x", dtype="int64", shape=("batch", "sequence"))
+        >>> Signature(inputs=(x,), outputs=(), bounds={"batch": (1, 8), "sequence": (1, 9)}).at(batch=1).inputs[0].shape
+        (1, 'sequence')
+        """
+
+        def fixed(spec: TensorSpec) -> TensorSpec:
+            shape = tuple(sizes.get(size, size) if isinstance(size, str) else size for size in spec.shape)
+            return spec.model_copy(update={"shape": shape})
+
+        bounds = {name: ends for name, ends in self.bounds.items() if name not in sizes}
+        return Signature(inputs=tuple(map(fixed, self.inputs)), outputs=tuple(map(fixed, self.outputs)), bounds=bounds)
 
     def select(self, feeds: Feeds) -> dict[str, np.ndarray]:
         """Those of the feeds that this model takes: a student may take fewer inputs than its teacher."""
         return {spec.name: feeds[spec.name] for spec in self.inputs if spec.name in feeds}
 
     def check(self, feeds: Feeds) -> None:
-        """Raises SignatureError for a missing or unknown input, a wrong dtype, rank or size, a size out of bounds."""
+        """Whether the model takes `feeds`, {input: array}.
+
+        Raises:
+            SignatureError: a missing or unknown input, a wrong dtype, rank or size, or a size out of bounds.
+        """
         names = {spec.name for spec in self.inputs}
         if unknown := sorted(set(feeds) - names):
             raise SignatureError(f"unknown input {unknown[0]!r}; the model takes {', '.join(sorted(names))}")
@@ -80,13 +117,16 @@ class Signature(Record):
             self._check_one(spec, feeds[spec.name], sizes)
 
     def _check_one(self, spec: TensorSpec, value: np.ndarray, sizes: dict[str, int]) -> None:
-        want = f"{spec.dtype}[{', '.join(map(str, spec.shape))}]"
-        if str(value.dtype) != spec.dtype or value.ndim != len(spec.shape):
+        # Words are made for a fault alone: this runs before every inference, also of models that take microseconds.
+        fits = value.dtype == spec.dtype and value.ndim == len(spec.shape)
+        for dimension, size in zip(spec.shape, value.shape, strict=False):
+            if isinstance(dimension, int):
+                fits = fits and size == dimension
+        if not fits:
+            want = _words(spec).partition(" ")[2]
             raise SignatureError(f"input {spec.name!r} must be {want}, got {value.dtype}{list(value.shape)}")
         for dimension, size in zip(spec.shape, value.shape, strict=True):
             if isinstance(dimension, int):
-                if size != dimension:
-                    raise SignatureError(f"input {spec.name!r} must be {want}, got {value.dtype}{list(value.shape)}")
                 continue
             low, high = self.bounds[dimension]
             if not low <= size <= high:
@@ -100,6 +140,17 @@ class Signature(Record):
                 )
 
 
+def _named(name: str, specs: tuple[TensorSpec, ...], kind: str) -> TensorSpec:
+    for spec in specs:
+        if spec.name == name:
+            return spec
+    raise ValueError(f"state: there is no {kind} {name!r}; there are {', '.join(spec.name for spec in specs)}")
+
+
+def _words(spec: TensorSpec) -> str:
+    return f"{spec.name} {spec.dtype}[{', '.join(map(str, spec.shape))}]"
+
+
 class FileEntry(Record):
     """One file of an artifact or release, relative to its folder. The device does without those that aren't shipped."""
 
@@ -110,6 +161,7 @@ class FileEntry(Record):
 
     @classmethod
     def of(cls, folder: Path, path: str, shipped: bool = True) -> FileEntry:
+        """That of the file `path` in `folder`, as it is now; `shipped` where the device needs it."""
         size = (folder / path).stat().st_size
         return cls(path=path, bytes=size, sha256=sha256_of(folder / path), shipped=shipped)
 
@@ -118,27 +170,13 @@ class Comparison(Record):
     """Outputs of an artifact against those of the torch model on the same real inputs.
 
     `sqnr_db` = 10 log10(sum(reference²) / sum((reference - output)²)), in dB; None where the outputs are identical.
+    `agreement`, 0..1: how often the largest value of an output's last axis stands at the same place.
     """
 
     samples: int
     max_abs_diff: float
     agreement: float
     sqnr_db: float | None
-
-
-class Options(Record):
-    """Options of a target as a recipe gives them; a target with some of its own has a subclass."""
-
-    @classmethod
-    def of(cls, target: str, given: Mapping[str, Any] | None) -> Self:
-        """Raises TargetError, which names the option, for an unknown or wrong one."""
-        try:
-            return cls.model_validate(dict(given or {}))
-        except pydantic.ValidationError as fault:
-            first = fault.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            known = ", ".join(cls.model_fields) or "no options"
-            raise TargetError(f"{target}, option {key!r}: {first['msg']}; {target} takes {known}") from None
 
 
 class HardwareBuild(Record):
@@ -169,14 +207,20 @@ class Candidate(Record):
 
 
 class Artifact(Record):
-    """What a device gets: files of one target and precision, what they take, where they come from."""
+    """What a device gets: files of one target and precision, what they take, where they come from.
+
+    `programs`: what each program of the files takes and gives; "main" is what callers use, and others may stand behind
+    it (a .tflite has one for each sequence length). `options`: the target's own, with which it is opened again.
+    `settings`: of the session. `int8_mac_share`, 0..1; `conversion_peak_bytes`: the converter's memory.
+    """
 
     name: str
     target: str
     candidate: Candidate
     precision: Precision
     files: tuple[FileEntry, ...]
-    signature: Signature
+    programs: dict[str, Signature]
+    options: dict[str, Any] = {}
     parameters: int
     int8_mac_share: float
     comparison: Comparison
@@ -195,6 +239,26 @@ class Artifact(Record):
         known = {self.FILE_NAME, *(entry.path for entry in self.files)}
         there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
         return sorted(path for path in there if path not in known)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _of_an_older_version(cls, fields: Any) -> Any:
+        try:
+            return as_written_today(fields) if isinstance(fields, Mapping) else fields
+        except (KeyError, TypeError, AttributeError) as fault:  # fields of anybody's making
+            raise ValueError(f"it is of no layout that is known ({told(fault)})") from None
+
+    @pydantic.field_validator("programs")
+    @classmethod
+    def _has_main(cls, programs: dict[str, Signature]) -> dict[str, Signature]:
+        if MAIN not in programs:
+            raise ValueError(f"there is no program {MAIN!r}, got {', '.join(programs) or 'none'}")
+        return programs
+
+    @property
+    def signature(self) -> Signature:
+        """What callers feed and get: that of the program "main"."""
+        return self.programs[MAIN]
 
     @property
     def bytes(self) -> int:

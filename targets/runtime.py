@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .device.needs import ArtifactFacts, Runtime
 
 SESSIONS = {
-    "onnxruntime-cpu": "onnxruntime_cpu",
+    "onnxruntime-cpu": "onnx_graph",
     "tflite-mobile": "tflite_mobile",
     "xla-tpu": "xla_tpu",
     "tensorrt-gpu": "tensorrt_gpu",
@@ -39,7 +39,7 @@ def load_runtime(target: str, facts: ArtifactFacts) -> Runtime:
 
 @contextmanager
 def opened(target: str, folder: Path, facts: ArtifactFacts, threads: int = 1) -> Iterator[Any]:
-    """A session of the artifact in `folder`: `session.infer(feeds) -> {output: array}`.
+    """A session of the artifact in `folder`: `session.run(feeds) -> {output: array}`.
 
     Raises:
         TargetUnavailable: the package or the hardware is not here.

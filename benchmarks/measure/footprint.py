@@ -94,7 +94,7 @@ def start_here(request: dict[str, Any]) -> dict[str, Any]:
     folder = Path(request["folder"])
     artifact = Artifact.read(folder / Artifact.FILE_NAME)
     feeds = artifact.signature.select(load_file(request["feeds"]))
-    target = targets.load(artifact.target)
+    target = targets.of(artifact)
     target.load_runtime()
     before = resident_bytes()
     with target.open(artifact, folder, threads=request["threads"]) as session:

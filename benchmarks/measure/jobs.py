@@ -68,7 +68,8 @@ class Job(Record):
 
 
 def identity(artifact: Artifact, threads: int) -> str:
-    """sha256 of all that makes a session: target, files and their sha256, settings, threads."""
+    """sha256 of all that makes a session: target and its options, files and their sha256, settings, threads."""
     files = sorted((entry.path, entry.sha256) for entry in artifact.files)
-    whole = [artifact.target, artifact.candidate.model_dump(mode="json"), artifact.settings, files, threads]
+    made_by = [artifact.target, artifact.options, artifact.candidate.model_dump(mode="json")]
+    whole = [*made_by, artifact.settings, files, threads]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

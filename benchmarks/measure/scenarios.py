@@ -160,7 +160,7 @@ def run_here(request: dict[str, Any]) -> dict[str, Any]:
     artifact = Artifact.read(Path(load.folder) / Artifact.FILE_NAME)
     feeds = artifact.signature.select(load_file(load.feeds))
     artifact.signature.check(feeds)
-    opened: AbstractContextManager[Session] = targets.load(artifact.target).open(
+    opened: AbstractContextManager[Session] = targets.of(artifact).open(
         artifact, Path(load.folder), threads=load.shape.threads
     )
     with opened as session:

@@ -127,7 +127,7 @@ def _open_all(job: Job, stack: ExitStack, ticker: Ticker) -> tuple[dict[str, _Su
 
 
 def _opener(artifact: Artifact, folder: Path, threads: int) -> Callable[[], AbstractContextManager[Session]]:
-    target = targets.load(artifact.target)
+    target = targets.of(artifact)
     return lambda: target.open(artifact, folder, threads=threads)
 
 

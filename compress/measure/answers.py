@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.numpy import save_file
 
+from edgepress import targets
 from edgepress.benchmarks.measure.jobs import Case, Opened, Subject, SubjectResult
 from edgepress.benchmarks.measure.latency import measure_latency
 from edgepress.benchmarks.records.report import Measurement, Shape
 from edgepress.compress.model.model import Model
 from edgepress.compress.tasks.base import Features, batches
-from edgepress.targets import load, open_numbers
 from edgepress.targets.device.turns import ENOUGH_S
 from edgepress.targets.process.feeds import rounded_up
 from edgepress.targets.progress import follow
@@ -79,7 +79,7 @@ def settle_settings(folders: Mapping[str, Path], cases: Sequence[Case], context:
     subjects, choices = [], {}
     for key, folder in folders.items():
         artifact = Artifact.read(folder / "artifact.json")
-        for number, settings in enumerate(load(artifact.target).session_settings()):
+        for number, settings in enumerate(targets.of(artifact).session_settings()):
             subject = Subject(key=f"{key}#{number}", folder=str(folder), settings=settings)
             choices[subject.key] = (key, settings)
             subjects.append(subject)
@@ -126,13 +126,13 @@ def artifact_logits(
     from edgepress.benchmarks.measure.provenance import check_same
 
     artifact, asked = Artifact.read(folder / "artifact.json"), context.recipe.benchmark
-    here = load(artifact.target).probe().state == "available"
+    here = targets.of(artifact).probe().state == "available"
     size = size or (asked.batches[0] if here else STAND_IN_BATCH)
     threads = asked.threads[0] if here else 1
     rows: np.ndarray | None = None
     with (
         context.console.task(title, total=len(features)) as advance,
-        open_numbers(artifact, folder, threads) as session,
+        targets.open_numbers(artifact, folder, threads) as session,
     ):
         if opened is not None:
             check_same(opened, artifact, threads, session)

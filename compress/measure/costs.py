@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from edgepress import targets
 from edgepress.benchmarks.measure.environment import environment, lacks_vnni
 from edgepress.benchmarks.measure.footprint import STARTS, measure_footprint
 from edgepress.benchmarks.measure.jobs import Case
@@ -19,7 +20,6 @@ from edgepress.benchmarks.records.report import LatencyRow, Row
 from edgepress.benchmarks.records.scenarios import ScenarioName, ScenarioResult, Shape
 from edgepress.compress.measure.answers import artifact_logits, write_case
 from edgepress.compress.measure.rows import Entrant, Lineup
-from edgepress.targets import load
 from edgepress.targets.errors import EdgepressError
 from edgepress.targets.records import Artifact, MacCount
 
@@ -80,7 +80,7 @@ def _with_limits(
 def _macs(artifact: Artifact, folder: Path, feeds: str) -> MacCount | None:
     """None where the graph multiplies in an operator that cannot be counted: the row then has no limit."""
     try:
-        return load(artifact.target).macs(artifact, folder, artifact.signature.select(load_file(feeds)))
+        return targets.of(artifact).macs(artifact, folder, artifact.signature.select(load_file(feeds)))
     except EdgepressError:
         return None
 
@@ -105,7 +105,7 @@ def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, lineup: Li
 def isa_checks(artifact: Artifact, folder: Path, accuracy: float | None) -> tuple[IsaCheck, ...]:
     """What the weights prove of processors without VNNI. No runtime here has a switch for its instruction set, so the
     `accuracy` that was measured is that of such a processor only where this is one."""
-    share = load(artifact.target).saturating(artifact, folder)
+    share = targets.of(artifact).saturating(artifact, folder)
     if share is None:
         return ()
     note = "" if share == 0 else f"; {SWITCH}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgepress import targets
 from edgepress.benchmarks.judge.fidelity import Fidelity, class_accuracies, judge
 from edgepress.benchmarks.judge.latency import latency_rows
 from edgepress.benchmarks.measure.footprint import shrink
@@ -21,7 +22,6 @@ from edgepress.compress.methods.quantize.choice import Trial
 from edgepress.compress.model.model import Model
 from edgepress.compress.recipe.recipe import Teacher
 from edgepress.compress.tasks.base import Features
-from edgepress.targets import load
 from edgepress.targets.errors import EdgepressError, TargetError
 from edgepress.targets.records import Artifact
 
@@ -99,7 +99,7 @@ class Lineup:
             "status": _status(artifact, result),
             "reason": "; ".join(filter(None, [result.failure, *_absence(artifact, result), *doubts])),
             "latency": latency_rows(result.measurements, teacher, True),
-            "numbers_from": "" if result.measurements else load(artifact.target).stand_in,
+            "numbers_from": "" if result.measurements else targets.of(artifact).stand_in,
             "open_ms": result.open_ms,
             "first_inference_ms": result.first_inference_ms,
         }
@@ -172,4 +172,4 @@ def _absence(artifact: Artifact, result: SubjectResult) -> tuple[str, ...]:
     """Why an artifact was not run on its hardware, and where its accuracy is from."""
     if result.measurements:
         return ()
-    return (f"not run here; accuracy from {load(artifact.target).stand_in}",)
+    return (f"not run here; accuracy from {targets.of(artifact).stand_in}",)

@@ -3,49 +3,56 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgepress.targets.acceptance.reference import Reference
 from edgepress.targets.errors import ArtifactError
-from edgepress.targets.protocols import Exportable
-from edgepress.targets.records import Artifact, Candidate, Comparison, Feeds, FileEntry
+from edgepress.targets.hooks import Made, Prepared, Source
+from edgepress.targets.records import MAIN, Artifact, Candidate, Comparison, Feeds, FileEntry
 
 
-def seal(
-    target: str,
-    model: Exportable,
+def sealed(
+    made: Made,
     candidate: Candidate,
     folder: Path,
+    source: Source[Prepared],
     comparison: Comparison,
-    reference: Reference,
-    companions: Collection[str] = (),
-    **own: Any,
+    origin: tuple[str, Mapping[str, Any]],
 ) -> Artifact:
-    """The record of everything that lies in `folder`, written there too; `own` are the fields that only the target
-    knows.
+    """The record of everything that lies in `folder`, written there too.
 
-    `companions` are the files that other tools want and the device does not need, by their path in `folder`.
+    Args:
+        made: what the target says of its files.
+        candidate: what was asked for.
+        folder: with the files of this artifact and no others.
+        source: the model that it was made of, and its calibration batches.
+        comparison: of the artifact with that model.
+        origin: the target's name, and its options.
     """
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     names = [path for path in paths if path != Artifact.FILE_NAME]
-    facts: dict[str, Any] = {
-        "name": candidate.name,
-        "target": target,
-        "candidate": candidate,
-        "precision": candidate.precision,
-        "files": tuple(FileEntry.of(folder, name, shipped=name not in companions) for name in names),
-        "signature": model.signature,
-        "parameters": sum(parameter.numel() for parameter in model.module.parameters()),
-        "int8_mac_share": 0.0,
-        "comparison": comparison,
-        "calibration_digest": calibration_digest(reference.batches),
-    }
-    artifact = Artifact(**(facts | own))
+    artifact = Artifact(
+        name=candidate.name,
+        target=origin[0],
+        options=dict(origin[1]),
+        candidate=candidate,
+        precision=made.precision,
+        files=tuple(FileEntry.of(folder, name, shipped=name not in made.companions) for name in names),
+        programs={MAIN: source.model.signature, **made.programs},
+        parameters=sum(parameter.numel() for parameter in source.model.module.parameters()),
+        int8_mac_share=made.macs.int8_share if made.macs is not None else 0.0,
+        comparison=comparison,
+        settings=dict(made.settings),
+        calibration_digest=calibration_digest(source.calibration),
+        versions=dict(made.versions),
+        notes=made.notes,
+        builds=made.builds,
+        conversion_peak_bytes=made.peak_bytes,
+    )
     artifact.write(folder / Artifact.FILE_NAME)
     return artifact
 

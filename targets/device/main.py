@@ -42,9 +42,9 @@ NO_SAMPLE = "accuracy not measured: no sample in this release"
 
 def shapes_of(artifact: ArtifactFacts, options: argparse.Namespace) -> list[dict[str, int]]:
     """The sizes to time: those asked for, which must be within the artifact's bounds."""
-    bounds = artifact["signature"]["bounds"]
+    bounds = artifact["programs"]["main"]["bounds"]
     lengths: list[int | None] = [None]
-    if any("sequence" in spec["shape"] for spec in artifact["signature"]["inputs"]):
+    if any("sequence" in spec["shape"] for spec in artifact["programs"]["main"]["inputs"]):
         lengths = options.sequence or sorted({min(length, bounds["sequence"][1]) for length in LENGTHS})
     found = []
     for batch in options.batch:

@@ -12,6 +12,8 @@ import numpy as np
 from ..errors import ArtifactError, TargetUnavailable, told
 
 Feeds = Mapping[str, np.ndarray]
+MAIN = "main"
+"""The program that callers feed; others may stand behind it."""
 ArtifactFacts = Mapping[str, Any]
 """`artifact.json` as plain data: pydantic is not on the device."""
 
@@ -60,14 +62,14 @@ def refuse_settings(facts: ArtifactFacts, known: Sequence[str] = ()) -> None:
         raise ArtifactError(f"the artifact asks for the setting {unknown[0]!r}, which this runner does not know.")
 
 
-def input_specs(facts: ArtifactFacts) -> list[dict[str, Any]]:
-    """Name, dtype and shape of each input, in the signature's order."""
-    return list(facts["signature"]["inputs"])
+def input_specs(facts: ArtifactFacts, program: str = MAIN) -> list[dict[str, Any]]:
+    """Name, dtype and shape of each input of a program, in its signature's order."""
+    return list(facts["programs"][program]["inputs"])
 
 
-def output_names(facts: ArtifactFacts) -> list[str]:
-    """The outputs' names, in the signature's order."""
-    return [spec["name"] for spec in facts["signature"]["outputs"]]
+def output_specs(facts: ArtifactFacts, program: str = MAIN) -> list[dict[str, Any]]:
+    """Name, dtype and shape of each output of a program, in its signature's order."""
+    return list(facts["programs"][program]["outputs"])
 
 
 def as_int32(value: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ MANIFEST, SAMPLE, ARTIFACT = "manifest.json", "sample.npz", "artifact.json"
 FILES = (LAUNCHER, f"{PACKAGE}/__init__.py", *(f"{PACKAGE}/{path}" for path in TRAVELLING))
 FORMAT = 1
 # What the runner reads in artifact.json.
-KEYS = ("name", "precision", "files", "signature", "settings", "candidate", "versions")
+KEYS = ("name", "precision", "files", "programs", "settings", "candidate", "options")
 RELEASE = Path(__file__).resolve().parents[2]
 
 

@@ -37,7 +37,7 @@ def misfit(sample: dict[str, np.ndarray], artifact: ArtifactFacts) -> str | None
     labels, teacher, widths = (sample[name] for name in ("labels", "teacher", "widths"))
     if not len(labels) or len(teacher) != len(labels) or len(widths) != len(labels):
         return f"{len(labels)} labels, {len(teacher)} rows of the teacher, {len(widths)} widths"
-    signature = artifact["signature"]
+    signature = artifact["programs"]["main"]
     found = [misfit_of(sample, spec, signature["bounds"]) for spec in signature["inputs"]]
     return next((fault for fault in found if fault is not None), None)
 
@@ -60,7 +60,7 @@ def misfit_of(sample: dict[str, np.ndarray], spec: dict[str, Any], bounds: dict[
 
 def sample_rows(sample: dict[str, np.ndarray], artifact: ArtifactFacts, compiles: bool) -> Iterator[Feeds]:
     """Each row of the sample as a batch of one, as long as it is."""
-    signature = artifact["signature"]
+    signature = artifact["programs"]["main"]
     masked = any(spec["name"] == "attention_mask" for spec in signature["inputs"])
     ends = np.cumsum(sample["widths"])
     for row, end in enumerate(ends):

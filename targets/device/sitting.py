@@ -18,7 +18,7 @@ from ..runtime import load_runtime, opened
 from .clock import monotonic, timed_ms
 from .energy import Meter, meter
 from .environment import peak_memory_bytes
-from .needs import ArtifactFacts, Feeds
+from .needs import ArtifactFacts, Feeds, input_specs
 from .pinning import kept_on
 from .quiet import quiet_native
 from .release import ARTIFACT, RELEASE, read_json
@@ -51,15 +51,15 @@ def sit(request: dict[str, Any], tell: Callable[[str], object]) -> dict[str, Any
             session = stack.enter_context(opened(target, RELEASE / target, facts, request["threads"]))
         open_ms = (monotonic() - start) / 1e6
         tell("the first call")
-        first_ms = timed_ms(partial(answers, session.infer, synthetic(facts, request["shapes"][0])))
+        first_ms = timed_ms(partial(answers, session.run, synthetic(facts, request["shapes"][0])))
         cold_ms = (monotonic() - request["started_ns"]) / 1e6  # that clock is the system's, not the process's
         if request["accuracy"]:
             tell("answering the sample")
-        accuracy = accuracy_of(session.infer, facts, runtime.compiles) if request["accuracy"] else None
+        accuracy = accuracy_of(session.run, facts, runtime.compiles) if request["accuracy"] else None
         energy, latency = meter(), []
         for sizes in request["shapes"]:
             tell(", ".join(f"{name} {size}" for name, size in sizes.items()))
-            latency.append(latency_of(session.infer, synthetic(facts, sizes), request["samples"], energy))
+            latency.append(latency_of(session.run, synthetic(facts, sizes), request["samples"], energy))
     return {
         "runtime": {"name": runtime.name, "version": runtime.version, "runs_on": runtime.runs_on},
         "pinned": pinned,
@@ -113,7 +113,7 @@ def synthetic(facts: ArtifactFacts, sizes: dict[str, int]) -> dict[str, np.ndarr
     """Full sequences without padding, pixels from a fixed seed: values don't change the work that is done."""
     random = np.random.default_rng(0)
     feeds = {}
-    for spec in facts["signature"]["inputs"]:
+    for spec in input_specs(facts):
         shape = tuple(sizes[size] if isinstance(size, str) else size for size in spec["shape"])
         if np.issubdtype(np.dtype(spec["dtype"]), np.integer):
             feeds[spec["name"]] = np.full(shape, 0 if spec["name"] == "token_type_ids" else 1, spec["dtype"])

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from edgepress.targets.errors import TargetError
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.process.quiet import quiet
-from edgepress.targets.protocols import Exportable
 from edgepress.targets.records import Feeds, Signature
 
 if TYPE_CHECKING:

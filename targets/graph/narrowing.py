@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.graph.export import export_program
 from edgepress.targets.graph.narrowing_rules import LAYOUT_OPS, arguments_to_narrow, narrowed_arguments, shape_of
-from edgepress.targets.protocols import Exportable
 from edgepress.targets.records import Feeds
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepress.targets.errors import TargetError
+from edgepress.targets.exportable import Exportable
 from edgepress.targets.graph.export import module_using
 from edgepress.targets.graph.narrowing import inference_program
 from edgepress.targets.process.quiet import quiet
-from edgepress.targets.protocols import Exportable
 from edgepress.targets.records import Feeds, Signature
 
 if TYPE_CHECKING:

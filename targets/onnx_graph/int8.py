@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgepress.targets.calibration.calibrators import choose_range
-from edgepress.targets.calibration.observe import Histogram, Method, Range, observe
+from edgepress.targets.calibration.statistics import Histogram, Range, RangeRule, collect_statistics
 from edgepress.targets.errors import TargetError
 from edgepress.targets.onnx_graph.view import WEIGHTED, View, reader
 from edgepress.targets.records import Feeds
@@ -36,7 +36,16 @@ SYMMETRIC = {
 
 
 def write_dynamic(model: onnx.ModelProto, nodes: Sequence[str], out: Path) -> None:
-    """MatMulInteger with scales taken at run time for `nodes`, all of them MatMul."""
+    """MatMulInteger with activation scales taken at run time, from each input.
+
+    Args:
+        model: fp32, every node with a name of its own.
+        nodes: names of the layers to change, all of them MatMul.
+        out: the file to write.
+
+    Raises:
+        TargetError: a layer was passed over.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -52,22 +61,33 @@ def write_static(
     model: onnx.ModelProto,
     nodes: Sequence[str],
     between: Literal["float", "int8"],
-    method: Method,
+    method: RangeRule,
     calibration: Sequence[Feeds],
     out: Path,
     symmetric: bool = False,
 ) -> None:
-    """QuantizeLinear and DequantizeLinear with fixed ranges around `nodes`; with int8 `between`, around the operators
-    between them too. Outputs of products stay float: logits, or a residual stream.
+    """QuantizeLinear and DequantizeLinear with fixed ranges. Outputs of products stay float: what a classifier gives,
+    or a residual stream.
 
-    `symmetric`: s8 activations with zero point 0, float biases and a pair of its own for each reader, which is the
-    form that TensorRT takes and fuses; otherwise u8, for which x86 has kernels.
+    Args:
+        model: fp32, every node with a name of its own.
+        nodes: names of the layers to change.
+        between: "int8" puts pairs around the operators between the layers too.
+        method: how ranges are chosen from the values that `calibration` gives.
+        calibration: batches of real inputs.
+        out: the file to write.
+        symmetric: s8 activations with zero point 0, float biases and a pair of its own for each reader, which is the
+            form that TensorRT takes and fuses; otherwise u8, for which x86 has kernels.
+
+    Raises:
+        TargetError: no batch, activations that are not finite, or a layer that was passed over.
     """
     from onnx import shape_inference
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+    # The quantizer asks each tensor for its type, and leaves alone what has none.
     typed = shape_inference.infer_shapes(model, data_prop=True)
     kinds = list(BETWEEN if between == "int8" else WEIGHTED)
     excluded = [node.name for node in _products(typed) if node.name not in nodes]
@@ -88,7 +108,7 @@ def write_static(
         extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"], **(SYMMETRIC if symmetric else {})},
     )
     quantizer.quantize_model()
-    quantizer.model.topological_sort()
+    quantizer.model.topological_sort()  # it appends its pairs at the end
     written = quantizer.model.model
     view = View.of(written)
     by_name = {node.name: node for node in written.graph.node}
@@ -105,6 +125,7 @@ def _tensors(
     """Float activations that the quantizer may ask a range of."""
     from onnx import TensorProto
 
+    # Token ids and masks are whole numbers, and constants have ranges of their own.
     values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     constants = set(View.of(model).initializers)
@@ -117,12 +138,12 @@ def _tensors(
 
 
 def _ranges(
-    model: onnx.ModelProto, names: Sequence[str], method: Method, calibration: Sequence[Feeds]
+    model: onnx.ModelProto, names: Sequence[str], method: RangeRule, calibration: Sequence[Feeds]
 ) -> dict[str, Range]:
     read = reader(model, names)
-    if method == "min-max":
-        return observe(read, calibration, dict.fromkeys(names, Range()))
-    histograms = observe(read, calibration, dict.fromkeys(names, Histogram()))
+    if method == "min-max":  # exact, and without the histogram's memory
+        return collect_statistics(read, calibration, dict.fromkeys(names, Range()))
+    histograms = collect_statistics(read, calibration, dict.fromkeys(names, Histogram()))
     return {name: choose_range(method, histogram) for name, histogram in histograms.items()}
 
 

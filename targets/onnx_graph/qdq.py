@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgepress.targets.calibration.observe import Method
+from edgepress.targets.calibration.statistics import RangeRule
 from edgepress.targets.errors import TargetError
 from edgepress.targets.onnx_graph.int8 import write_static
 from edgepress.targets.onnx_graph.view import name_nodes, weighted_nodes
 from edgepress.targets.records import Feeds
 
 
-def write_qdq(path: Path, method: Method, calibration: Sequence[Feeds], out: Path) -> str:
-    """Quantize the inputs of every layer with weights, and nothing else; returns what was done in a line.
+def write_qdq(path: Path, method: RangeRule, calibration: Sequence[Feeds], out: Path) -> str:
+    """Quantize the inputs of every layer with weights, and nothing else.
+
+    Args:
+        path: of the fp32 graph.
+        method: how ranges of activations are chosen.
+        calibration: batches of real inputs that they are chosen from.
+        out: the file to write.
+
+    Returns:
+        What was done, in a line.
 
     Raises:
         TargetError: no layer with weights, no calibration batch, or a layer that could not be quantized.

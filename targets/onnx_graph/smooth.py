@@ -37,7 +37,16 @@ class Smoothing:
 
 
 def smoothing_factors(peaks: Floats, weight_peaks: Floats, alpha: float) -> Floats:
-    """s `[channels]`; 1 for a channel that is always zero, in the activation or in the weights.
+    """s_j = peak_j^alpha / weight_peak_j^(1 - alpha), `[channels]`.
+
+    Args:
+        peaks: largest magnitude of each channel of the activation, `[channels]`.
+        weight_peaks: of the weights that multiply it, over all products that read it, `[channels]`.
+        alpha: 0..1, how much of the difficulty goes into the weights.
+
+    Returns:
+        The factors; 1 for a channel that is always zero, in the activation or in the weights: there is nothing to
+        move, and zero would be divided by.
 
     >>> smoothing_factors(np.array([16.0, 0.0], np.float32), np.array([4.0, 1.0], np.float32), 0.5).tolist()
     [2.0, 1.0]
@@ -60,7 +69,14 @@ def smoothable(model: onnx.ModelProto, nodes: Collection[str]) -> dict[str, tupl
 def plan_smoothing(
     model: onnx.ModelProto, nodes: Collection[str], peaks: Mapping[str, Floats], alpha: float
 ) -> tuple[Smoothing, ...]:
-    """Factors for those inputs of `nodes` that have outliers, from the largest magnitudes `peaks` of their channels."""
+    """Factors for those inputs of `nodes` that have outliers.
+
+    Args:
+        model: whose graph is only read.
+        nodes: names of MatMuls with a constant weight.
+        peaks: {tensor: largest magnitude of each channel}, of every input of `nodes`.
+        alpha: as in `smoothing_factors`.
+    """
     view = View.of(model)
     by_name = {node.name: node for node in model.graph.node}
     plan = []

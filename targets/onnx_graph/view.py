@@ -104,7 +104,13 @@ def drop_unused(model: onnx.ModelProto) -> None:
 
 
 def attribute(node: onnx.NodeProto, name: str, default: int | float | list[int]) -> int | float | list[int]:
-    """The value of an integer, float or integer-list attribute."""
+    """The value of an integer, float or integer-list attribute.
+
+    Args:
+        node: that may have it.
+        name: of the attribute.
+        default: the operator's own, for a node that does not say.
+    """
     from onnx import helper
 
     for entry in node.attribute:

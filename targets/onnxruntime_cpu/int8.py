@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pydantic
 
-from edgepress.targets.calibration.observe import ChannelPeaks, Method, observe
+from edgepress.targets.calibration.statistics import ChannelPeaks, RangeRule, collect_statistics
 from edgepress.targets.errors import TargetError
 from edgepress.targets.onnx_graph.embedding import quantize_embeddings
 from edgepress.targets.onnx_graph.int8 import write_dynamic, write_static
@@ -39,7 +39,7 @@ class Int8Options(Record):
 
     scales: Literal["run-time", "fixed"]
     between: Literal["float", "int8"] = "float"
-    ranges: Method = "min-max"
+    ranges: RangeRule = "min-max"
     alpha: float | None = pydantic.Field(default=None, ge=0, le=1)
     keep_float: KeepFloat = "nothing"
 
@@ -73,8 +73,17 @@ def int8_candidates(module: torch.nn.Module) -> tuple[Candidate, ...]:
     )
 
 
-def quantize(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], out: Path) -> tuple[str, ...]:
-    """Write the int8 graph of `candidate` to `out`; returns what was done, a line each.
+def write_int8(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], out: Path) -> tuple[str, ...]:
+    """Write the int8 graph of a candidate.
+
+    Args:
+        fp32: the graph that it is made of.
+        candidate: its options are those of `Int8Options`.
+        calibration: batches of real inputs: fixed ranges and smoothing are taken from them.
+        out: the file to write.
+
+    Returns:
+        What was done, a line each.
 
     Raises:
         TargetError: options that are none of int8's, no calibration batch, a layer that could not be quantized, or a
@@ -125,9 +134,19 @@ def _options(candidate: Candidate) -> Int8Options:
 
 
 def smooth(model: onnx.ModelProto, nodes: tuple[str, ...], calibration: Sequence[Feeds], alpha: float) -> str:
-    """SmoothQuant on the inputs of `nodes`, in place."""
+    """SmoothQuant, in place.
+
+    Args:
+        model: fp32; its float outputs stay the same up to rounding.
+        nodes: names of the MatMuls whose inputs are smoothed.
+        calibration: batches that show which channels have outliers.
+        alpha: 0..1, how much of the difficulty goes into the weights.
+
+    Returns:
+        What was done, in a line.
+    """
     tensors = tuple(smoothable(model, nodes))
-    statistics = observe(reader(model, tensors), calibration, dict.fromkeys(tensors, ChannelPeaks()))
+    statistics = collect_statistics(reader(model, tensors), calibration, dict.fromkeys(tensors, ChannelPeaks()))
     peaks = {name: statistic.peaks for name, statistic in statistics.items() if statistic.peaks is not None}
     plan = plan_smoothing(model, nodes, peaks, alpha)
     if not plan:

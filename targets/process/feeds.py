@@ -26,9 +26,16 @@ def load_feeds(path: str) -> dict[str, np.ndarray]:
 
 
 def rounded_up(feeds: Feeds, signature: Signature, batch: int) -> dict[str, np.ndarray]:
-    """`feeds` with the last row repeated up to `batch`, and sequences padded to a multiple of 32 where there is a mask.
+    """The same answers from fewer shapes: a stand-in compiles a program for each, and masked positions and other rows
+    change none of the answers.
 
-    A stand-in compiles a program for each shape; masked positions and other rows change no answer.
+    Args:
+        feeds: {input: array} of at most `batch` rows.
+        signature: of the model; its bounds are kept.
+        batch: rows of what is returned: the last one is repeated.
+
+    Returns:
+        The feeds, their sequences padded with zeros to a multiple of 32 where there is an attention mask.
     """
     arrays = {}
     for spec in signature.inputs:

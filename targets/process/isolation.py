@@ -63,10 +63,16 @@ def run_isolated(
     environment: Mapping[str, str] | None = None,
     silence_s: float = math.inf,
 ) -> dict[str, Any]:
-    """`module:function(request) -> dict` in a process of its own; both dicts must be JSON.
+    """`module:function(request) -> dict` in a process of its own; both dicts must be JSON. It dies with this process.
 
-    `threads` caps the thread pools of OpenMP, MKL and OpenBLAS in the child; `environment` is added to its variables;
-    `progress` hears what the child tells by `tell_progress`. The child dies with this process.
+    Args:
+        function: "module:function", importable there.
+        request: what it is called with.
+        timeout_s: seconds after which it is stopped.
+        threads: of the pools of OpenMP, MKL and OpenBLAS in it; None leaves them as they are here.
+        progress: hears what the child says by `tell_progress`.
+        environment: variables that it gets beside ours.
+        silence_s: seconds without a `tell_progress` after which it is stopped.
 
     Raises:
         BenchmarkError: the function raised; its traceback is a note of the error.
@@ -92,6 +98,12 @@ def converting(
     work. Calling what is yielded waits for it: (its answer, its peak memory in bytes). It is stopped where the block is
     left without.
 
+    Args:
+        function: "module:function", importable there.
+        request: what it is called with; JSON, as its answer.
+        timeout_s: seconds from its beginning after which it is stopped.
+        environment: variables that it gets beside ours.
+
     Raises, when called:
         TargetError: what the child refused, in its own words; another failure of it; its end without an answer; or
             `timeout_s` seconds went by since it began.
@@ -115,7 +127,8 @@ def converting(
 def convert_apart(
     function: str, request: Mapping[str, Any], timeout_s: float, environment: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Any], int]:
-    """`converting`, waited for."""
+    """`converting`, waited for: `function` is called with `request`, for `timeout_s` seconds at most, `environment`
+    beside our variables."""
     with converting(function, request, timeout_s, environment) as finish:
         return finish()
 

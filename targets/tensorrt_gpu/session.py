@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..device.needs import ArtifactFacts, Feeds, Runtime, input_specs, needed, output_names, refuse_settings
+from ..device.needs import MAIN, ArtifactFacts, Feeds, Runtime, input_specs, needed, output_specs, refuse_settings
 from ..errors import ArtifactError, TargetError, TargetUnavailable
 from ..files import write_whole
 
@@ -33,7 +33,7 @@ class TensorRtSession:
     def __init__(self, path: Path, facts: ArtifactFacts, package: str, cache: Path | None = None) -> None:
         torch = needed("torch", "torch")
         self._trt = needed(package, "tensorrt-rtx-cu13" if package == "tensorrt_rtx" else package)
-        self._inputs, self._outputs = input_specs(facts), output_names(facts)
+        self._inputs, self._outputs = input_specs(facts), output_specs(facts)
         self._logger = self._trt.Logger(self._trt.Logger.ERROR)
         self._runtime = self._trt.Runtime(self._logger)
         self._engine: Any = self._runtime.deserialize_cuda_engine(path.read_bytes())
@@ -47,7 +47,7 @@ class TensorRtSession:
         self._stream = torch.cuda.Stream()
         self._shaped: dict[Shapes, Shaped] = {}
 
-    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
+    def run(self, feeds: Feeds, program: str = MAIN) -> dict[str, np.ndarray]:
         """Arrays by the outputs' names, synchronised."""
         key = tuple(tuple(feeds[spec["name"]].shape) for spec in self._inputs)
         if key not in self._shaped:
@@ -77,7 +77,7 @@ class Shaped:
         self,
         context: Any,
         inputs: Sequence[dict[str, Any]],
-        outputs: Sequence[str],
+        outputs: Sequence[dict[str, Any]],
         shapes: Shapes,
         stream: torch.cuda.Stream,
         captures: bool,
@@ -92,13 +92,13 @@ class Shaped:
             if not context.set_input_shape(spec["name"], shape):
                 raise TargetError(f"TensorRT refused shape {list(shape)} of input {spec['name']!r}")
             self._inputs[spec["name"]] = torch.empty(shape, dtype=getattr(torch, spec["dtype"]), device="cuda")
-        self._outputs = {
-            name: torch.empty(tuple(context.get_tensor_shape(name)), dtype=torch.float32, device="cuda")
-            for name in outputs
-        }
+        self._outputs: dict[str, torch.Tensor] = {}
+        for spec in outputs:
+            sizes = tuple(context.get_tensor_shape(spec["name"]))
+            self._outputs[spec["name"]] = torch.empty(sizes, dtype=getattr(torch, spec["dtype"]), device="cuda")
         # Pinned, so that the copy back joins the stream and the event marks the end of everything.
         self._host = {
-            name: torch.empty(output.shape, dtype=torch.float32, pin_memory=True)
+            name: torch.empty(output.shape, dtype=output.dtype, pin_memory=True)
             for name, output in self._outputs.items()
         }
         self._done = torch.cuda.Event()
@@ -158,8 +158,8 @@ def open_session(folder: Path, facts: ArtifactFacts, threads: int) -> TensorRtSe
 
 
 def package_of(facts: ArtifactFacts) -> str:
-    """The package that built the engine: TensorRT for RTX or the full one; neither opens the other's."""
-    return "tensorrt_rtx" if any(name.startswith("tensorrt-rtx") for name in facts["versions"]) else "tensorrt"
+    """The package that built the engine, TensorRT for RTX or the full one: neither opens the other's."""
+    return str(facts["options"].get("package", "tensorrt_rtx"))
 
 
 def gpus() -> int:

@@ -9,22 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from edgepress.targets.acceptance.checked import Checked
-from edgepress.targets.backend import Backend, Job, absent
+from edgepress.targets.backend import Backend, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
+from edgepress.targets.exportable import Exportable
+from edgepress.targets.hooks import Made, Opening, Scratch, Source
+from edgepress.targets.options import Options
 from edgepress.targets.process.scratch import scratch
-from edgepress.targets.protocols import Exportable, Session
-from edgepress.targets.records import (
-    Artifact,
-    Availability,
-    Candidate,
-    Feeds,
-    HardwareBuild,
-    Options,
-    Precision,
-    Signature,
-)
-from edgepress.targets.tensorrt_gpu.session import ENGINE_FILE, gpus, open_session
+from edgepress.targets.protocols import Runner
+from edgepress.targets.records import Availability, Candidate, Feeds, HardwareBuild, Precision, Signature
+from edgepress.targets.tensorrt_gpu.session import ENGINE_FILE, TensorRtSession, cache_file, gpus
 
 ONNX_FILE = "model.onnx"
 GRAPH_PACKAGES = ("onnx", "onnxruntime", "onnxscript", "onnxslim", "onnxconverter_common")
@@ -49,9 +42,12 @@ class TensorRtGpu(Backend[Path]):
     stand_in: ClassVar[str] = "the very same ONNX graph (QDQ, fp16) in ONNX Runtime on CPU"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
 
+    options_type = TensorRtOptions
+    stands_in_with = ("onnxruntime",)
+
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
-        self._options = TensorRtOptions.of(self.name, options)
-        self._package = self._options.package
+        super().__init__(options)
+        self._package = self.options.package
         self.exports_with = (*GRAPH_PACKAGES, self._package)
         self.runs_with = (self._package,)
         self.remedy = f"pip install 'edgepress[{self._package.replace('_', '-')}]'"
@@ -65,7 +61,7 @@ class TensorRtGpu(Backend[Path]):
                 return Availability(state="available", reason=f"{package} builds for the GPU here")
             remedy = "use the package tensorrt_rtx, which builds without a GPU: pip install 'edgepress[tensorrt-rtx]'"
             return Availability(state="missing", reason=f"{package} builds on a GPU only; {NO_DRIVER}", remedy=remedy)
-        builds = f"{package} builds engines for {', '.join(f'sm_{one}' for one in self._options.capabilities)}"
+        builds = f"{package} builds engines for {', '.join(f'sm_{one}' for one in self.options.capabilities)}"
         if gpus():
             return Availability(state="available", reason=builds)
         remedy = "run the engine on a machine with an NVIDIA GPU and driver"
@@ -78,63 +74,55 @@ class TensorRtGpu(Backend[Path]):
             )
         return (Candidate(name=precision, precision=precision),) if precision in self.precisions else ()
 
-    @contextmanager
-    def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
+    def _require_hardware(self) -> None:
         if not gpus():
             raise TargetUnavailable(f"{NO_DRIVER} here. Open it on a machine with an NVIDIA GPU.")
-        self._check(artifact, folder, ENGINE_FILE)
-        session = open_session(folder, artifact.model_dump(mode="json"), threads)
-        yield Checked(session, artifact.signature)
-        session.close()
 
-    @contextmanager
-    def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
-        from edgepress.targets.onnxruntime_cpu.target import graph_session
-
-        self._check(artifact, folder, ONNX_FILE)
-        yield graph_session(folder / ONNX_FILE, artifact.signature, threads)
-
-    def _check(self, artifact: Artifact, folder: Path, opened: str) -> None:
-        self._refuse_settings(artifact)
-        artifact.check_files(folder, [opened])
-
-    @contextmanager
-    def _prepared(
-        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
-    ) -> Iterator[Callable[[], Path]]:
+    def _prepare(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], scratch: Scratch
+    ) -> Callable[[], Path]:
         """The fp32 ONNX file."""
         from edgepress.targets.onnx_graph.export import export_onnx
 
-        with scratch() as temporary:
-            path = temporary / ONNX_FILE
-            yield lambda: export_onnx(model, calibration[0], path)
+        return lambda: export_onnx(model, calibration[0], scratch.folder / ONNX_FILE)
 
-    def _export(self, job: Job[Path], candidate: Candidate, folder: Path) -> Artifact:
-        from edgepress.targets.acceptance.accept import accept
-        from edgepress.targets.acceptance.seal import seal, versions_of
+    def _export(self, source: Source[Path], candidate: Candidate, folder: Path) -> Made:
+        from edgepress.targets.acceptance.seal import versions_of
         from edgepress.targets.onnx_graph.macs import count_macs
-        from edgepress.targets.onnxruntime_cpu.target import graph_session
         from edgepress.targets.tensorrt_gpu.tools import write_for_other_tools
 
-        path, signature, reference = folder / ONNX_FILE, job.model.signature, job.reference
-        notes = _write_graph(job.prepared, candidate, reference.batches, path)
-        session = graph_session(path, signature, 1)
-        comparison = accept(session, reference, signature, candidate.precision)
+        path, signature = folder / ONNX_FILE, source.model.signature
+        notes = _write_graph(source.prepared, candidate, source.calibration, path)
         profile = shape_profile(signature)
         builds, peak = self._build(profile, candidate, folder)
         write_for_other_tools(folder, path, signature, profile)
         there = (item.relative_to(folder).as_posix() for item in folder.rglob("*") if item.is_file())
-        own: dict[str, Any] = {
-            "companions": [name for name in there if name != ENGINE_FILE],
-            "int8_mac_share": count_macs(path, reference.batches[-1]).int8_share
-            if candidate.precision == "int8"
-            else 0.0,
-            "versions": versions_of(*DISTRIBUTIONS, distribution(self._package)),
-            "notes": notes,
-            "builds": builds,
-            "conversion_peak_bytes": peak,
-        }
-        return seal(self.name, job.model, candidate, folder, comparison, reference, **own)
+        return Made(
+            precision=candidate.precision,
+            macs=count_macs(path, source.calibration[-1]) if candidate.precision == "int8" else None,
+            companions=[name for name in there if name != ENGINE_FILE],
+            versions=versions_of(*DISTRIBUTIONS, distribution(self._package)),
+            notes=notes,
+            builds=builds,
+            peak_bytes=peak,
+        )
+
+    @contextmanager
+    def _session(self, opening: Opening) -> Iterator[Runner]:
+        """The engine; in its stead, the ONNX graph that it was built from, whose numbers are the same."""
+        if opening.stands_in:
+            from edgepress.targets.onnx_graph.session import OrtSession
+
+            names = [spec.name for spec in opening.signature.outputs]
+            yield OrtSession(opening.folder / ONNX_FILE, names, {}, opening.threads)
+            return
+        cache = cache_file(opening.digests[ENGINE_FILE])
+        session = TensorRtSession(opening.folder / ENGINE_FILE, opening.facts, self._package, cache)
+        yield session
+        session.close()
+
+    def _opens(self, stands_in: bool) -> tuple[str, ...]:
+        return (ONNX_FILE if stands_in else ENGINE_FILE,)
 
     def _build(
         self, profile: Mapping[str, list[list[int]]], candidate: Candidate, folder: Path
@@ -147,7 +135,7 @@ class TensorRtGpu(Backend[Path]):
             "package": self._package,
             "onnx": str(folder / ONNX_FILE),
             "out": str(folder / ENGINE_FILE),
-            "capabilities": list(self._options.capabilities),
+            "capabilities": list(self.options.capabilities),
             "profile": profile,
         }
         answer, peak = convert_apart("edgepress.targets.tensorrt_gpu.build:build", request, TIMEOUT_S)
@@ -179,7 +167,16 @@ def planned_note(counts: Mapping[str, int]) -> str:
 
 
 def check_counts(candidate: Candidate, network: Mapping[str, int], planned: Mapping[str, Mapping[str, int]]) -> None:
-    """Raises TargetError for an int8 or fp16 engine that has no product of that type, for one of its GPUs at least."""
+    """Whether an engine is what it is called, on each of its GPUs.
+
+    Args:
+        candidate: whose precision is asked for.
+        network: {"int8", "half", "float": products} of the graph that was parsed.
+        planned: the same of the compiled plan, by GPU; empty where the package does not tell.
+
+    Raises:
+        TargetError: an int8 or fp16 engine has no product of that type, for one of its GPUs at least.
+    """
     kind = {"int8": "int8", "fp16": "half"}.get(candidate.precision)
     if kind is None:
         return

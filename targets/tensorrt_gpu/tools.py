@@ -19,7 +19,14 @@ Profile = Mapping[str, list[list[int]]]
 
 
 def write_for_other_tools(folder: Path, onnx: Path, signature: Signature, profile: Profile) -> None:
-    """The script builds the same graph with full TensorRT, on the GPU it is for, into the Triton model repository."""
+    """A script that builds the same graph with full TensorRT, on the GPU it is for, into a Triton model repository.
+
+    Args:
+        folder: gets both.
+        onnx: the graph, beside the script.
+        signature: what the model takes and gives.
+        profile: the shapes to build for.
+    """
     (folder / MODEL).mkdir(parents=True)
     (folder / CONFIG_FILE).write_text(triton_config(signature), encoding="utf-8")
     script = folder / SCRIPT_FILE

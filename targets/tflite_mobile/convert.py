@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 
 def convert(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs in the child. `request`: `program` (a .pt2 file), `inputs` (names), `signatures` ({name: [shape, ...]}, one
-    shape and dtype for each input) and `out`.
+    """Runs in the child.
+
+    Args:
+        request: `program` (a .pt2 file), `inputs` and `outputs` (names in its order), `signatures` ({name: [[shape,
+            dtype], …]}, one for each input) and `out`, the file to write.
 
     Raises:
         TargetError: the converter refuses the program.
@@ -34,7 +37,8 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
             examples = {
                 key: _example(shape, dtype) for key, (shape, dtype) in zip(request["inputs"], shapes, strict=True)
             }
-            builder = builder.signature(name, _wrapped(module, request["inputs"]), sample_kwargs=examples)
+            named = _wrapped(module, request["inputs"], request["outputs"])
+            builder = builder.signature(name, named, sample_kwargs=examples)
         try:
             builder.convert().export(request["out"])
         except Exception as fault:  # the converter's errors share no base class
@@ -55,9 +59,11 @@ def _example(shape: list[int], dtype: str) -> torch.Tensor:
     return torch.ones(shape, dtype=torch.int32 if dtype == "int64" else getattr(torch, dtype))
 
 
-def _wrapped(module: torch.nn.Module, names: list[str]) -> torch.nn.Module:
-    """Named int32 inputs, as the runtime takes them, for a module of positional int64 ones."""
+def _wrapped(module: torch.nn.Module, names: list[str], outputs: list[str]) -> torch.nn.Module:
+    """Named int32 inputs, as the runtime takes them, and named outputs, for a module of positional int64 ones."""
     import torch
+
+    from edgepress.targets.graph.outputs import by_name
 
     class Named(torch.nn.Module):
         def __init__(self) -> None:
@@ -67,7 +73,7 @@ def _wrapped(module: torch.nn.Module, names: list[str]) -> torch.nn.Module:
         def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
             given = [inputs[name] for name in names]
             wide = [value.long() if value.dtype == torch.int32 else value for value in given]
-            return {"logits": self.inner(*wide)}
+            return by_name(self.inner(*wide), outputs)
 
         def train(self, mode: bool = True) -> Named:
             return self  # an exported program is in eval mode and refuses to be told so

@@ -11,7 +11,7 @@ from edgepress.targets.errors import TargetError
 from edgepress.targets.tflite_mobile.view import View
 
 if TYPE_CHECKING:
-    from edgepress.targets.protocols import Exportable
+    from edgepress.targets.exportable import Exportable
     from edgepress.targets.records import Description, Signature
 
 RUNTIME = "tflite-runtime 2.14"

@@ -16,7 +16,12 @@ OPAQUE = ("TRANSPOSE_CONV", "CONV_3D", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM")
 
 
 def count_macs(path: Path, signature: str, rows: int = 1) -> MacCount:
-    """What `rows` calls of `signature` multiply; the weights are read anew for each of them.
+    """What one row after the other multiplies; the weights are read anew for each of them.
+
+    Args:
+        path: of the .tflite.
+        signature: name of one of its programs.
+        rows: how many calls.
 
     A float input with int8 weights counts: the runtime rounds the input to int8 and multiplies integers.
 

@@ -28,8 +28,14 @@ RGB, GRAYSCALE = 1, 2
 
 
 def attach(path: Path, description: Description, signature: Signature, lengths: Mapping[str, int]) -> None:
-    """Add the table, class names (a line each), channel mean and deviation, and {signature name: sequence length or 0}
-    to the model in `path`. A model above 2 GiB has no room for the table; the rest stands behind it all the same."""
+    """Add the metadata to a model. One above 2 GiB has no room for the table; the rest stands behind it all the same.
+
+    Args:
+        path: of the .tflite, changed in place.
+        description: class names, and mean and deviation of each channel.
+        signature: what the model takes and gives.
+        lengths: {program: sequence length, or 0}.
+    """
     if path.stat().st_size < FLATBUFFER_LIMIT:
         _add_table(path, description, signature)
     facts = {"mean": description.mean, "std": description.std, "signatures": dict(lengths)}

@@ -21,7 +21,7 @@ from edgepress.targets.records import Record
 LARGEST = 3e38  # the library's own limit
 
 
-class Method(Record):
+class Scheme(Record):
     """`scales` of activations: fixed or taken at run time; `layers` that change; `ends`: type of input and output;
     `granularity` of the weights that are multiplied with float inputs: a scale for each channel, or one a tensor."""
 
@@ -37,13 +37,13 @@ def quantize(request: dict[str, Any]) -> dict[str, Any]:
     Raises:
         TargetError: the quantizer refuses the model.
     """
-    method = Method.model_validate(request["method"])
+    scheme = Scheme.model_validate(request["method"])
     with quiet():
         from ai_edge_quantizer import quantizer
 
         worker = quantizer.Quantizer(request["model"])
         try:
-            _describe(worker, method)
+            _describe(worker, scheme)
             ranges = _calibrate(request, worker) if worker.need_calibration else None
             result = worker.quantize(ranges, enable_progress_report=False)
         except Exception as fault:  # the quantizer's errors share no base class
@@ -52,26 +52,26 @@ def quantize(request: dict[str, Any]) -> dict[str, Any]:
     return {"bytes": Path(request["out"]).stat().st_size}
 
 
-def _describe(worker: Any, method: Method) -> None:
+def _describe(worker: Any, scheme: Scheme) -> None:
     from ai_edge_quantizer import algorithm_manager, qtyping
 
     names = qtyping.TFLOperationName
-    kind = names.FULLY_CONNECTED if method.layers == "linear" else names.ALL_SUPPORTED
-    whole = method.granularity == "tensor"
+    kind = names.FULLY_CONNECTED if scheme.layers == "linear" else names.ALL_SUPPORTED
+    whole = scheme.granularity == "tensor"
     granularity = qtyping.QuantGranularity.TENSORWISE if whole else qtyping.QuantGranularity.CHANNELWISE
-    if method.scales == "half":
+    if scheme.scales == "half":
         half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
         config = qtyping.OpQuantizationConfig(weight_tensor_config=half, explicit_dequantize=True)
         casting = algorithm_manager.AlgorithmName.FLOAT_CASTING
         for operation in (names.FULLY_CONNECTED, names.CONV_2D, names.DEPTHWISE_CONV_2D, names.EMBEDDING_LOOKUP):
             worker.update_quantization_recipe(".*", operation, config, casting)
-    elif method.scales == "run-time":
+    elif scheme.scales == "run-time":
         worker.add_dynamic_config(".*", kind, num_bits=8, granularity=granularity)
     else:
         worker.add_static_config(".*", kind, activation_num_bits=8, weight_num_bits=8)
-        if method.layers == "linear":
+        if scheme.layers == "linear":
             worker.add_dynamic_config(".*", names.EMBEDDING_LOOKUP, num_bits=8, granularity=granularity)
-        elif method.ends == "float":
+        elif scheme.ends == "float":
             worker.update_quantization_recipe(".*", names.INPUT, None, algorithm_manager.AlgorithmName.NO_QUANTIZE)
             worker.update_quantization_recipe(".*", names.OUTPUT, None, algorithm_manager.AlgorithmName.NO_QUANTIZE)
 

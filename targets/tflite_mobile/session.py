@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..device.needs import (
+    MAIN,
     ArtifactFacts,
     Feeds,
     Runtime,
     input_specs,
     is_installed,
     needed,
-    output_names,
+    output_specs,
     refuse_settings,
 )
 from ..device.quiet import quiet_native
@@ -30,36 +31,54 @@ INSTALL = "ai-edge-litert (or tflite-runtime, where that has no wheel)"
 
 
 class TfliteSession:
-    """One interpreter of the file `path`; `buckets` are {signature: tokens}, or {name: 0} without a sequence.
+    """One interpreter.
+
+    Args:
+        path: of the .tflite.
+        facts: name the program "main", which callers feed, and each program of the file: one row of a fixed length.
+        threads: of the interpreter.
 
     Raises:
-        ArtifactError: the file cannot be opened.
+        ArtifactError: the runtime cannot read the file.
     """
 
-    def __init__(self, path: Path, facts: ArtifactFacts, buckets: Mapping[str, int], threads: int) -> None:
+    def __init__(self, path: Path, facts: ArtifactFacts, threads: int) -> None:
         self._axes = axes_of((spec["name"], spec["shape"]) for spec in input_specs(facts))
-        self._names = output_names(facts)
-        self._buckets = buckets
+        self._wanted = output_specs(facts)
+        self._buckets = buckets_of(facts)
         with quiet_native():  # the runtime tells of its delegate on the standard error
             interpreter = _interpreter(path, threads)
-            self._runners = {name: interpreter.get_signature_runner(name) for name in buckets}
+            self._runners = {name: interpreter.get_signature_runner(name) for name in self._buckets}
         self._inputs = {name: runner.get_input_details() for name, runner in self._runners.items()}
         self._outputs = {name: runner.get_output_details() for name, runner in self._runners.items()}
 
-    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        """Arrays by the outputs' names."""
-        name = fitting(longest(feeds, self._axes), self._buckets)
-        details = self._inputs[name]
-        padded = fitted(feeds, self._axes, self._buckets[name])
-        ready = {key: _quantized(value, details[key]) for key, value in padded.items()}
+    def run(self, feeds: Feeds, program: str = MAIN) -> dict[str, np.ndarray]:
+        """Of "main": rows one after the other through the shortest program that holds them all."""
+        if program != MAIN:
+            return self._run(program, feeds)
+        length = longest(feeds, self._axes)
+        name = fitting(length, self._buckets)
+        ready = fitted(feeds, self._axes, self._buckets[name])
         rows = len(next(iter(ready.values())))
-        answers = [
-            self._runners[name](**{key: value[row : row + 1] for key, value in ready.items()}) for row in range(rows)
-        ]
+        answers = [self._run(name, {key: value[row : row + 1] for key, value in ready.items()}) for row in range(rows)]
+        joined = {spec["name"]: np.concatenate([one[spec["name"]] for one in answers]) for spec in self._wanted}
+        return self._without_padding(joined, length)
+
+    def _run(self, name: str, row: Feeds) -> dict[str, np.ndarray]:
+        details = self._inputs[name]
+        given = self._runners[name](**{key: _quantized(value, details[key]) for key, value in row.items()})
         return {
-            output: _dequantized(np.concatenate([answer[output] for answer in answers]), self._outputs[name][output])
-            for output in self._names
+            spec["name"]: _dequantized(given[spec["name"]], self._outputs[name][spec["name"]], spec["dtype"])
+            for spec in self._wanted
         }
+
+    def _without_padding(self, outputs: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
+        """Outputs that have a sequence too, cut to that of the feeds."""
+        for spec in self._wanted:
+            if "sequence" in spec["shape"]:
+                axis = list(spec["shape"]).index("sequence")
+                outputs[spec["name"]] = outputs[spec["name"]].take(range(length), axis)
+        return outputs
 
     def close(self) -> None:
         """Nothing outlives the object."""
@@ -74,12 +93,24 @@ def load_runtime(facts: ArtifactFacts) -> Runtime:
 def open_session(folder: Path, facts: ArtifactFacts, threads: int) -> TfliteSession:
     """The artifact in `folder`; it takes no settings."""
     refuse_settings(facts)
-    return TfliteSession(folder / MODEL_FILE, facts, buckets_of(facts), threads)
+    return TfliteSession(folder / MODEL_FILE, facts, threads)
 
 
 def buckets_of(facts: ArtifactFacts) -> dict[str, int]:
-    """{signature: tokens} of an artifact; the one signature of a model without a sequence has 0 tokens."""
-    return {f"seq{length}" if length else "image": length for length in facts["candidate"]["options"]["sequences"]}
+    """{program: tokens} of those beside "main"; the one program of a model without a sequence has 0 tokens."""
+    axes = axes_of((spec["name"], spec["shape"]) for spec in input_specs(facts))
+    return {
+        name: max(
+            (
+                int(spec["shape"][axis])
+                for spec in input_specs(facts, name)
+                if (axis := axes.get(spec["name"])) is not None
+            ),
+            default=0,
+        )
+        for name in facts["programs"]
+        if name != MAIN
+    }
 
 
 def runtime() -> tuple[str, Any]:
@@ -108,9 +139,10 @@ def _quantized(value: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
     return whole
 
 
-def _dequantized(value: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
-    if details["dtype"] != np.int8:
-        return value.astype(np.float32)
+def _dequantized(value: np.ndarray, details: Mapping[str, Any], dtype: str) -> np.ndarray:
+    """An output by its own scale and zero point where the file gives int8; in the type that the signature says."""
+    if details["dtype"] != np.int8 or dtype == "int8":
+        return value.astype(dtype, copy=False)
     scale, zero = details["quantization"]
-    real: np.ndarray = ((value.astype(np.float32) - zero) * scale).astype(np.float32)
+    real: np.ndarray = ((value.astype(np.float32) - zero) * scale).astype(dtype)
     return real

@@ -10,37 +10,30 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from edgepress.targets.acceptance.checked import Checked
-from edgepress.targets.backend import Backend, Job, absent
-from edgepress.targets.errors import TargetError
+from edgepress.targets.backend import Backend, absent
+from edgepress.targets.exportable import Exportable
+from edgepress.targets.hooks import Made, Opening, Scratch, Source
+from edgepress.targets.options import Options
 from edgepress.targets.process.feeds import save_feeds
 from edgepress.targets.process.scratch import scratch
-from edgepress.targets.protocols import Exportable, Session
-from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, MacCount, Options, Precision, Signature
+from edgepress.targets.protocols import Runner
+from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, MacCount, Precision, Signature
 from edgepress.targets.tflite_mobile.buckets import (
     calibration_rows,
+    fitting,
     has_mask,
-    longest_of,
-    names_of,
+    lengths_of,
+    programs_of,
     sequence_lengths,
-    shapes_of,
 )
-from edgepress.targets.tflite_mobile.padding import fitting
-from edgepress.targets.tflite_mobile.session import (
-    MODEL_FILE,
-    RUNTIMES,
-    TfliteSession,
-    buckets_of,
-    open_session,
-    runtime,
-)
+from edgepress.targets.tflite_mobile.session import MODEL_FILE, RUNTIMES, open_session, runtime
 
 DISTRIBUTIONS = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "torch")
 TIMEOUT_S = 900.0
 
 
 class TfliteOptions(Options):
-    """`sequences`: the lengths that get a signature of their own; shorter rows are padded to the next one.
+    """`sequences`: the lengths that get a program of their own; shorter rows are padded to the next one.
     `compatibility`: legacy files run on tflite-runtime 2.14 too (old phones, Raspberry Pi, armv7l)."""
 
     sequences: tuple[Annotated[int, Field(ge=1)], ...] = ()
@@ -49,10 +42,10 @@ class TfliteOptions(Options):
 
 @dataclass(frozen=True)
 class Converted:
-    """The fp32 file that every candidate starts from, its signatures, and the converter's peak memory in bytes."""
+    """The fp32 file that every candidate starts from, its programs, and the converter's peak memory in bytes."""
 
     path: Path
-    lengths: tuple[int, ...]
+    programs: Mapping[str, Signature]
     peak: int
 
 
@@ -61,11 +54,10 @@ class TfliteMobile(Backend[Converted]):
 
     name: ClassVar[str] = "tflite-mobile"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
+    options_type = TfliteOptions
     exports_with = ("ai_edge_litert", "ai_edge_quantizer", "litert_torch")
+    compares_on_all_cores = True
     remedy = "pip install 'edgepress[tflite]'"
-
-    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
-        self.options = TfliteOptions.of(self.name, options)
 
     def probe(self) -> Availability:
         if lacking := absent(self.exports_with):
@@ -96,47 +88,38 @@ class TfliteMobile(Backend[Converted]):
         return (full, static, *slow)
 
     def load_runtime(self) -> None:
-        if all(absent([name]) for name in RUNTIMES):
-            self._require(RUNTIMES[:1])
+        self._require_runtime(stands_in=False)
         runtime()
-
-    @contextmanager
-    def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
-        if all(absent([name]) for name in RUNTIMES):
-            self._require(RUNTIMES[:1])
-        artifact.check_files(folder, [MODEL_FILE])
-        self._refuse_settings(artifact)
-        yield Checked(open_session(folder, artifact.model_dump(mode="json"), threads), artifact.signature)
 
     def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
         from edgepress.targets.tflite_mobile.macs import count_macs
 
         self._require(self.exports_with)
-        name = fitting(longest_of(feeds, artifact.signature), buckets_of(artifact.model_dump(mode="json")))
+        name = fitting(feeds, artifact.signature, lengths_of(artifact.programs))
         return count_macs(folder / MODEL_FILE, name, len(next(iter(feeds.values()))))
 
-    @contextmanager
-    def _prepared(
-        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
-    ) -> Iterator[Callable[[], Converted]]:
+    def _prepare(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], scratch: Scratch
+    ) -> Callable[[], Converted]:
         from edgepress.targets.graph.export import refuse_custom, save_program
         from edgepress.targets.graph.narrowing import inference_program
-        from edgepress.targets.process.isolation import converting
 
-        lengths = sequence_lengths(model.signature, self.options.sequences)
-        with scratch() as temporary:
-            program, path = temporary / "program.pt2", temporary / MODEL_FILE
-            traced = inference_program(self._seen(model), calibration[0])
-            refuse_custom(traced, self.name)
-            save_program(traced, program)
-            request = {
-                "program": str(program),
-                "inputs": [spec.name for spec in model.signature.inputs],
-                "signatures": {name: shapes_of(model.signature, length) for name, length in names_of(lengths).items()},
-                "out": str(path),
-            }
-            with converting("edgepress.targets.tflite_mobile.convert:convert", request, TIMEOUT_S) as finish:
-                yield lambda: Converted(path, lengths, finish()[1])
+        programs = programs_of(model.signature, sequence_lengths(model.signature, self.options.sequences))
+        traced = inference_program(self._seen(model), calibration[0])
+        refuse_custom(traced, self.name)
+        save_program(traced, scratch.folder / "program.pt2")
+        path = scratch.folder / MODEL_FILE
+        request = {
+            "program": str(scratch.folder / "program.pt2"),
+            "inputs": [spec.name for spec in model.signature.inputs],
+            "outputs": [spec.name for spec in model.signature.outputs],
+            "signatures": {
+                name: [[list(spec.shape), spec.dtype] for spec in program.inputs] for name, program in programs.items()
+            },
+            "out": str(path),
+        }
+        finish = scratch.start("edgepress.targets.tflite_mobile.convert:convert", request, TIMEOUT_S)
+        return lambda: Converted(path, programs, finish()[1])
 
     def _seen(self, model: Exportable) -> Exportable:
         """The model as the runtime can take it."""
@@ -145,37 +128,43 @@ class TfliteMobile(Backend[Converted]):
         legacy = self.options.compatibility == "legacy"
         return WithAdditiveMask(model) if legacy and has_mask(model.signature) else model
 
-    def _export(self, job: Job[Converted], candidate: Candidate, folder: Path) -> Artifact:
-        from edgepress.targets.acceptance.accept import accept
-        from edgepress.targets.acceptance.seal import seal, versions_of
-        from edgepress.targets.device.pinning import usable_cores
+    def _export(self, source: Source[Converted], candidate: Candidate, folder: Path) -> Made:
+        from edgepress.targets.acceptance.seal import versions_of
         from edgepress.targets.tflite_mobile.legacy import refuse_newer
         from edgepress.targets.tflite_mobile.macs import count_macs
         from edgepress.targets.tflite_mobile.metadata import attach
 
-        path, signature, peak = folder / MODEL_FILE, job.model.signature, job.prepared.peak
-        buckets = names_of(job.prepared.lengths)
+        path, prepared, signature = folder / MODEL_FILE, source.prepared, source.model.signature
+        buckets = lengths_of({"main": signature, **prepared.programs})
+        peak = prepared.peak
         if candidate.precision == "fp32":
-            path.write_bytes(job.prepared.path.read_bytes())
+            path.write_bytes(prepared.path.read_bytes())
         else:
-            request = {"model": str(job.prepared.path), "out": str(path), "method": candidate.options}
-            peak = max(peak, _quantize(request, signature, job.reference.batches, buckets))
+            request = {"model": str(prepared.path), "out": str(path), "method": candidate.options}
+            peak = max(peak, _quantize(request, signature, source.calibration, buckets))
         if self.options.compatibility == "legacy":
             refuse_newer(path)
-        attach(path, job.model.description, signature, buckets)
-        facts = {"signature": signature.model_dump(mode="json")}
-        session = Checked(TfliteSession(path, facts, buckets, usable_cores()), signature)
-        comparison = accept(session, job.reference, signature, candidate.precision)
-        share = count_macs(path, list(buckets)[-1]).int8_share if candidate.precision == "int8" else 0.0
-        if candidate.precision == "int8" and share == 0:
-            raise TargetError(f"candidate {candidate.name!r} is called int8, yet no product in it is. It was refused.")
-        kept = candidate.model_copy(update={"options": candidate.options | {"sequences": list(job.prepared.lengths)}})
-        own: dict[str, Any] = {
-            "int8_mac_share": share,
-            "versions": versions_of(*DISTRIBUTIONS),
-            "conversion_peak_bytes": peak,
-        }
-        return seal(self.name, job.model, kept, folder, comparison, job.reference, **own)
+        attach(path, source.model.description, signature, buckets)
+        return Made(
+            precision=candidate.precision,
+            # Of the longest program: attention's float products weigh most there.
+            macs=count_macs(path, list(buckets)[-1]) if candidate.precision == "int8" else None,
+            programs=prepared.programs,
+            versions=versions_of(*DISTRIBUTIONS),
+            peak_bytes=peak,
+        )
+
+    @contextmanager
+    def _session(self, opening: Opening) -> Iterator[Runner]:
+        yield open_session(opening.folder, opening.facts, opening.threads)
+
+    def _opens(self, stands_in: bool) -> tuple[str, ...]:
+        return (MODEL_FILE,)
+
+    def _require_runtime(self, stands_in: bool) -> None:
+        """Either of the runtimes opens a file; the first is asked for where there is none."""
+        if all(absent([name]) for name in RUNTIMES):
+            self._require(RUNTIMES[:1])
 
 
 def _quantize(

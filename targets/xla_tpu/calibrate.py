@@ -17,14 +17,22 @@ if TYPE_CHECKING:
 
 
 def calibrate(program: ExportedProgram, signature: Signature, batches: Sequence[Feeds]) -> dict[str, float]:
-    """The plan: {node of each product with a weight of its own: scale of its activations, true maximum / 127}.
+    """Which products become int8, and with which scale.
+
+    Args:
+        program: a core-ATen program.
+        signature: names its inputs, in order.
+        batches: of real inputs.
+
+    Returns:
+        {node of each product with a weight of its own: scale of its activations, largest magnitude / 127}.
 
     Raises:
         TargetError: no product can be int8, or activations are not finite.
     """
     import torch
 
-    from edgepress.targets.calibration.observe import Range, observe
+    from edgepress.targets.calibration.statistics import Range, collect_statistics
     from edgepress.targets.xla_tpu.lowering import PRODUCTS
 
     planned = {node.name: PRODUCTS[str(node.target)][0] for node in program.graph.nodes if weight_of(node, program)}
@@ -47,7 +55,7 @@ def calibrate(program: ExportedProgram, signature: Signature, batches: Sequence[
             reader.run(*(_argument(program, spec, inputs) for spec in program.graph_signature.input_specs))
         return seen
 
-    ranges = observe(read, batches, dict.fromkeys(planned, Range()))
+    ranges = collect_statistics(read, batches, dict.fromkeys(planned, Range()))
     return {name: max(-found.low, found.high, 1e-8) / 127 for name, found in ranges.items()}
 
 
@@ -69,7 +77,7 @@ def weights_for(lowering: Lowering) -> dict[str, np.ndarray]:
             spread = scale.reshape((-1,) + (1,) * (value.ndim - 1))
             result[spec.target] = np.clip(np.round(value / spread), -127, 127).astype(np.int8)
             result[f"{spec.target}.scale"] = scale
-        elif value.dtype.kind == "f":
+        elif value.dtype.kind == "f":  # a bf16 program reads half the bytes
             result[spec.target] = value.astype(kind)
         else:
             result[spec.target] = value.astype(np.int32) if value.dtype == np.int64 else value

@@ -18,7 +18,16 @@ PRODUCT = re.compile(r"= (\w+)\[[^=]*? (?:convolution|dot)\(([^)]*)\)")
 
 
 def sizes_to_compile(signature: Signature, batches: Sequence[int], sequences: Sequence[int]) -> list[dict[str, int]]:
-    """Every combination within the bounds; where none of a dimension's is, its largest size stands for it."""
+    """Every combination of sizes within the bounds.
+
+    Args:
+        signature: whose named dimensions want a size.
+        batches: sizes of "batch".
+        sequences: sizes of "sequence".
+
+    Returns:
+        {dimension: size} each; where no size of a dimension is within its bounds, the largest that is stands for it.
+    """
     wanted = {"batch": batches, "sequence": sequences}
     found: list[dict[str, int]] = [{}]
     for name in dict.fromkeys(size for spec in signature.inputs for size in spec.shape if isinstance(size, str)):
@@ -72,7 +81,20 @@ def bound_ms(chip: Chip, products: Mapping[str, int], flops: float, read: float)
 def compile_for_chips(
     folder: Path, signature: Signature, chips: Sequence[str], sizes: Sequence[dict[str, int]]
 ) -> list[dict[str, Any]]:
-    """One `HardwareBuild` for each topology and sizes. Raises TargetError where libtpu refuses."""
+    """Compile a program for TPUs that are not here.
+
+    Args:
+        folder: with the program.
+        signature: what it takes.
+        chips: names in `CHIPS`.
+        sizes: {dimension: size}, a compilation for each.
+
+    Returns:
+        The fields of one `HardwareBuild` for each chip and sizes.
+
+    Raises:
+        TargetError: libtpu refuses it.
+    """
     import jax
     import jax.export
     from jax.experimental import topologies

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MANIFEST, LOADER, PLAIN = "manifest.json", "load_model.py", "model.stablehlo"
 PLATFORMS = ("tpu", "cpu")
 # What it imports comes with jax; jax.export itself wants flatbuffers.
-LOADER_TEXT = '''"""`load()(*inputs)` gives logits; inputs in the manifest's order. Needs jax (and flatbuffers)."""
+LOADER_TEXT = '''"""`load()(*inputs)` gives the output, or several; inputs as in the manifest. Wants jax, flatbuffers"""
 
 import json
 from pathlib import Path
@@ -52,7 +52,8 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
     """Runs in the child. `request`: `program` (a .pt2 file), `signature`, `calibration` ([.npz, ...]), `folders`
     ({precision: folder}), `topologies` and `sizes` to compile for (none where there is no libtpu).
 
-    The answer has for each precision `share` of int8 MACs and `builds`, or `refused`, the reason.
+    The answer has for each precision `macs` ({total, int8}, of one call on the longest batch) and `builds`, or
+    `refused`, the reason.
     """
     import jax
     import torch
@@ -68,11 +69,12 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
     answers: dict[str, Any] = {}
     for precision, folder in request["folders"].items():
         try:
-            share = _convert(program, signature, batches, precision, Path(folder), request["topologies"])
+            macs = _convert(program, signature, batches, precision, Path(folder), request["topologies"])
             builds = compile_for_chips(Path(folder), signature, request["topologies"], request["sizes"])
             if precision == "int8" and any(build["int8_products"] == 0 for build in builds):
                 raise TargetError("libtpu kept no int8 product of the int8 program. It was refused.")
-            answers[precision] = {"share": share, "builds": builds}
+            counts = {"total": macs.int8 + macs.other, "int8": macs.int8}
+            answers[precision] = {"macs": counts, "builds": builds}
         except TargetError as fault:
             answers[precision] = {"refused": str(fault)}
     return answers
@@ -85,11 +87,11 @@ def _convert(
     precision: str,
     folder: Path,
     topologies: Sequence[str],
-) -> float:
-    """Write the files of one precision; returns the share of int8 MACs.
+) -> Macs:
+    """Write the files of one precision; returns what one call on the longest batch multiplies.
 
     Raises:
-        TargetError: the shapes do not fit, or "int8" without an int8 product.
+        TargetError: jax refuses the program, for instance since its shapes do not fit.
     """
     import jax
 
@@ -107,15 +109,13 @@ def _convert(
     except Exception as fault:  # jax's errors share no base class
         raise TargetError(f"jax refused the model: {told(fault)}") from fault
     macs = _macs(lowering, specs, batches[-1], signature)
-    if precision == "int8" and not macs.int8:
-        raise TargetError("the program is called int8, yet no product in it is. It was refused.")
     folder.mkdir(parents=True)
     (folder / PROGRAM).write_bytes(exported.serialize())
     (folder / PLAIN).write_bytes(plain.mlir_module_serialized)
     _save(weights, folder / WEIGHTS)
     (folder / LOADER).write_text(LOADER_TEXT, encoding="utf-8")
     _write_manifest(folder, exported, weights, lowering, topologies)
-    return macs.share
+    return macs
 
 
 def _inputs(signature: Signature) -> list[Any]:

@@ -28,10 +28,6 @@ class Macs:
     int8: int = 0
     other: int = 0
 
-    @property
-    def share(self) -> float:
-        return self.int8 / max(1, self.int8 + self.other)
-
 
 @dataclass(frozen=True)
 class Lowering:
@@ -42,7 +38,14 @@ class Lowering:
     scales: Mapping[str, float] = field(default_factory=dict)
 
     def function(self, macs: Macs | None = None) -> Callable[..., Any]:
-        """`f(weights, *inputs) -> float32 logits`. Raises TargetError when operations are missing."""
+        """`f(weights, *inputs)`, which gives the program's output, or a tuple of several; floats are float32.
+
+        Args:
+            macs: is filled with what is multiplied where the function is traced with fixed sizes.
+
+        Raises:
+            TargetError: an operation has no form in jax, here or while the function is traced.
+        """
         refuse_missing(self.program)
         return lambda weights, *inputs: self._run(weights, inputs, macs)
 
@@ -50,15 +53,16 @@ class Lowering:
         import jax
 
         kind = jax.numpy.dtype(self.floats)
+        # A TPU multiplies float32 in bf16 unless it is told otherwise; fp32 artifacts must be what they are called.
         precision = jax.lax.Precision.HIGHEST if self.floats == "float32" else None
         kit = Kit(jax.numpy, jax.lax, jax.nn, kind, precision)
         values = _placeholders(self.program, weights, inputs, kind)
         for node in self.program.graph.nodes:
             if node.op == "call_function":
                 values[node.name] = self._one(kit, node, values, weights, macs)
-            elif node.op == "output":
-                logits = values[node.args[0][0].name]
-        return logits.astype(jax.numpy.float32)
+        names = self.program.graph_signature.user_outputs
+        outputs = tuple(_as_promised(values[str(name)], jax.numpy) for name in names)
+        return outputs if len(outputs) > 1 else outputs[0]
 
     def _one(self, kit: Kit, node: Node, values: dict[str, Any], weights: Mapping[str, Any], macs: Macs | None) -> Any:
         def value_of(item: Any) -> Any:
@@ -84,11 +88,15 @@ class Lowering:
         return result
 
     def _int8(self, kit: Kit, node: Node, arguments: Any, weights: Mapping[str, Any]) -> Any:
-        """int8 activations (one scale) times int8 weights (a scale for each output channel) into int32."""
+        """int8 activations (one scale) times int8 weights (a scale for each output channel) into int32.
+
+        Both are symmetric about zero, so that the sum needs no correction by zero points: y = (q_x q_w) s_x s_w + b.
+        """
         jnp, target = kit.jnp, str(node.target)
         name = str(weight_of(node, self.program))
         scale = self.scales[node.name]
         x = arguments[PRODUCTS[target][0]]
+        # -127 and not -128: the range is symmetric, as the scale's 127 is.
         small = jnp.clip(jnp.round(x.astype(jnp.float32) / scale), -127, 127).astype(jnp.int8)
         channels = weights[f"{name}.scale"] * scale
         if target == "aten.convolution.default":
@@ -102,6 +110,11 @@ class Lowering:
         result = whole.astype(jnp.float32) * channels.reshape(spread)
         result = result if bias is None else result + bias.astype(jnp.float32).reshape(spread)
         return result.astype(kit.floats)
+
+
+def _as_promised(value: Any, jnp: Any) -> Any:
+    """Floats leave a program in float32 whatever it computes in; whole numbers as they are."""
+    return value.astype(jnp.float32) if jnp.issubdtype(value.dtype, jnp.floating) else value
 
 
 def weight_of(node: Node, program: ExportedProgram) -> str | None:
@@ -141,9 +154,9 @@ def refuse_missing(program: ExportedProgram) -> None:
             continue
         missing.setdefault(name, node)
     if missing:
-        told = ", ".join(f"{name}{module_of(node)}" for name, node in missing.items())
+        listed = ", ".join(f"{name}{module_of(node)}" for name, node in missing.items())
         what = "that operation" if len(missing) == 1 else "these operations"
-        raise TargetError(f"xla-tpu has no form of {told}. Replace {what} in the model, or use the 'pytorch' target.")
+        raise TargetError(f"xla-tpu has no form of {listed}. Replace {what} in the model, or use the 'pytorch' target.")
 
 
 def _placeholders(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..device.needs import (
+    MAIN,
     ArtifactFacts,
     Feeds,
     Runtime,
@@ -16,7 +17,7 @@ from ..device.needs import (
     input_specs,
     is_installed,
     needed,
-    output_names,
+    output_specs,
     refuse_settings,
 )
 from ..errors import ArtifactError, told
@@ -37,14 +38,15 @@ class XlaSession:
 
     def __init__(self, folder: Path, facts: ArtifactFacts, cpu: bool) -> None:
         self._inputs = [spec["name"] for spec in input_specs(facts)]
-        self._outputs = output_names(facts)
+        self._outputs = output_specs(facts)
         self._call, self._weights = _open(folder, cpu)
 
-    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
+    def run(self, feeds: Feeds, program: str = MAIN) -> dict[str, np.ndarray]:
         """Arrays by the outputs' names."""
         values = self._call(self._weights, *(as_int32(feeds[name]) for name in self._inputs))
         several = values if isinstance(values, (tuple, list)) else (values,)
-        return {name: np.asarray(value) for name, value in zip(self._outputs, several)}  # noqa: B905 (Python 3.9)
+        pairs = zip(self._outputs, several)  # noqa: B905 (Python 3.9 has no strict)
+        return {spec["name"]: np.asarray(value).astype(spec["dtype"], copy=False) for spec, value in pairs}
 
     def close(self) -> None:
         """Nothing outlives the object."""

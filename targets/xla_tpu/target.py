@@ -10,14 +10,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgepress.targets.acceptance.checked import Checked
-from edgepress.targets.backend import Backend, Job, absent
+from edgepress.targets.backend import Backend, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
+from edgepress.targets.exportable import Exportable
+from edgepress.targets.hooks import Made, Opening, Scratch, Source
+from edgepress.targets.options import Options
 from edgepress.targets.process.feeds import rounded_up, save_feeds
-from edgepress.targets.process.scratch import scratch
-from edgepress.targets.protocols import Exportable, Session
-from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, HardwareBuild, Options, Precision
-from edgepress.targets.xla_tpu.session import has_tpu
+from edgepress.targets.protocols import Runner
+from edgepress.targets.records import Availability, Candidate, Feeds, HardwareBuild, MacCount, Precision
+from edgepress.targets.xla_tpu.session import PROGRAM, WEIGHTS, XlaSession, has_tpu
 
 DISTRIBUTIONS = ("jax", "jaxlib", "torch")
 NO_COMPILER = "no compiler estimate: pip install 'edgepress[tpu]'"
@@ -57,14 +58,14 @@ class XlaTpu(Backend[Converted]):
     name: ClassVar[str] = "xla-tpu"
     stand_in: ClassVar[str] = "the very same StableHLO program on this CPU through PJRT"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16", "int8")  # its matrix unit multiplies no fp16
-    runs_with = ("jax",)
-    exports_with = ("jax", "flatbuffers", "safetensors")
+    options_type = XlaOptions
+    exports_with = runs_with = stands_in_with = ("jax", "flatbuffers", "safetensors")
     remedy = "pip install 'edgepress[xla]'"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         from edgepress.targets.xla_tpu.chips import CHIPS
 
-        self.options = XlaOptions.of(self.name, options)
+        super().__init__(options)
         if unknown := [name for name in self.options.topologies if name not in CHIPS]:
             raise TargetError(f"xla-tpu: unknown topology {unknown[0]!r}; there are {', '.join(CHIPS)}")
 
@@ -83,81 +84,62 @@ class XlaTpu(Backend[Converted]):
         reason = f"{jax}: compiles for TPU {chips}; no TPU here"
         return Availability(state="built-only", reason=reason, remedy="run the artifact on a machine with a TPU")
 
-    def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
-        return (Candidate(name=precision, precision=precision),) if precision in self.precisions else ()
-
-    @contextmanager
-    def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
+    def _require_hardware(self) -> None:
         if not has_tpu():
             raise TargetUnavailable(NO_TPU)
-        yield self._session(artifact, folder, cpu=False)
 
-    @contextmanager
-    def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
-        """PJRT's CPU client has one thread pool for the whole process: `threads` is not obeyed."""
-        yield self._session(artifact, folder, cpu=True)
-
-    def _session(self, artifact: Artifact, folder: Path, cpu: bool) -> Session:
-        from edgepress.targets.xla_tpu.session import PROGRAM, WEIGHTS, XlaSession
-
-        self._require(self.exports_with)
-        artifact.check_files(folder, [PROGRAM, WEIGHTS])
-        self._refuse_settings(artifact)
-        return Checked(XlaSession(folder, artifact.model_dump(mode="json"), cpu), artifact.signature)
-
-    @contextmanager
-    def _prepared(
-        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate]
-    ) -> Iterator[Callable[[], Converted]]:
+    def _prepare(
+        self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], scratch: Scratch
+    ) -> Callable[[], Converted]:
         """All precisions in one child: to load torch and jax takes longer than to convert."""
         from edgepress.targets.graph.export import refuse_custom, save_program
         from edgepress.targets.graph.narrowing import inference_program
-        from edgepress.targets.process.isolation import converting
         from edgepress.targets.xla_tpu.compile import sizes_to_compile
 
+        folder = scratch.folder
         precisions = [one.precision for one in candidates if one.precision in self.precisions]
-        compiles = find_spec("libtpu") is not None
-        with scratch() as folder:
-            program = inference_program(model, calibration[0])
-            refuse_custom(program, self.name)
-            save_program(program, folder / "program.pt2")
-            request = {
-                "program": str(folder / "program.pt2"),
-                "calibration": save_feeds(calibration, folder / "calibration"),
-                "signature": model.signature.model_dump(mode="json"),
-                "folders": {precision: str(folder / precision) for precision in precisions},
-                "topologies": list(self.options.topologies) if compiles else [],
-                "sizes": sizes_to_compile(model.signature, self.options.batches, self.options.sequences),
-            }
-            with converting("edgepress.targets.xla_tpu.convert:convert", request, TIMEOUT_S, ENVIRONMENT) as finish:
-                yield lambda: Converted(folder, *finish())
+        program = inference_program(model, calibration[0])
+        refuse_custom(program, self.name)
+        save_program(program, folder / "program.pt2")
+        request = {
+            "program": str(folder / "program.pt2"),
+            "calibration": save_feeds(calibration, folder / "calibration"),
+            "signature": model.signature.model_dump(mode="json"),
+            "folders": {precision: str(folder / precision) for precision in precisions},
+            "topologies": list(self.options.topologies) if find_spec("libtpu") else [],
+            "sizes": sizes_to_compile(model.signature, self.options.batches, self.options.sequences),
+        }
+        finish = scratch.start("edgepress.targets.xla_tpu.convert:convert", request, TIMEOUT_S, ENVIRONMENT)
+        return lambda: Converted(folder, *finish())
 
-    def _export(self, job: Job[Converted], candidate: Candidate, folder: Path) -> Artifact:
-        from edgepress.targets.acceptance.accept import accept
-        from edgepress.targets.acceptance.seal import seal, versions_of
+    def _export(self, source: Source[Converted], candidate: Candidate, folder: Path) -> Made:
+        from edgepress.targets.acceptance.seal import versions_of
         from edgepress.targets.xla_tpu.convert import PLAIN
-        from edgepress.targets.xla_tpu.session import XlaSession
 
-        answer = job.prepared.answers[candidate.precision]
+        answer = source.prepared.answers[candidate.precision]
         if "refused" in answer:
             raise TargetError(answer["refused"])
-        shutil.copytree(job.prepared.folder / candidate.precision, folder, dirs_exist_ok=True)
-        signature = job.model.signature
-        largest = max(len(next(iter(feeds.values()))) for feeds in job.reference.batches)
-        comparison = accept(
-            Checked(XlaSession(folder, {"signature": signature.model_dump(mode="json")}, cpu=True), signature),
-            job.reference,
-            signature,
-            candidate.precision,
-            lambda feeds: rounded_up(feeds, signature, largest),
-        )
+        shutil.copytree(source.prepared.folder / candidate.precision, folder, dirs_exist_ok=True)
         builds = tuple(HardwareBuild.model_validate(build) for build in answer["builds"])
-        own: dict[str, Any] = {
-            "companions": (PLAIN,),
-            "int8_mac_share": answer["share"],
-            "versions": versions_of(*DISTRIBUTIONS, *(["libtpu"] if find_spec("libtpu") else [])),
-            "conversion_peak_bytes": job.prepared.peak,
-            "builds": builds,
-            "notes": ("compiler static estimates, not measured",) if builds else (NO_COMPILER,),
-        }
-        return seal(self.name, job.model, candidate, folder, comparison, job.reference, **own)
+        return Made(
+            precision=candidate.precision,
+            macs=MacCount(**answer["macs"]),
+            companions=(PLAIN,),
+            versions=versions_of(*DISTRIBUTIONS, *(["libtpu"] if find_spec("libtpu") else [])),
+            notes=("compiler static estimates, not measured",) if builds else (NO_COMPILER,),
+            builds=builds,
+            peak_bytes=source.prepared.peak,
+        )
+
+    @contextmanager
+    def _session(self, opening: Opening) -> Iterator[Runner]:
+        """PJRT's CPU client has one thread pool for the whole process: threads are not obeyed there."""
+        yield XlaSession(opening.folder, opening.facts, cpu=opening.stands_in)
+
+    def _opens(self, stands_in: bool) -> tuple[str, ...]:
+        return PROGRAM, WEIGHTS
+
+    def _comparable(self, feeds: Feeds, source: Source[Converted]) -> Feeds:
+        """The stand-in compiles a program for each shape: all batches get one."""
+        largest = max(len(next(iter(batch.values()))) for batch in source.calibration)
+        return rounded_up(feeds, source.model.signature, largest)

@@ -74,10 +74,10 @@ def tiny_release(folder: Path, scale: float = 1.0, sample: bool = True) -> Path:
     artifact = {
         "name": "fp32", "target": TARGET, "candidate": {"name": "fp32", "precision": "fp32"}, "precision": "fp32",
         "files": [entry(place, "model.onnx")], "parameters": 8, "int8_mac_share": 0.0,
-        "signature": {
+        "programs": {"main": {
             "inputs": [{"name": "pixels", "dtype": "float32", "shape": ["batch", 4]}],
             "outputs": [{"name": "logits", "dtype": "float32", "shape": ["batch", 2]}], "bounds": {"batch": [1, 8]},
-        },
+        }},
         "comparison": {"samples": 1, "max_abs_diff": 0.0, "agreement": 1.0, "sqnr_db": None},
         "settings": {"disabled_optimizers": [], "spinning": True}, "versions": {},
     }  # fmt: skip

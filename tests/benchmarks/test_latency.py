@@ -342,7 +342,7 @@ def test_a_session_gets_only_the_inputs_it_takes(backend: Path, monkeypatch: pyt
         def open(self, artifact: Artifact, folder: Path, threads: int) -> Iterator[Recorder]:
             yield Recorder()
 
-    monkeypatch.setattr(targets, "load", lambda name: Target())
+    monkeypatch.setattr(targets, "load", lambda name, options: Target())
     subject = Subject(key="a", folder=make_artifact(backend / "a", {}))
     job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=0, seed=0)
     measure_here(job.model_dump(mode="json"))
@@ -357,7 +357,7 @@ def test_hardware_that_is_not_here_is_told_from_a_failure(
         def open(self, artifact: Artifact, folder: Path, threads: int) -> None:
             raise error("built, not run: no TPU here")
 
-    monkeypatch.setattr(targets, "load", lambda name: Target())
+    monkeypatch.setattr(targets, "load", lambda name, options: Target())
     subject = Subject(key="a", folder=make_artifact(backend / "a", {}))
     job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=0, seed=0)
     told = measure_here(job.model_dump(mode="json"))["a"]

@@ -66,6 +66,12 @@ def test_other_settings_files_or_threads_than_those_that_were_timed_are_found(
         check_same(opened(feeds, {"a": 1}), artifact(settings, sha256), threads, Scaled(1.0))
 
 
+def test_an_artifact_of_other_options_of_its_target_is_another_session(feeds: Path) -> None:
+    other = artifact({}).model_copy(update={"options": {"package": "tensorrt"}})
+    with pytest.raises(BenchmarkError, match="not those that were timed"):
+        check_same(opened(feeds, {}), other, 1, Scaled(1.0))
+
+
 def test_another_model_behind_the_same_record_is_found_by_its_answers(feeds: Path) -> None:
     """Off by a tenth of the signal in each number: 10 log10(5 / 0.05) = 20 dB."""
     with pytest.raises(BenchmarkError, match=r"its answers differ, SQNR 20.0 dB, wanted at least 30 dB"):

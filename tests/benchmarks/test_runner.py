@@ -214,7 +214,7 @@ def another_format(release: Path) -> None:
 
 def another_artifact(release: Path) -> None:
     path = release / TARGET / "artifact.json"
-    path.write_text(path.read_text().replace('"signature"', '"inputs"'))
+    path.write_text(path.read_text().replace('"programs"', '"inputs"'))
     seal(release)
 
 
@@ -244,7 +244,7 @@ HARMS: list[tuple[Callable[[Path], object], str]] = [
     (remove("edgepress_device/tflite_mobile/session.py"), "session.py is missing. Copy the release again."),
     (add_code, "device/more.py is not of this release. Copy the release again."),
     (another_format, "manifest.json has format 2, this runner reads 1. Package the release again."),
-    (another_artifact, "artifact.json is of another version (no 'signature'). Package the release again."),
+    (another_artifact, "artifact.json is of another version (no 'programs'). Package the release again."),
     (nan, "the model gives NaN or infinite outputs on this device. Use another target or precision."),
 ]
 
@@ -399,7 +399,8 @@ def test_a_fault_of_the_runner_itself_is_one_line_too(own: Path, tmp_path: Path)
 )
 def test_sequences_of_a_sample_fit_the_bounds(widths: list[int], tokens: int, words: str | None) -> None:
     ids = {"name": "ids", "dtype": "int64", "shape": ["batch", "sequence"]}
-    artifact = {"signature": {"inputs": [ids], "bounds": {"batch": [1, 8], "sequence": [2, 4]}}}
+    main = {"inputs": [ids], "bounds": {"batch": [1, 8], "sequence": [2, 4]}}
+    artifact = {"programs": {"main": main}}
     sample = {"labels": np.zeros(2), "teacher": np.zeros((2, 2)), "widths": np.array(widths)}
     sample["input:ids"] = np.zeros(tokens, np.int64)
     assert misfit(sample, artifact) == words

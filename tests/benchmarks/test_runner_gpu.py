@@ -127,7 +127,8 @@ def session(contexts: list[Doubling], monkeypatch: pytest.MonkeyPatch) -> Tensor
         return contexts[-1].mock
 
     made = object.__new__(TensorRtSession)
-    made._inputs, made._outputs = [{"name": "pixels", "dtype": "float32", "shape": ["batch", 3]}], ["logits"]
+    made._inputs = [{"name": "pixels", "dtype": "float32", "shape": ["batch", 3]}]
+    made._outputs = [{"name": "logits", "dtype": "float32", "shape": ["batch", 3]}]
     made._engine, made._config = SimpleNamespace(create_execution_context=create_execution_context), object()
     made._stream, made._shaped = SimpleNamespace(cuda_stream=7), {}
     return made
@@ -135,14 +136,14 @@ def session(contexts: list[Doubling], monkeypatch: pytest.MonkeyPatch) -> Tensor
 
 def test_inputs_reach_the_engine_and_its_answer_comes_back(session: TensorRtSession) -> None:
     pixels = np.arange(6, dtype=np.float32).reshape(2, 3)
-    assert session.infer({"pixels": pixels})["logits"].tolist() == (2 * pixels).tolist()
+    assert session.run({"pixels": pixels})["logits"].tolist() == (2 * pixels).tolist()
     turned = np.arange(9, dtype=np.float32).reshape(3, 3).T  # not contiguous
-    assert session.infer({"pixels": turned})["logits"].tolist() == (2 * turned).tolist()
+    assert session.run({"pixels": turned})["logits"].tolist() == (2 * turned).tolist()
 
 
 def test_each_shape_keeps_a_context_and_its_addresses(session: TensorRtSession, contexts: list[Doubling]) -> None:
     for rows in (1, 2, 1, 2):
-        session.infer({"pixels": np.ones((rows, 3), np.float32)})
+        session.run({"pixels": np.ones((rows, 3), np.float32)})
     one, two = contexts
     assert [len(context.seen) for context in (one, two)] == [2, 2]
     assert one.seen[0] == one.seen[1] and two.seen[0] == two.seen[1] and one.seen[0] != two.seen[0]
@@ -150,8 +151,8 @@ def test_each_shape_keeps_a_context_and_its_addresses(session: TensorRtSession, 
 
 def test_shapes_and_runs_that_tensorrt_refuses_are_told(session: TensorRtSession, contexts: list[Doubling]) -> None:
     with pytest.raises(TargetError, match=r"TensorRT refused shape \[9, 3\] of input 'pixels'"):
-        session.infer({"pixels": np.ones((9, 3), np.float32)})
-    session.infer({"pixels": np.ones((1, 3), np.float32)})
+        session.run({"pixels": np.ones((9, 3), np.float32)})
+    session.run({"pixels": np.ones((1, 3), np.float32)})
     contexts[-1].works = False
     with pytest.raises(TargetError, match="TensorRT could not run the engine on these inputs"):
-        session.infer({"pixels": np.ones((1, 3), np.float32)})
+        session.run({"pixels": np.ones((1, 3), np.float32)})

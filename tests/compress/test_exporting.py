@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from edgepress import targets
 from edgepress.benchmarks.measure.jobs import SubjectResult
 from edgepress.benchmarks.records.report import Measurement, Shape
 from edgepress.compress.measure import answers as exporting
@@ -51,7 +52,7 @@ def test_cases_are_real_rows_in_each_shape(context: Any, tmp_path: Path) -> None
 def test_the_fastest_settings_are_recorded(context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_artifact(tmp_path / "a")
     settings = [{"number": 0}, {"number": 1}]
-    monkeypatch.setattr(exporting, "load", lambda target: SimpleNamespace(session_settings=lambda: settings))
+    monkeypatch.setattr(targets, "of", lambda artifact: SimpleNamespace(session_settings=lambda: settings))
     times = {"x#0": 3.0, "x#1": 2.0}
     monkeypatch.setattr(
         exporting,
@@ -65,7 +66,7 @@ def test_the_fastest_settings_are_recorded(context: Any, tmp_path: Path, monkeyp
 def test_settings_that_fail_are_not_taken(context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_artifact(tmp_path / "a")
     settings = [{"number": 0}, {"number": 1}]
-    monkeypatch.setattr(exporting, "load", lambda target: SimpleNamespace(session_settings=lambda: settings))
+    monkeypatch.setattr(targets, "of", lambda artifact: SimpleNamespace(session_settings=lambda: settings))
     found = {"x#0": SubjectResult(measurements=(timing(3.0),)), "x#1": SubjectResult(failure="broken")}
     monkeypatch.setattr(exporting, "measure_latency", lambda *_, **__: found)
     settle_settings({"x": tmp_path / "a"}, [], context)

@@ -18,7 +18,7 @@ from edgepress.targets.calibration.calibrators import (
     rounding_error,
     squared_error_range,
 )
-from edgepress.targets.calibration.observe import BINS, ChannelPeaks, Histogram, Range, observe
+from edgepress.targets.calibration.statistics import BINS, ChannelPeaks, Histogram, Range, collect_statistics
 from edgepress.targets.errors import TargetError
 from edgepress.targets.records import Feeds
 
@@ -127,17 +127,17 @@ def test_memory_is_bounded_by_a_batch_whatever_their_number() -> None:
         most = max(most, sum(reference() is not None for reference in seen))
         return {"inner": inner}
 
-    kept = observe(read, lazily(50), {"inner": Histogram()})
+    kept = collect_statistics(read, lazily(50), {"inner": Histogram()})
     assert kept["inner"].range == Range(0.0, 98.0)
     assert most <= 4  # this batch's input and activation, and at most those of the one before
 
 
 def test_calibration_without_batches_is_refused() -> None:
     with pytest.raises(TargetError, match="no calibration batches were given"):
-        observe(dict, [], {"x": Range()})
+        collect_statistics(dict, [], {"x": Range()})
 
 
 def test_nan_in_an_activation_names_the_tensor_and_the_batch() -> None:
     feeds = [{"x": np.zeros(2)}, {"x": np.array([0.0, np.nan])}]
     with pytest.raises(TargetError, match="tensor 'x' has NaN or infinite values on calibration batch 2"):
-        observe(dict, feeds, {"x": Range()})
+        collect_statistics(dict, feeds, {"x": Range()})

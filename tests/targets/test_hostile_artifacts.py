@@ -215,7 +215,7 @@ def test_a_weight_of_another_shape_is_found_by_the_first_call_at_the_latest(copi
 
 
 CALLBACK = "xla_ffi_python_cpu_callback"
-NO_SIGNATURE = {"signature": {"inputs": [], "outputs": []}}
+NO_SIGNATURE = {"programs": {"main": {"inputs": [], "outputs": []}}}
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +254,7 @@ def test_the_runner_on_a_device_refuses_it_too(calling: Path) -> None:
 @pytest.mark.parametrize("location", ["../secret.bin", "{secret}", "link.bin"])
 def test_an_onnx_file_reads_no_weights_from_elsewhere(tmp_path: Path, location: str) -> None:
     onnx = pytest.importorskip("onnx", reason="the target onnxruntime-cpu is not installed")
-    from edgepress.targets.onnxruntime_cpu.session import OrtSession
+    from edgepress.targets.onnx_graph.session import OrtSession
 
     (tmp_path / "a").mkdir()
     (tmp_path / "secret.bin").write_bytes(b"\0" * 16)

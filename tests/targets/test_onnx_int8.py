@@ -17,12 +17,12 @@ from edgepress.targets.errors import TargetError
 from edgepress.targets.onnx_graph.embedding import quantize_embeddings, quantize_rows
 from edgepress.targets.onnx_graph.export import export_onnx
 from edgepress.targets.onnx_graph.int8 import write_dynamic
+from edgepress.targets.onnx_graph.session import KEEP_SUMS
 from edgepress.targets.onnx_graph.smooth import smoothing_factors
+from edgepress.targets.onnx_graph.sums import cuts_sums
 from edgepress.targets.onnx_graph.view import View, name_nodes, weighted_nodes
 from edgepress.targets.onnxruntime_cpu import int8 as onnx_int8
-from edgepress.targets.onnxruntime_cpu.int8 import float_layers, int8_candidates, quantize, smooth, split_gemms
-from edgepress.targets.onnxruntime_cpu.sums import cuts_sums
-from edgepress.targets.onnxruntime_cpu.target import KEEP_SUMS
+from edgepress.targets.onnxruntime_cpu.int8 import float_layers, int8_candidates, smooth, split_gemms, write_int8
 from edgepress.targets.records import Candidate, Feeds
 from tests.targets.tiny import make_calibration, make_model
 
@@ -103,18 +103,18 @@ def test_a_module_without_layers_to_quantize_is_refused() -> None:
 
 @pytest.mark.parametrize("name", list(onnx_int8.TRANSFORMER))
 def test_every_candidate_of_a_transformer_keeps_20_db(bert: Graph, tmp_path: Path, name: str) -> None:
-    quantize(bert[0], candidate("bert", name), bert[1], tmp_path / "out.onnx")
+    write_int8(bert[0], candidate("bert", name), bert[1], tmp_path / "out.onnx")
     assert sqnr(bert, tmp_path / "out.onnx") >= 20
 
 
 @pytest.mark.parametrize("name", [name for name in onnx_int8.CONVOLUTIONAL if name != "int8-static-entropy"])
 def test_every_candidate_of_a_convolutional_network_keeps_20_db(resnet: Graph, tmp_path: Path, name: str) -> None:
-    quantize(resnet[0], candidate("resnet", name), resnet[1], tmp_path / "out.onnx")
+    write_int8(resnet[0], candidate("resnet", name), resnet[1], tmp_path / "out.onnx")
     assert sqnr(resnet, tmp_path / "out.onnx") >= 20
 
 
 def test_dynamic_products_are_u8_by_s8_with_a_scale_for_each_output(bert: Graph, tmp_path: Path) -> None:
-    notes = quantize(bert[0], candidate("bert", "int8-dynamic"), bert[1], tmp_path / "out.onnx")
+    notes = write_int8(bert[0], candidate("bert", "int8-dynamic"), bert[1], tmp_path / "out.onnx")
     model = onnx.load(tmp_path / "out.onnx")
     view = View.of(model)
     products = [node for node in model.graph.node if node.op_type == "MatMulInteger"]
@@ -127,7 +127,7 @@ def test_dynamic_products_are_u8_by_s8_with_a_scale_for_each_output(bert: Graph,
 
 
 def test_static_transformers_quantize_inputs_and_weights_and_no_output(bert: Graph, tmp_path: Path) -> None:
-    quantize(bert[0], candidate("bert", "int8-static"), bert[1], tmp_path / "out.onnx")
+    write_int8(bert[0], candidate("bert", "int8-static"), bert[1], tmp_path / "out.onnx")
     model = onnx.load(tmp_path / "out.onnx")
     view = View.of(model)
     quantized = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
@@ -141,7 +141,7 @@ def test_static_transformers_quantize_inputs_and_weights_and_no_output(bert: Gra
 
 @pytest.mark.parametrize("name", ["int8-dynamic", "int8-static"])
 def test_activation_by_activation_products_stay_float(bert: Graph, tmp_path: Path, name: str) -> None:
-    quantize(bert[0], candidate("bert", name), bert[1], tmp_path / "out.onnx")
+    write_int8(bert[0], candidate("bert", name), bert[1], tmp_path / "out.onnx")
     model = onnx.load(tmp_path / "out.onnx")
     view = View.of(model)
     left = [node for node in model.graph.node if node.op_type == "MatMul"]
@@ -156,7 +156,7 @@ def test_activation_by_activation_products_stay_float(bert: Graph, tmp_path: Pat
 
 
 def test_convolutions_are_fused_to_integer_kernels_and_logits_stay_float(resnet: Graph, tmp_path: Path) -> None:
-    quantize(resnet[0], candidate("resnet", "int8-static"), resnet[1], tmp_path / "out.onnx")
+    write_int8(resnet[0], candidate("resnet", "int8-static"), resnet[1], tmp_path / "out.onnx")
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.log_severity_level = 3  # it warns that an optimised graph fits this machine only
@@ -172,8 +172,8 @@ def test_convolutions_are_fused_to_integer_kernels_and_logits_stay_float(resnet:
 def test_quantizing_twice_gives_the_same_bytes(bert: Graph, tmp_path: Path) -> None:
     for name in ("int8-dynamic-smooth-0.7", "int8-static"):
         first, second = tmp_path / "first.onnx", tmp_path / "second.onnx"
-        quantize(bert[0], candidate("bert", name), bert[1], first)
-        quantize(bert[0], candidate("bert", name), bert[1], second)
+        write_int8(bert[0], candidate("bert", name), bert[1], first)
+        write_int8(bert[0], candidate("bert", name), bert[1], second)
         assert first.read_bytes() == second.read_bytes()
 
 
@@ -207,7 +207,7 @@ def test_a_low_rank_embedding_whose_rows_go_into_a_product_quantizes_in_every_wa
     onnx.save(graph(nodes, weights, ids=ids), source)
     for name in ("int8-dynamic", "int8-static", "int8-dynamic-smooth-0.7"):
         out = tmp_path / f"{name}.onnx"
-        quantize(source, candidate("bert", name), [{"ids": ids}], out)
+        write_int8(source, candidate("bert", name), [{"ids": ids}], out)
         assert sqnr((source, [{"ids": ids}]), out) > 30
 
 
@@ -266,7 +266,7 @@ def test_smoothing_goes_into_a_normalisation_that_nothing_else_reads() -> None:
 
 def test_smoothing_without_outliers_says_so(tmp_path: Path) -> None:
     path, calibration = exported("distilbert", tmp_path)
-    notes = quantize(path, candidate("distilbert", "int8-dynamic-smooth-0.7"), calibration, tmp_path / "out.onnx")
+    notes = write_int8(path, candidate("distilbert", "int8-dynamic-smooth-0.7"), calibration, tmp_path / "out.onnx")
     assert "no activation has outlier channels: nothing to smooth" in notes[-1]
 
 
@@ -290,7 +290,7 @@ def test_float_ffn_in_keeps_one_product_of_each_layer(bert: Graph) -> None:
 
 
 def test_layers_kept_float_are_float_in_the_file_and_named_in_the_notes(resnet: Graph, tmp_path: Path) -> None:
-    notes = quantize(resnet[0], candidate("resnet", "int8-static-float-ends"), resnet[1], tmp_path / "out.onnx")
+    notes = write_int8(resnet[0], candidate("resnet", "int8-static-float-ends"), resnet[1], tmp_path / "out.onnx")
     float_weights = [node.name for node in weighted_nodes(onnx.load(tmp_path / "out.onnx"))]
     assert len(float_weights) == 2
     assert {f"{name} stays float" for name in float_weights} <= set(notes)
@@ -298,13 +298,13 @@ def test_layers_kept_float_are_float_in_the_file_and_named_in_the_notes(resnet: 
 
 def test_fixed_ranges_without_calibration_are_refused(bert: Graph, tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="no calibration batches were given"):
-        quantize(bert[0], candidate("bert", "int8-static"), [], tmp_path / "out.onnx")
+        write_int8(bert[0], candidate("bert", "int8-static"), [], tmp_path / "out.onnx")
 
 
 def test_a_wrong_option_is_named(bert: Graph, tmp_path: Path) -> None:
     wrong = Candidate(name="mine", precision="int8", options={"scales": "run-time", "alpha": 3})
     with pytest.raises(TargetError, match="candidate 'mine', option 'alpha': Input should be less than or equal to 1"):
-        quantize(bert[0], wrong, bert[1], tmp_path / "out.onnx")
+        write_int8(bert[0], wrong, bert[1], tmp_path / "out.onnx")
 
 
 def test_a_layer_the_quantizer_passes_over_is_an_error(bert: Graph, tmp_path: Path) -> None:
@@ -317,4 +317,4 @@ def test_a_layer_the_quantizer_passes_over_is_an_error(bert: Graph, tmp_path: Pa
 def test_a_graph_beyond_a_protobuf_is_refused(bert: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_int8, "LARGEST", 100)
     with pytest.raises(TargetError, match=r"graphs above 100 cannot be made int8 here\. Prune or factorize first"):
-        quantize(bert[0], candidate("bert", "int8-dynamic"), bert[1], tmp_path / "out.onnx")
+        write_int8(bert[0], candidate("bert", "int8-dynamic"), bert[1], tmp_path / "out.onnx")

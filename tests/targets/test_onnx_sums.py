@@ -10,9 +10,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from edgepress.targets.onnxruntime_cpu import session
-from edgepress.targets.onnxruntime_cpu import sums as onnx_sums
-from edgepress.targets.onnxruntime_cpu.sums import PRODUCT, cuts_sums
+from edgepress.targets.onnx_graph import session
+from edgepress.targets.onnx_graph import sums as onnx_sums
+from edgepress.targets.onnx_graph.sums import PRODUCT, cuts_sums
 from edgepress.targets.records import Candidate
 from tests.targets.tiny import Exported
 

@@ -63,7 +63,7 @@ def test_a_wrong_graph_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_int8_without_int8_products_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     model = make_model("resnet")
     monkeypatch.setattr(
-        "edgepress.targets.onnxruntime_cpu.int8.quantize",
+        "edgepress.targets.onnxruntime_cpu.int8.write_int8",
         lambda fp32, _, __, out: (out.write_bytes(fp32.read_bytes()), ())[1],
     )
     candidate = TARGET.candidates(model, "int8")[0]

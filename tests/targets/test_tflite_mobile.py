@@ -18,7 +18,7 @@ from edgepress.targets.errors import TargetError
 from edgepress.targets.process.feeds import save_feeds
 from edgepress.targets.process.quiet import quiet
 from edgepress.targets.records import Candidate, Description, Signature, TensorSpec
-from edgepress.targets.tflite_mobile.buckets import calibration_rows, names_of, sequence_lengths
+from edgepress.targets.tflite_mobile.buckets import calibration_rows, lengths_of, sequence_lengths
 from edgepress.targets.tflite_mobile.metadata import attach, pack_whole
 from edgepress.targets.tflite_mobile.view import View
 from tests.targets.tiny import image_signature, make_calibration, make_feeds, make_model, text_signature
@@ -160,16 +160,16 @@ def observed(kind: str, layers: str, folder: Path) -> tuple[dict[str, Any], dict
     """Ranges of an fp32 export by us, and by the library's own observer with true minimum and maximum."""
     from ai_edge_quantizer import calibrator, quantizer
 
-    from edgepress.targets.tflite_mobile.quantize import Method, _calibrate, _describe, widest
+    from edgepress.targets.tflite_mobile.quantize import Scheme, _calibrate, _describe, widest
 
     target, model = targets.load("tflite-mobile", {"sequences": [8]}), make_model(kind)
     rows = make_calibration(model.signature)
     made = target.export(model, rows, FP32, folder / "fp32")
     path = str(folder / "fp32" / "model.tflite")
-    buckets = names_of(made.candidate.options["sequences"])
+    buckets = lengths_of(made.programs)
     samples = {name: list(calibration_rows(model.signature, rows, length, -1)) for name, length in buckets.items()}
     worker = quantizer.Quantizer(path)
-    _describe(worker, Method(scales="fixed", layers=layers))  # type: ignore[arg-type]
+    _describe(worker, Scheme(scales="fixed", layers=layers))  # type: ignore[arg-type]
     places = {name: save_feeds(batches, folder / name) for name, batches in samples.items()}
     with quiet():
         theirs = calibrator.Calibrator(path, num_threads=1, qsv_update_func=widest)

@@ -15,7 +15,8 @@ from edgepress.targets.errors import TargetError
 from edgepress.targets.records import Feeds, Signature, TensorSpec
 
 X = TensorSpec(name="x", dtype="float32", shape=("batch", "length"))
-SIGNATURE = Signature(inputs=(X,), outputs=(), bounds={"batch": (1, 64), "length": (2, 5)})
+LOGITS = TensorSpec(name="logits", dtype="float32", shape=("batch", 2))
+SIGNATURE = Signature(inputs=(X,), outputs=(LOGITS,), bounds={"batch": (1, 64), "length": (2, 5)})
 
 
 class Double(nn.Module):
@@ -29,7 +30,7 @@ class Fake:
     def __init__(self, error: float = 0.0, longest: int = 5) -> None:
         self.error, self.longest = error, longest
 
-    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
+    def infer(self, feeds: Feeds, program: str = "main") -> dict[str, np.ndarray]:
         if feeds["x"].shape[1] > self.longest:
             raise ValueError("buffer too small")
         return {"logits": feeds["x"][:, :2] * np.float32(2 + self.error)}
@@ -62,7 +63,9 @@ def test_outputs_that_are_no_numbers_are_refused() -> None:
 
 
 def test_a_size_within_the_bounds_that_fails_is_named() -> None:
-    with pytest.raises(TargetError, match="the exported model fails at batch 1, length 5: buffer too small"):
+    with pytest.raises(
+        TargetError, match="the exported model fails at batch 1, length 5: ValueError: buffer too small"
+    ):
         accept(Fake(longest=4), reference(), SIGNATURE, "int8")
 
 

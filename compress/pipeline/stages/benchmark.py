@@ -20,7 +20,6 @@ from edgepress.benchmarks.records.report import ABSENT_HARDWARE, GateVerdict, Re
 from edgepress.benchmarks.report.wording import unsteady_notes
 from edgepress.compress.data.splits import digest_of_test
 from edgepress.compress.pipeline.stages.base import Finished, Work, plain
-from edgepress.targets import load
 from edgepress.targets.errors import TargetError
 from edgepress.targets.protocols import Target
 
@@ -228,7 +227,7 @@ def measure(
     folders = {entrant.name: entrant.folder for entrant in everyone if entrant.folder is not None}
     cases = figures.cases(teacher.model)
     timed: Mapping[str, SubjectResult] = {}
-    if load(teacher.target).probe().state == "available":
+    if context.target(teacher.target).probe().state == "available":
         timed = time_all(folders, cases, context, f"{context.stage}: timing {len(folders)} artifacts, interleaved")
     lineup = Lineup.of(teacher, test, timed, context)
     # All candidates of a target are exports of one model.

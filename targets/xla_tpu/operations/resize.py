@@ -18,10 +18,13 @@ Matrix = npt.NDArray[np.float32]
 
 
 def adaptive_avg_pool(kit: Kit, x: Any, size: Sequence[int]) -> Any:
+    """`x` `[…, *sizes]` averaged to the last dimensions `size`, with the modules of `kit`."""
     return _resampled(kit, x, [averages(old, new) for old, new in zip(x.shape[-len(size) :], size, strict=True)])
 
 
 def bilinear(kit: Kit, x: Any, size: Any, corners: bool, factors: Any = None) -> Any:
+    """`x` `[batch, channels, *sizes]` interpolated to `size`, or by `factors`, with the modules of `kit`; `corners` as
+    in `weights`."""
     olds = x.shape[2:]
     news = size or [int(old * factor) for old, factor in zip(olds, factors, strict=True)]
     ratios = _ratios(olds, news, factors)
@@ -30,6 +33,8 @@ def bilinear(kit: Kit, x: Any, size: Any, corners: bool, factors: Any = None) ->
 
 
 def nearest(kit: Kit, x: Any, size: Any, factors: Any = None) -> Any:
+    """`x` `[batch, channels, *sizes]` with `size` positions, or `factors` times as many: each takes the value of the
+    old one it falls into. `kit` has jax's modules."""
     olds = x.shape[2:]
     news = size or [int(old * factor) for old, factor in zip(olds, factors, strict=True)]
     for axis, (old, new, ratio) in enumerate(zip(olds, news, _ratios(olds, news, factors), strict=True), start=2):

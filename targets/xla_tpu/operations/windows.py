@@ -23,6 +23,20 @@ def convolution(
     output_padding: Any,
     groups: int,
 ) -> Any:
+    """aten.convolution, of one to three dimensions; int8 factors give int32.
+
+    Args:
+        kit: jax's modules.
+        x: `[batch, in, *sizes]`.
+        weight: `[out, in / groups, *kernel]`; of a transposed one `[in, out / groups, *kernel]`.
+        bias: `[out]`, or None.
+        stride: steps of the window, one number or one a dimension.
+        padding: zeros on either side, the same.
+        dilation: distance of the kernel's places, the same.
+        transposed: whether it is the gradient of a convolution.
+        output_padding: what a transposed one is longer by at its end.
+        groups: parts of the channels that know nothing of each other.
+    """
     rank = x.ndim - 2
     stride, padding, dilation = (_each(sizes, rank) for sizes in (stride, padding, dilation))
     integer = weight.dtype == kit.jnp.int8
@@ -42,7 +56,8 @@ def convolution(
 
 
 def turned(kit: Kit, weight: Any, groups: int) -> Any:
-    """Weight of a transposed convolution `[in, out / groups, *sizes]` as `[out, in / groups, *sizes]`, mirrored."""
+    """A transposed convolution's `weight` `[in, out / groups, *sizes]` as `[out, in / groups, *sizes]`, mirrored, which
+    is how `kit`'s convolution takes it."""
     inner, outer, *sizes = weight.shape
     grouped = kit.jnp.swapaxes(weight.reshape(groups, inner // groups, outer, *sizes), 1, 2)
     mirrored = kit.jnp.flip(grouped, tuple(range(3, 3 + len(sizes))))
@@ -52,6 +67,8 @@ def turned(kit: Kit, weight: Any, groups: int) -> Any:
 def max_pool(
     kit: Kit, x: Any, size: Any, stride: Any = (), padding: Any = (0,), dilation: Any = (1,), ceil: bool = False
 ) -> Any:
+    """aten.max_pool: `x` `[batch, channels, *sizes]`, a window of `size` each `stride`, `padding` of minus infinity,
+    `dilation` between its places; `ceil` keeps a last window that is cut off. `kit` has jax's modules."""
     window = Window.of(x, size, stride, padding, dilation)
     pooled = kit.lax.reduce_window(
         x, -kit.jnp.inf, kit.lax.max, *window.steps(), window.pads(x, ceil), window_dilation=(1, 1, *window.dilation)
@@ -69,6 +86,8 @@ def avg_pool(
     count_padding: bool = True,
     divisor: Any = None,
 ) -> Any:
+    """aten.avg_pool: as `max_pool`, with `padding` of zeros, that count in the mean where `count_padding`; or the sum
+    over a `divisor` of one's own. Sums are in float32: bf16 would lose the small addends of a large window."""
     window = Window.of(x, size, stride, padding, (1,))
     pads = window.pads(x, ceil)
 

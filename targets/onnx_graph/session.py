@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..device.needs import ArtifactFacts, Feeds, Runtime, needed, output_names, refuse_settings
+from ..device.needs import MAIN, ArtifactFacts, Feeds, Runtime, needed, output_specs, refuse_settings
 from ..errors import ArtifactError, told
 from . import sums
 
@@ -21,17 +21,23 @@ SETTINGS = ("disabled_optimizers", "spinning", "saturate")
 
 
 class OrtSession:
-    """One `onnxruntime.InferenceSession` of the file `path`, which gives the outputs that are named.
+    """One `onnxruntime.InferenceSession`.
+
+    Args:
+        path: of the ONNX file.
+        outputs: names of the outputs that are asked for.
+        settings: of the session; see `settings.Settings`.
+        threads: of its pool.
 
     Raises:
-        ArtifactError: the file cannot be opened.
+        ArtifactError: ONNX Runtime cannot read the file.
     """
 
     def __init__(self, path: Path, outputs: list[str], settings: dict[str, Any], threads: int) -> None:
         self._outputs = outputs
         self._session = _open(path, settings, threads)
 
-    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
+    def run(self, feeds: Feeds, program: str = MAIN) -> dict[str, np.ndarray]:
         """Arrays by the outputs' names."""
         values = self._session.run(self._outputs, dict(feeds))
         return dict(zip(self._outputs, values))  # noqa: B905 (Python 3.9 has no strict)
@@ -48,7 +54,7 @@ def load_runtime(facts: ArtifactFacts) -> Runtime:
 def open_session(folder: Path, facts: ArtifactFacts, threads: int) -> OrtSession:
     """The artifact in `folder` with its own settings."""
     refuse_settings(facts, SETTINGS)
-    return OrtSession(folder / MODEL_FILE, output_names(facts), facts["settings"], threads)
+    return OrtSession(folder / MODEL_FILE, [spec["name"] for spec in output_specs(facts)], facts["settings"], threads)
 
 
 def _open(path: Path, settings: dict[str, Any], threads: int) -> onnxruntime.InferenceSession:

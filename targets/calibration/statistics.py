@@ -1,4 +1,4 @@
-"""Ranges of activations from calibration batches: min/max, percentile, least squared error, entropy.
+"""What calibration batches tell of activations: ranges, peaks of channels, histograms.
 
 Batches stream through; what is kept of a tensor is its statistic (a range, peaks of channels, a histogram of fixed
 size), never its values. Memory is bounded by one batch, whatever their number.
@@ -18,10 +18,12 @@ from edgepress.targets.records import Feeds
 
 Counts = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
-Method = Literal["min-max", "percentile", "squared-error", "entropy"]
+RangeRule = Literal["min-max", "percentile", "squared-error", "entropy"]
+# A power of two, so that doubling the reach merges neighbours exactly; 4096 leave 16 bins to each of 256 levels, fine
+# enough that rounding to a bin's centre is far below the rounding that is judged.
 BINS = 4096
-LEVELS = 256
-PERCENTILE = 99.99
+LEVELS = 256  # of 8 bits
+PERCENTILE = 99.99  # one value of ten thousand is clipped at either end
 
 
 class Statistic(Protocol):
@@ -75,6 +77,7 @@ class Histogram:
     def add(self, values: np.ndarray) -> Histogram:
         if values.size == 0:
             return self
+        # Symmetric about zero, which so stays an edge between two bins however often the reach is doubled.
         peak = float(np.abs(values).max())
         wider = self._start(peak) if self.counts is None else self._widen(peak)
         added, _ = np.histogram(values, bins=BINS, range=(-wider.reach, wider.reach))
@@ -106,10 +109,18 @@ class Histogram:
 S = TypeVar("S", bound=Statistic)
 
 
-def observe(
+def collect_statistics(
     read: Callable[[Feeds], Mapping[str, np.ndarray]], batches: Iterable[Feeds], start: Mapping[str, S]
 ) -> dict[str, S]:
-    """Stream `batches` through `read` and return the statistics of its tensors, begun with `start`.
+    """Statistics of inner tensors over all batches, one batch in memory at a time.
+
+    Args:
+        read: gives {tensor: values} of a batch.
+        batches: {input: array} each.
+        start: {tensor: the statistic to begin with}, e.g. `Range()`; tensors that are not named are not looked at.
+
+    Returns:
+        {tensor: its statistic of all values}.
 
     Raises:
         TargetError: no batch, or a tensor with NaN or infinity in it.

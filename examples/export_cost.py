@@ -35,8 +35,8 @@ def make_student(folder: Path) -> None:
     from edgepress import Recipe, run
 
     recipe = Recipe.load(HERE / "sst2.yaml", overrides=("data.limit=500",))
-    run(recipe, until="student", runs=folder)
-    next((folder / recipe.name).glob("*-student")).rename(folder / "model")
+    made = run(recipe, until="student", runs=folder)
+    (made.folder / made.stages[-1].folder).rename(folder / "model")
 
 
 def make_teacher(folder: Path) -> None:

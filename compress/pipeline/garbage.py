@@ -75,8 +75,8 @@ def garbage(folder: RunFolder) -> Iterator[Garbage]:
     Raises:
         StoreError: it has stages and no index to tell which of them are reached.
     """
-    chain = folder.chain()
-    stages = folder.root / "stages"
+    index, stages = folder.index(), folder.root / "stages"
+    chain = dict.fromkeys([*index.stages, *index.next])
     if not chain and _children(stages):
         raise StoreError(f"its {INDEX_FILE} is missing or damaged. Run its recipe again, which writes it anew.")
     reached = {folder.folder(key).name for key in chain}

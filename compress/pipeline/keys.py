@@ -33,10 +33,15 @@ class StageKey(Record):
 
 
 class Index(Record):
-    """`stages.json`: the stages of the recipe that the run is at, in order, whether finished or not."""
+    """`stages.json`: the stages of the recipe that the run is at, in order, whether finished or not.
+
+    `next` are those of a changed recipe that is being run: until the first stage that is new in it is finished, the
+    run's results are still those of `stages`.
+    """
 
     format: Literal[1] = 1
     stages: tuple[StageKey, ...]
+    next: tuple[StageKey, ...] = ()
 
 
 class StoredFile(Record):

@@ -109,7 +109,7 @@ def _lead(
             # Else nothing is made here, and what follows in the folder may be of another recipe.
             with disk_faults(folder.root):
                 keep_recipe(recipe, folder.root)
-            folder.set_chain(_keys(planned))
+            (folder.announce if todo else folder.set_chain)(_keys(planned))
         if todo:
             from edgepress.compress.pipeline.execute import execute
 

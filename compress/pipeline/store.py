@@ -95,29 +95,40 @@ class RunFolder:
         """Where the finished stage lies, or will lie."""
         return self.root / key.folder
 
-    def chain(self) -> tuple[StageKey, ...]:
-        """The stages of the recipe that the run is at, in order, whether finished or not; none where nothing ran, or
-        where `stages.json` is damaged: it is told, and the next run writes it anew."""
+    def index(self) -> Index:
+        """Which stages the recipe has; none where nothing ran, or where `stages.json` is damaged: it is told, and the
+        next run writes it anew."""
         path = self.root / INDEX_FILE
         if not path.is_file():
-            return ()
+            return Index(stages=())
         try:
-            return Index.read(path).stages
+            return Index.read(path)
         except ArtifactError as fault:
             self._warn(f"{fault} Run the recipe again: what is finished is kept.")
-            return ()
+            return Index(stages=())
+
+    def chain(self) -> tuple[StageKey, ...]:
+        """The stages of the recipe that the run is at, in order, whether finished or not."""
+        return self.index().stages
 
     def set_chain(self, keys: Sequence[StageKey]) -> None:
-        """Write which stages the recipe has now, and remove the checkpoints of stages that it does not have.
+        """Write which stages the recipe has now. What was finished under other options stays: going back finds it,
+        `edgepress gc` removes it."""
+        self._write_index(Index(stages=tuple(keys)))
 
-        What was finished under other options stays: going back finds it, `edgepress gc` removes it.
-        """
+    def announce(self, keys: Sequence[StageKey]) -> None:
+        """Write which stages the recipe will have as soon as the first of them that is new is finished: a changed
+        recipe that fails before leaves the run as it was. Checkpoints of any other recipe are removed."""
+        self._write_index(Index(stages=self.chain(), next=tuple(keys)))
+        wanted = {self._scratch(key) for key in keys}
         with disk_faults(self.root):
-            write_whole(self.root / INDEX_FILE, Index(stages=tuple(keys)).model_dump_json(indent=1) + "\n")
-            wanted = {self._scratch(key) for key in keys}
             for path in self._stages.glob(".*.scratch"):
                 if path not in wanted:
                     remove(path)
+
+    def _write_index(self, index: Index) -> None:
+        with disk_faults(self.root):
+            write_whole(self.root / INDEX_FILE, index.model_dump_json(indent=1) + "\n")
 
     def stages(self) -> list[StageRecord]:
         """The leading stages of the chain that are finished, in order; a damaged one counts as not done and is told."""
@@ -215,6 +226,8 @@ class RunFolder:
         _sync(self._stages)
         remove(old)
         remove(self._scratch(key))
+        if key in (announced := self.index().next):
+            self.set_chain(announced)
 
     def _recover(self) -> None:
         """Finish the rename of a sealed folder, drop unsealed ones, and put back what was moved away for nothing."""

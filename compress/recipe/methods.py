@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from edgepress.compress.recipe.sections import StageOptions
 
-METHODS: Mapping[tuple[str, str], str] = {
+METHODS: dict[tuple[str, str], str] = {
     ("distill", "offline"): "edgepress.compress.methods.distill.method:Distillation",
     ("prune", "structured"): "edgepress.compress.methods.prune.method:StructuredPruning",
     ("factorize", "svd"): "edgepress.compress.methods.factorize.method:LowRank",

@@ -91,6 +91,15 @@ def test_a_run_that_is_not_finished_keeps_its_checkpoints_and_all_of_its_cache(r
     assert left(run) == sorted([*KEPT, "cache/exports/old", "cache/teacher/old", "stages/.q-quantize.scratch"])
 
 
+def test_a_changed_recipe_that_was_cut_off_keeps_its_checkpoints_and_what_was_there_before(run: RunFolder) -> None:
+    later = StageKey(name="prune", digest="later")
+    with run.locked():
+        run.announce([TEACHER, later])
+        (run.scratch(later) / "checkpoint").write_text("step 100")
+    assert [one.path.name for one in collect(Path("runs"), dry_run=False, warn=pytest.fail)] == ["o-prune"]
+    assert "stages/.later-prune.scratch" in left(run) and "stages/n-prune" in left(run)
+
+
 def test_a_run_in_use_and_one_without_an_index_are_left_as_they_are_and_told(run: RunFolder) -> None:
     before, said = left(run), list[str]()
     with run.locked():

@@ -8,25 +8,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
 
 from edgepress.compress.cli.console import Console
-from edgepress.compress.methods.base import Promise, method_of
+from edgepress.compress.methods.base import Applied, Promise, method_of
 from edgepress.compress.methods.data import Data, Run
 from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.methods.factorize.options import Factorize
 from edgepress.compress.methods.prune.options import Prune
+from edgepress.compress.methods.transform import transform
+from edgepress.compress.model.model import Model
 from edgepress.compress.pipeline import stages as pipeline_stages
 from edgepress.compress.pipeline.plan import plan
 from edgepress.compress.recipe.methods import METHODS, find
 from edgepress.compress.recipe.recipe import Recipe, parse_recipe
+from edgepress.compress.recipe.sections import StageOptions
 from edgepress.compress.training import teacher_cache
 from edgepress.compress.training.output_store import OutputStore
 from edgepress.compress.training.teacher_cache import Wanted
 from edgepress.targets.errors import RecipeError
+from edgepress.targets.records import Record
 from tests.compress.fakes import TokenFeatures, tiny_bert
 
 
@@ -80,6 +84,59 @@ def test_each_method_promises_what_it_is_there_for() -> None:
         wanted = Promise(max_drop=0.1, falls=("macs", "parameters"), keeps_latency=True)
         assert method_of(options).promise(options) == wanted
     assert method_of(Distill()).promise(Distill()) == Promise(max_drop=None)
+
+
+class Zeroed(StageOptions):
+    """Options of a method from outside."""
+
+    kind: ClassVar[str] = "prune"
+    method: Literal["zeroed"] = "zeroed"
+    share: float = 0.5
+
+
+class ZeroPlan(Record):
+    """How many of the classifier's weights become 0."""
+
+    count: int
+
+    @property
+    def changes(self) -> bool:
+        return self.count > 0
+
+    def describe(self) -> str:
+        return f"{self.count} weights become 0"
+
+
+class Zeroing:
+    """Sets the first weights of the classifier to 0: fewer bytes when packed, as many MACs as before."""
+
+    options = Zeroed
+
+    def plan(self, model: Model, options: Zeroed, data: Data) -> ZeroPlan:
+        return ZeroPlan(count=int(options.share * model.network.classifier.weight.numel()))  # type: ignore[operator]
+
+    def apply(self, model: Model, plan: ZeroPlan, data: Data, run: Run) -> Applied:
+        made = model.copy()
+        made.network.classifier.weight.data.view(-1)[: plan.count] = 0  # type: ignore[union-attr,index]
+        return Applied(made.after("prune", plan.describe()), {"plan": plan.describe()})
+
+    def promise(self, options: Zeroed) -> Promise:
+        return Promise(max_drop=options.max_drop)
+
+
+def test_a_method_from_outside_is_one_file_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, ("prune", "zeroed"), f"{__name__}:Zeroing")
+    made = recipe({"prune": {"method": "zeroed", "share": 0.25}}, {"prune": {"heads": 0.5}})
+    assert [type(stage) for stage in made.stages] == [Zeroed, Prune]
+    assert Recipe.model_validate_json(made.model_dump_json()) == made
+    model, nothing = tiny_bert(), SimpleNamespace()
+    applied = transform(model, made.stages[0], Distill(), nothing, nothing)  # type: ignore[arg-type]
+    # Two classes of 32 features: a quarter of 64 weights.
+    assert int((applied.model.network.classifier.weight == 0).sum()) == 16  # type: ignore[union-attr]
+    assert int((model.network.classifier.weight == 0).sum()) == 0  # type: ignore[union-attr]
+    assert dict(applied.details) == {"plan": "16 weights become 0"}
+    with pytest.raises(RecipeError, match='method: got "zeros", allowed: one of structured, zeroed'):
+        recipe({"prune": {"method": "zeros"}})
 
 
 class Rows:

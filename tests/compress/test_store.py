@@ -171,8 +171,24 @@ def test_scratch_of_a_stage_that_the_recipe_has_no_more_is_removed(run: RunFolde
     with run.locked():
         old = run.scratch(key("distill", "a" * 64))
         new = run.scratch(key("distill", "b" * 64))
-        run.set_chain([key("distill", "b" * 64)])
+        run.announce([key("distill", "b" * 64)])
         assert not old.exists() and new.is_dir()
+
+
+def test_a_changed_recipe_takes_over_when_its_first_new_stage_is_finished(run: RunFolder) -> None:
+    teacher, old, new = key("teacher", "t"), key("prune", "old"), key("prune", "new")
+    with run.locked():
+        run.announce([teacher, old])
+        assert run.chain() == () and run.index().next == (teacher, old)
+        for each in (teacher, old):
+            write(run, each.name, each.digest)
+        assert run.chain() == (teacher, old)
+        run.announce([teacher, new])
+        with pytest.raises(ZeroDivisionError), run.write_stage(new):
+            raise ZeroDivisionError
+        assert [record.key for record in run.stages()] == [teacher, old]
+        write(run, "prune", "new")
+    assert run.index().stages == (teacher, new) and run.index().next == ()
 
 
 def test_a_kill_inside_a_stage_loses_that_stage_only(run: RunFolder) -> None:
@@ -311,6 +327,7 @@ def test_stages_of_a_longer_recipe_are_out_of_the_chain_with_their_checkpoints(r
             write(run, "stage", f"d{number}")
         run.scratch(key("distill", "d" * 64))
         run.set_chain([key("stage", "d0")])
+        run.announce([key("stage", "d0")])
     assert run.latest_stage() == run.root / "stages/d0-stage" and hidden(run) == []
 
 

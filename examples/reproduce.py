@@ -19,6 +19,8 @@ from typing import Any
 
 from edgepress.benchmarks.measure.environment import lacks_vnni
 from edgepress.benchmarks.records.files import read_report
+from edgepress.benchmarks.records.report import Row
+from edgepress.benchmarks.records.upgrade import upgraded_row
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -79,7 +81,9 @@ def table(figures: dict[str, Any]) -> str:
         f"**`{figures['recipe']}`** ({data['test']} test rows, {_processor(figures['environment'])}{took})\n\n"
         "| | accuracy | agreement | p50 ms | p90 ms | speed-up | bytes | shrink |\n|---|---|---|---|---|---|---|---|\n"
     )
-    rows = [row for row in figures["rows"] if row["chosen"] or row is figures["rows"][0]]
+    # Results that were kept before metrics had a list of their own are read as they stand.
+    kept = [Row.model_validate(upgraded_row(row)) for row in figures["rows"]]
+    rows = [row for row in kept if row.chosen or row is kept[0]]
     return head + "".join(_line(row) for row in rows)
 
 
@@ -90,18 +94,18 @@ def _processor(environment: dict[str, Any]) -> str:
     return f"{environment['cpu']}{vnni}"
 
 
-def _line(row: dict[str, Any]) -> str:
-    latency = row["latency"]
+def _line(row: Row) -> str:
+    def each(field: str, digits: int, unit: str = "") -> str:
+        values = [getattr(item, field) for item in row.latency]
+        return " / ".join(f"{value:.{digits}f}{unit}" for value in values if value is not None) or "–"
 
-    def each(key: str, digits: int, unit: str = "") -> str:
-        return " / ".join(f"{item[key]:.{digits}f}{unit}" for item in latency if item[key] is not None) or "–"
-
-    where = " / ".join(f"seq {item['sequence']}" for item in latency if item["sequence"])
-    absent = {"built": "built, not run here", "estimated": "compiled, not run here"}.get(row["status"], "")
-    name = f"{row['target']}: {row['name']} ({', '.join(filter(None, [row['precision'], where, absent]))})"
+    where = " / ".join(f"seq {item.sequence}" for item in row.latency if item.sequence)
+    absent = {"built": "built, not run here", "estimated": "compiled, not run here"}.get(row.status, "")
+    name = f"{row.target}: {row.name} ({', '.join(filter(None, [row.precision, where, absent]))})"
+    metrics = (row.primary, row.figure("agreement"))
     cells = (
-        f"{row['accuracy']:.4f}", f"{row['agreement']:.4f}", each("p50", 3), each("p90", 3), each("speedup", 1, "x"),
-        f"{row['bytes'] / 1e6:.2f} MB", f"{row['shrink']:.1f}x",
+        *(f"{figure.value:.4f}" if figure else "–" for figure in metrics),
+        each("p50", 3), each("p90", 3), each("speedup", 1, "x"), f"{row.bytes / 1e6:.2f} MB", f"{row.shrink:.1f}x",
     )  # fmt: skip
     return f"| {name} | {' | '.join(cells)} |\n"
 

@@ -86,4 +86,5 @@ def same_rows(metric: str, truth: Sequence[Any] | np.ndarray, answers: Sequence[
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """`above / below`, NaN where `below` is 0."""
     below = np.asarray(below, np.float64)
-    return np.divide(above, below, out=np.full(below.shape, np.nan), where=below != 0)
+    quotient: np.ndarray = np.divide(above, below, out=np.full(below.shape, np.nan), where=below != 0)
+    return quotient

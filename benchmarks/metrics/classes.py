@@ -28,7 +28,8 @@ class Accuracy:
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
         """`[rows, 1]`: 1 where the row is right, else 0."""
         _logits(self.key, truth, answers)
-        return (answers.argmax(-1) == truth)[:, None].astype(np.uint8)
+        found: np.ndarray = (answers.argmax(-1) == truth)[:, None].astype(np.uint8)
+        return found
 
     def value(self, means: np.ndarray) -> np.ndarray:
         return means[..., 0]
@@ -46,7 +47,8 @@ class TopFive:
         """`[rows, 1]`: 1 where fewer than five logits are larger than the label's."""
         _logits(self.key, truth, answers)
         own = np.take_along_axis(answers, np.asarray(truth)[:, None], axis=-1)
-        return ((answers > own).sum(-1) < 5)[:, None].astype(np.uint8)
+        found: np.ndarray = ((answers > own).sum(-1) < 5)[:, None].astype(np.uint8)
+        return found
 
     def value(self, means: np.ndarray) -> np.ndarray:
         return means[..., 0]
@@ -132,7 +134,8 @@ class Agreement:
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
         """`[rows, 1]`: 1 where both have the same largest logit."""
         _same_shape(self.key, truth, answers)
-        return (answers.argmax(-1) == truth.argmax(-1))[:, None].astype(np.uint8)
+        found: np.ndarray = (answers.argmax(-1) == truth.argmax(-1))[:, None].astype(np.uint8)
+        return found
 
     def value(self, means: np.ndarray) -> np.ndarray:
         return means[..., 0]
@@ -153,11 +156,13 @@ class Divergence:
         """`[rows, 1]`: the divergence of the row, nats."""
         _same_shape(self.key, truth, answers)
         teacher = log_softmax(truth)
-        return (np.exp(teacher) * (teacher - log_softmax(answers))).sum(-1)[:, None]
+        found: np.ndarray = (np.exp(teacher) * (teacher - log_softmax(answers))).sum(-1)[:, None]
+        return found
 
     def value(self, means: np.ndarray) -> np.ndarray:
         # A sum of rounding errors can be just below 0, which no divergence is.
-        return np.maximum(means[..., 0], 0.0)
+        found: np.ndarray = np.maximum(means[..., 0], 0.0)
+        return found
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -175,7 +180,8 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _one_hot(numbers: Any, classes: int) -> np.ndarray:
-    return np.asarray(numbers)[:, None] == np.arange(classes)
+    found: np.ndarray = np.asarray(numbers)[:, None] == np.arange(classes)
+    return found
 
 
 def _mean_of_known(values: np.ndarray) -> np.ndarray:

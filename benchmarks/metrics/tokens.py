@@ -53,7 +53,8 @@ class Perplexity:
         return np.stack([-(own * judged).sum(-1), judged.sum(-1)], axis=1)
 
     def value(self, means: np.ndarray) -> np.ndarray:
-        return np.exp(ratio(means[..., 0], means[..., 1]))
+        found: np.ndarray = np.exp(ratio(means[..., 0], means[..., 1]))
+        return found
 
 
 class EntityF1:

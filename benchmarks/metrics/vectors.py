@@ -21,10 +21,12 @@ class RootMeanSquare:
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
         """`[rows, 1]`: the mean squared error of the row."""
         truth, answers = _vectors(self.key, truth, answers)
-        return ((answers - truth) ** 2).mean(-1, keepdims=True)
+        found: np.ndarray = ((answers - truth) ** 2).mean(-1, keepdims=True)
+        return found
 
     def value(self, means: np.ndarray) -> np.ndarray:
-        return np.sqrt(means[..., 0])
+        found: np.ndarray = np.sqrt(means[..., 0])
+        return found
 
 
 class Pearson:
@@ -76,7 +78,8 @@ class Cosine:
         """`[rows, 1]`: the cosine of the row; 0 where a vector is 0, which has no direction."""
         truth, answers = _vectors(self.key, truth, answers)
         lengths = np.linalg.norm(truth, axis=-1) * np.linalg.norm(answers, axis=-1)
-        return np.nan_to_num(ratio((truth * answers).sum(-1), lengths))[:, None]
+        found: np.ndarray = np.nan_to_num(ratio((truth * answers).sum(-1), lengths))[:, None]
+        return found
 
     def value(self, means: np.ndarray) -> np.ndarray:
         return means[..., 0]
@@ -114,7 +117,8 @@ def mean_ranks(values: np.ndarray) -> np.ndarray:
 def _centred(values: np.ndarray) -> np.ndarray:
     moved = values - values.mean()
     deviation = moved.std()
-    return moved / deviation if deviation > 0 else moved
+    found: np.ndarray = moved / deviation if deviation > 0 else moved
+    return found
 
 
 def _vectors(metric: str, truth: Any, answers: Any) -> tuple[np.ndarray, np.ndarray]:

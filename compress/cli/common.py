@@ -45,7 +45,7 @@ def errors_told(json: bool) -> Iterator[Console]:
 
 
 def show_result(result: Result, console: Console) -> None:
-    """The tables of a run and where its report and release lie; a lost target or missed gate is raised at the end."""
+    """The tables of a run and where its report and release lie; a failed target or missed gate is raised at the end."""
     if result.report is None:
         console.line(f"Stopped after {result.stages[-1].name}: {result.folder / result.stages[-1].folder}")
         return
@@ -57,13 +57,13 @@ def show_result(result: Result, console: Console) -> None:
     console.table(summary_table(result.report))
     console.line(f"Report:  {result.report_folder / 'report.html'}")
     console.line(f"Release: {result.release_folder}")
-    if lost := result.report.lost_targets:
-        raise TargetError("; ".join(_loss(row) for row in lost))
+    if failed := result.report.failed_targets:
+        raise TargetError("; ".join(_failure(row) for row in failed))
     if not result.gates_hold:
         raise GateError(missed_gates(result.report.gates))
 
 
-def _loss(row: Row) -> str:
+def _failure(row: Row) -> str:
     """Why a target has no artifact; a reason that names the target already is told as it stands."""
     return row.reason if row.reason.startswith(row.target) else f"{row.target} {row.name}: {row.reason}"
 

@@ -14,6 +14,8 @@ from edgepress.benchmarks.measure.footprint import STARTS, measure_footprint
 from edgepress.benchmarks.measure.jobs import Case
 from edgepress.benchmarks.measure.roofline import roofline
 from edgepress.benchmarks.measure.scenarios import Load, run_scenario
+from edgepress.benchmarks.metrics import metric
+from edgepress.benchmarks.metrics.base import value_of
 from edgepress.benchmarks.records.costs import BatchCheck, IsaCheck, MachinePeak
 from edgepress.benchmarks.records.report import LatencyRow, Row
 from edgepress.benchmarks.records.scenarios import ScenarioName, ScenarioResult, Shape
@@ -51,7 +53,7 @@ def with_costs(
             entrant.folder, Path(cases[0].feeds), cases[0].shape.threads, asked.time_limit_s, STARTS if shown else 1
         ),
         "batch_check": batch_check(entrant.folder, artifact, logits, lineup),
-        "isa_checks": isa_checks(artifact, entrant.folder, row.accuracy),
+        "isa_checks": isa_checks(artifact, entrant.folder, row.primary.value if row.primary else None),
     }
     if shown:
         found["scenarios"] = tuple(_bear(name, entrant, cases[-1].shape, lineup) for name in asked.scenarios)
@@ -97,21 +99,25 @@ def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, lineup: Li
     again = artifact_logits(folder, lineup.test, context, title, size=other)
     return BatchCheck(
         batch=other,
-        accuracy=float((again.argmax(-1) == lineup.test.labels).mean()),
-        agreement=float((again.argmax(-1) == logits.argmax(-1)).mean()),
+        value=_value(context.metrics[0], lineup.test.labels, again),
+        agreement=_value("agreement", logits, again),
     )
 
 
-def isa_checks(artifact: Artifact, folder: Path, accuracy: float | None) -> tuple[IsaCheck, ...]:
+def _value(key: str, truth: np.ndarray, answers: np.ndarray) -> float:
+    return value_of(metric(key), metric(key).counts(truth, answers))
+
+
+def isa_checks(artifact: Artifact, folder: Path, value: float | None) -> tuple[IsaCheck, ...]:
     """What the weights prove of processors without VNNI. No runtime here has a switch for its instruction set, so the
-    `accuracy` that was measured is that of such a processor only where this is one."""
+    `value` that was measured, of the primary metric, is that of such a processor only where this is one."""
     share = load(artifact.target).saturating(artifact, folder)
     if share is None:
         return ()
     note = "" if share == 0 else f"; {SWITCH}"
     if lacks_vnni(environment()["isa"]):
         note = f"measured: this processor is one{note}"
-        return (IsaCheck(isa=NO_VNNI, saturating=share, accuracy=accuracy, note=note),)
+        return (IsaCheck(isa=NO_VNNI, saturating=share, value=value, note=note),)
     return (IsaCheck(isa=NO_VNNI, saturating=share, note=f"accuracy there is not measured{note}"),)
 
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.benchmarks.judge.fidelity import Fidelity, class_accuracies, judge
+from edgepress.benchmarks.judge.fidelity import class_accuracies, judge
 from edgepress.benchmarks.judge.latency import latency_rows
 from edgepress.benchmarks.measure.footprint import shrink
 from edgepress.benchmarks.measure.jobs import SubjectResult
 from edgepress.benchmarks.records.report import Row, Status
-from edgepress.benchmarks.statistics import difference_interval, wilson_interval
 from edgepress.compress.measure.answers import artifact_logits
 from edgepress.compress.methods.context import Context
 from edgepress.compress.methods.quantize.choice import Trial
@@ -80,7 +79,7 @@ class Lineup:
             "chosen": bool(trial and trial.chosen),
             "parameters": entrant.model.parameters,
             "macs": macs,
-            "validation_accuracy": trial.accuracy if trial else None,
+            "validation": trial.primary.value if trial and trial.primary else None,
         }
 
     def _answers(self, entrant: Entrant, artifact: Artifact, logits: np.ndarray) -> dict[str, Any]:
@@ -88,7 +87,9 @@ class Lineup:
         names = self.context.workspace.splits.label_names
         return {
             "candidate": None if is_teacher else artifact.candidate,
-            **fidelity_figures(judge(labels, self.reference, logits), against_itself=is_teacher),
+            "metrics": judge(
+                self.context.metrics, labels, self.reference, logits, is_teacher=is_teacher, seed=self.context.seed
+            ),
             "classes": class_accuracies(labels, None if is_teacher else self.reference, logits, names),
         }
 
@@ -137,31 +138,6 @@ def _logits(
         return None, str(fault)
 
 
-def fidelity_figures(fidelity: Fidelity, against_itself: bool) -> dict[str, float | int | None]:
-    """What the test split says of a row; the teacher has no difference to itself."""
-    low, high = wilson_interval(round(fidelity.accuracy * fidelity.samples), fidelity.samples)
-    figures: dict[str, float | int | None] = {
-        "accuracy": fidelity.accuracy,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "agreement": fidelity.agreement,
-        "flips_lost": fidelity.flips_lost,
-        "flips_won": fidelity.flips_won,
-        "mcnemar_p": fidelity.mcnemar_p,
-    }
-    if against_itself:
-        return figures
-    low, high = difference_interval(fidelity.flips_lost, fidelity.flips_won, fidelity.samples)
-    difference = (fidelity.flips_won - fidelity.flips_lost) / fidelity.samples
-    return figures | {
-        "accuracy_difference": difference,
-        "accuracy_difference_low": low,
-        "accuracy_difference_high": high,
-        "kl": fidelity.kl,
-        "sqnr_db": fidelity.sqnr_db,
-    }
-
-
 def _status(artifact: Artifact, result: SubjectResult) -> Status:
     if result.measurements:
         return "measured"
@@ -169,7 +145,7 @@ def _status(artifact: Artifact, result: SubjectResult) -> Status:
 
 
 def _absence(artifact: Artifact, result: SubjectResult) -> tuple[str, ...]:
-    """Why an artifact was not run on its hardware, and where its accuracy is from."""
+    """Why an artifact was not run on its hardware, and where its answers are from."""
     if result.measurements:
         return ()
     return (f"not run here; accuracy from {load(artifact.target).stand_in}",)

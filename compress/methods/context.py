@@ -16,6 +16,7 @@ from edgepress.compress.methods.prune.structured import apply_pruning, plan_prun
 from edgepress.compress.model.model import Model
 from edgepress.compress.recipe.recipe import Distill, Factorize, Prune, Recipe, StageOptions, Training
 from edgepress.compress.tasks.base import Features, Task, batches
+from edgepress.compress.training.epochs import best_of
 from edgepress.targets import load
 from edgepress.targets.errors import TargetBroken
 from edgepress.targets.protocols import Target
@@ -46,6 +47,11 @@ class Context:
     @property
     def task(self) -> Task:
         return self.workspace.task
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Keys of the metrics that the run takes, the primary one first."""
+        return self.workspace.metrics
 
     @property
     def processor(self) -> Any:
@@ -126,13 +132,14 @@ def run_distill(model: Model, options: Distill, context: Context) -> Outcome:
         return Outcome(trained, details)
     control, history = train_control(model, options, context)
     details["control_epochs"] = [epoch.model_dump() for epoch in history.epochs]
-    details["control_validation_accuracy"] = history.best
-    details["distilled_minus_control"] = round(max(_epoch_accuracies(details)) - history.best, 6)
+    details["control_validation"] = history.best
+    details["distilled_minus_control"] = round(best_of(_epochs(details), context.metrics[0]) - history.best, 6)
     return Outcome(trained, details, control)
 
 
-def _epoch_accuracies(details: dict[str, object]) -> Sequence[float]:
-    return [epoch["validation_accuracy"] for epoch in cast("list[dict[str, float]]", details["epochs"])]
+def _epochs(details: dict[str, object]) -> Sequence[float]:
+    """The primary metric on validation data after each epoch."""
+    return [epoch["validation"] for epoch in cast("list[dict[str, float]]", details["epochs"])]
 
 
 def run_prune(model: Model, options: Prune, context: Context) -> Outcome:

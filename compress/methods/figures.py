@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from edgepress.benchmarks.judge.fidelity import judge
 from edgepress.benchmarks.judge.latency import latency_rows
 from edgepress.benchmarks.measure.jobs import Case
+from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.records.report import Figures, LatencyRow
 from edgepress.compress.measure.answers import settle_settings, time_all, write_cases
 from edgepress.compress.methods.context import Context
@@ -47,7 +48,7 @@ class FigureTaker:
         )
 
     def of_trials(self, model: Model, folder: Path, before: Trial, after: Trial) -> tuple[Figures, Figures]:
-        """The same figures for two artifacts of one model in `folder`: accuracy is what each showed in its trial."""
+        """The same figures for two artifacts of one model in `folder`: metrics are what each showed on its own rows."""
         folders = {"before": folder / before.name, "after": folder / after.name}
         latency = self._latency(folders, model)
         return self._trial_figures(model, folders["before"], latency["before"], before), self._trial_figures(
@@ -128,19 +129,20 @@ class FigureTaker:
 
     def _figures(self, model: Model, folder: Path, latency: tuple[LatencyRow, ...]) -> Figures:
         teacher, logits = self.context.teacher_validation_logits(), logits_of(model, self.context.validation)
-        fidelity = judge(self.context.validation.labels, teacher, logits)
-        return self._record(model, folder, latency, fidelity.accuracy, fidelity.agreement)
+        labels = self.context.validation.labels
+        return self._record(
+            model, folder, latency, judge(self.context.metrics, labels, teacher, logits, intervals=False)
+        )
 
     def _trial_figures(self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], trial: Trial) -> Figures:
-        assert trial.accuracy is not None and trial.agreement is not None, "a trial that failed is never chosen"
-        return self._record(model, folder, latency, trial.accuracy, trial.agreement)
+        assert trial.metrics, "a candidate that failed is never chosen"
+        return self._record(model, folder, latency, trial.metrics)
 
     def _record(
-        self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], accuracy: float, agreement: float
+        self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], metrics: tuple[Figure, ...]
     ) -> Figures:
         return Figures(
-            accuracy=accuracy,
-            agreement=agreement,
+            metrics=metrics,
             parameters=model.parameters,
             macs=self.macs(model),
             bytes=Artifact.read(folder / "artifact.json").bytes,

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from edgepress.benchmarks.records.figures import known_primary
 from edgepress.benchmarks.records.report import Figures
 from edgepress.compress.model.model import Model, unique_state
 from edgepress.compress.recipe.recipe import Distill, StageOptions
@@ -50,19 +51,20 @@ def check_contract(stage: str, before: Model, after: Model, done: tuple[str, ...
 def complaints(options: StageOptions, before: Figures, after: Figures) -> tuple[str, ...]:
     """What the stage promised and did not keep; empty where it earned its place."""
     found = []
-    drop = before.accuracy - after.accuracy
+    old, new = known_primary(before.metrics, "the model before"), known_primary(after.metrics, "the model after")
+    drop, fell = old.loss_to(new.value), "fell" if old.higher_is_better else "rose"
     if isinstance(options, Distill):
         if drop > 0:
-            found.append(f"accuracy fell from {before.accuracy:.4f} to {after.accuracy:.4f}; training promised more")
+            found.append(f"{old.name} {fell} from {old.value:.4f} to {new.value:.4f}; training promised more")
         return tuple(found)
     if drop > options.max_drop + 1e-9:
-        found.append(f"accuracy fell by {drop:.4f} (from {before.accuracy:.4f}), allowed is {options.max_drop:g}")
+        found.append(f"{old.name} {fell} by {drop:.4f} (from {old.value:.4f}), allowed is {options.max_drop:g}")
     if after.macs >= before.macs and after.parameters >= before.parameters:
         found.append(f"neither MACs ({before.macs:,}) nor parameters ({before.parameters:,}) fell")
-    for old, new in zip(before.latency, after.latency, strict=True):
-        if new.p50 > old.p50 * (1 + TIE):
-            where = f"batch {new.batch}" + (f", sequence {new.sequence}" if new.sequence else "")
-            found.append(f"slower at {where}: {old.p50:.3f} -> {new.p50:.3f} ms ({new.p50 / old.p50:.2f}x)")
+    for was, now in zip(before.latency, after.latency, strict=True):
+        if now.p50 > was.p50 * (1 + TIE):
+            where = f"batch {now.batch}" + (f", sequence {now.sequence}" if now.sequence else "")
+            found.append(f"slower at {where}: {was.p50:.3f} -> {now.p50:.3f} ms ({now.p50 / was.p50:.2f}x)")
     return tuple(found)
 
 

@@ -51,6 +51,8 @@ def plan(recipe: Recipe) -> tuple[Planned, ...]:
         ("benchmark", None, {"benchmark": _dump(recipe.benchmark), "gates": _dump(recipe.gates), "name": recipe.name}),
     ]
     origin = {"format": FORMAT, "task": recipe.task, "seed": recipe.seed, "data": data_digest(recipe.data)}
+    if recipe.metric is not None:  # which epoch is the best one, and so every stage, depends on it
+        origin["metric"] = recipe.metric
     digest = stage_digest("", "recipe", origin)
     planned = []
     for index, (name, options, content) in enumerate(steps, 1):

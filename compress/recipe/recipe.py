@@ -13,7 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
-from edgepress.compress.recipe.sections import Benchmark, Fraction, Gates, Section, Share
+from edgepress.benchmarks.metrics import METRICS
+from edgepress.compress.recipe.sections import Benchmark, Fraction, Gates, Section, Share, metric_fault
 
 Importance = Literal["magnitude", "activation", "taylor"]
 
@@ -108,7 +109,7 @@ class Student(Section):
 class StageOptions(Section):
     """What every stage has. `auto: true` drops the stage, with the reason, where it brought nothing.
 
-    `max_drop` is the validation accuracy a stage may cost (0.01 = one point)."""
+    `max_drop` is how much of the primary metric on validation data a stage may cost (0.01 of accuracy = one point)."""
 
     kind: ClassVar[str]
     auto: bool = False
@@ -193,7 +194,8 @@ class Recipe(Section):
     """The whole recipe. `stages` is a list of one-key mappings, e.g. `- prune: {heads: 0.5}`, in the order they run.
 
     `targets` is a list of names; `- tflite-mobile: {sequences: [32, 128]}` gives one of them options, which are kept
-    in `target_options`."""
+    in `target_options`. `metric` picks another primary metric than the task's own first one: the best epoch, the choice
+    of int8, verdicts and `max_drop` go by it."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     task: Literal["text-classification", "image-classification"]
@@ -206,6 +208,17 @@ class Recipe(Section):
     target_options: dict[str, dict[str, Any]] = {}
     benchmark: Benchmark = Benchmark()
     gates: Gates = Gates()
+    metric: str | None = None
+
+    @pydantic.field_validator("metric")
+    @classmethod
+    def _a_metric_with_labels(cls, value: str | None) -> str | None:
+        if value is not None and (fault := metric_fault(value)):
+            raise ValueError(fault)
+        if value is not None and METRICS[value].against != "labels":
+            known = ", ".join(key for key, one in METRICS.items() if one.against == "labels")
+            raise ValueError(f"{value!r} compares with the teacher; a primary metric compares with labels: {known}")
+        return value
 
     @pydantic.field_validator("gates")
     @classmethod

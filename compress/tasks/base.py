@@ -41,6 +41,8 @@ class Task(Protocol):
     """What differs between texts and images."""
 
     name: str
+    metrics: tuple[str, ...]
+    """Keys of `benchmarks.metrics.METRICS`; the first one is primary unless the recipe's `metric` names another."""
 
     def load_processor(self, source: str) -> Any:
         """The tokenizer or image pre-processing beside a model: a local folder or hub id.

@@ -15,6 +15,7 @@ from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.tasks import load_task
 from edgepress.compress.tasks.base import Features, Task
 from edgepress.compress.tasks.inference import logits_of
+from edgepress.compress.tasks.metrics import metrics_of
 
 if TYPE_CHECKING:
     from edgepress.compress.cli.console import Console
@@ -27,6 +28,15 @@ class Workspace:
     recipe: Recipe
     console: Console
     teacher_folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        # A metric that the task does not take is told before anything is trained.
+        _ = self.metrics
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """Keys of the metrics that the run takes, the primary one first."""
+        return metrics_of(self.task, self.recipe)
 
     @cached_property
     def task(self) -> Task:

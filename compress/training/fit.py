@@ -5,7 +5,7 @@ ours are the objective, the batches (buckets of similar length), the choice of t
 clock that decides when a checkpoint is due.
 
 Of several processes, the first one calls `fit`; the others `take_part` in the Job that it hands them. Each one sees its
-own share of every epoch's batches; the first one alone measures validation accuracy, keeps weights and shows progress.
+own share of every epoch's batches; the first one alone measures validation data, keeps weights and shows progress.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edgepress.compress.recipe.recipe import Training
 from edgepress.compress.training import processes as distributed
 from edgepress.compress.training.batches import BucketSampler, Collator, Indices, TeacherOutputs
 from edgepress.compress.training.checkpoints import Pace, latest, step_of
-from edgepress.compress.training.epochs import History, Watch
+from edgepress.compress.training.epochs import History, Watch, best_of
 from edgepress.compress.training.precision import settled
 from edgepress.targets.errors import StageError
 
@@ -115,8 +115,9 @@ def fit(
     seed: int = 0,
     objective: nn.Module | None = None,
     teacher: Callable[[np.ndarray], TeacherOutputs] | None = None,
+    metric: str = "accuracy",
 ) -> tuple[Model, History]:
-    """Train a copy of `model` and return it with the weights of its best epoch on `validation`.
+    """Train a copy of `model` and return it with the weights of its best epoch on `validation`, by `metric`.
 
     `scratch` holds the checkpoints: called again after a kill with the same arguments, it goes on from the last one.
 
@@ -136,15 +137,15 @@ def fit(
     trainer = _trainer(job, trained, features)
     steps, done = _steps(len(features), trainer.args), step_of(checkpoint) if checkpoint else 0
     with console.task(title, total=steps, done=done) as advance:
-        watch = Watch(trained, validation, scratch, training.checkpoint_seconds, advance, trainer.losses)
+        watch = Watch(trained, validation, scratch, training.checkpoint_seconds, advance, trainer.losses, metric)
         _train(job, trainer, watch)
     trained.network.load_state_dict(load_file(watch.best_file))
     trained.network.to("cpu").eval()
-    best = max(epoch.validation_accuracy for epoch in watch.epochs)
     history = History(
         epochs=tuple(watch.epochs),
         steps=trainer.state.global_step,
-        best=best,
+        metric=metric,
+        best=best_of([epoch.validation for epoch in watch.epochs], metric),
         resumed=checkpoint is not None,
         precision=training.precision,
     )

@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler
 
 from edgepress.compress.cli.console import Console
 from edgepress.compress.recipe.recipe import Training
-from edgepress.compress.tasks.inference import accuracy_of
+from edgepress.compress.tasks.inference import metric_of
 from edgepress.compress.training import processes as distributed
 from edgepress.compress.training.batches import BucketSampler
 from edgepress.compress.training.fit import CrossEntropy, Job, fit, take_part
@@ -141,7 +141,7 @@ def test_a_training_of_one_process_needs_no_group(tmp_path: Path) -> None:
         tiny_bert(), TokenFeatures(8), TokenFeatures(8), Training(epochs=1, batch_size=8), tmp_path, Console("silent"),
         "train",
     )  # fmt: skip
-    assert not (tmp_path / "start").exists() and history.best == accuracy_of(trained, TokenFeatures(8))
+    assert not (tmp_path / "start").exists() and history.best == metric_of(trained, TokenFeatures(8))
 
 
 TEXT_RUN = changed(

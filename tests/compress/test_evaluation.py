@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import torch
 
+from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.records.report import Figures, LatencyRow
 from edgepress.compress.methods.context import run_prune
 from edgepress.compress.methods.verdict import check_contract, complaints, fingerprint, verdict_of
 from edgepress.compress.pipeline.execute import new_steps
 from edgepress.compress.recipe.recipe import Distill, Prune, Training
 from edgepress.targets.errors import StageError
+from tests.benchmarks.quality import quality
 from tests.compress.fakes import TokenFeatures, tiny_bert
 
 PRUNE = Prune(heads=0.5, max_drop=0.02)
@@ -19,7 +21,7 @@ PRUNE = Prune(heads=0.5, max_drop=0.02)
 def figures(accuracy: float = 0.9, macs: int = 100, parameters: int = 1000, p50: float = 1.0) -> Figures:
     latency = LatencyRow(batch=1, sequence=32, threads=1, p50=p50, p90=p50, samples=100, speedup=None)
     return Figures(
-        accuracy=accuracy, agreement=1.0, parameters=parameters, macs=macs, bytes=10, latency=(latency,)
+        metrics=quality(accuracy, 1.0), parameters=parameters, macs=macs, bytes=10, latency=(latency,)
     )  # fmt: skip
 
 
@@ -47,6 +49,14 @@ def test_distillation_promises_that_accuracy_does_not_fall_and_nothing_about_spe
     assert complaints(Distill(), figures(0.9), figures(0.8)) == (
         "accuracy fell from 0.9000 to 0.8000; training promised more",
     )
+
+
+def test_where_less_is_better_more_is_the_loss() -> None:
+    rate = Figure(key="wer", name="word error rate", unit="share", value=0.1, higher_is_better=False, primary=True)
+    before = figures().model_copy(update={"metrics": (rate,)})
+    after = figures(macs=50).model_copy(update={"metrics": (rate.model_copy(update={"value": 0.15}),)})
+    assert complaints(PRUNE, before, after) == ("word error rate rose by 0.0500 (from 0.1000), allowed is 0.02",)
+    assert complaints(Distill(), after, before) == ()
 
 
 def test_a_no_op_fails_and_an_auto_no_op_is_dropped_with_the_reason() -> None:

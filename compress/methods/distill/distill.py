@@ -73,7 +73,7 @@ def distill(
     objective = DistillationObjective(options, [mine for mine, _ in pairs], widths)
     trained, history = fit(
         model, context.train, context.validation, training, context.scratch / "student", context.console,
-        context.title(title), context.seed, objective, cache.rows,
+        context.title(title), context.seed, objective, cache.rows, context.metrics[0],
     )  # fmt: skip
     details: dict[str, object] = {
         "epochs": [epoch.model_dump() for epoch in history.epochs],
@@ -93,6 +93,6 @@ def train_control(model: Model, options: Distill, context: Context) -> tuple[Mod
     """The control arm: the same student, the same steps, batches and seed, but labels alone."""
     trained, history = fit(
         model, context.train, context.validation, options.training, context.scratch / "control", context.console,
-        context.title("control (no teacher)"), context.seed,
+        context.title("control (no teacher)"), context.seed, metric=context.metrics[0],
     )  # fmt: skip
     return trained.after("control", f"labels only, {history.steps} steps"), history

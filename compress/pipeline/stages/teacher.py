@@ -31,9 +31,9 @@ def make_teacher(context: Context) -> Model:
     model = _model(network, context, "random initialisation")
     trained, history = fit(
         model, context.train, context.validation, teacher.training, context.scratch / "teacher", context.console,
-        context.title("teacher"), context.seed,
+        context.title("teacher"), context.seed, metric=context.metrics[0],
     )  # fmt: skip
-    return trained.after("teacher", f"trained {history.steps} steps, validation accuracy {history.best:.4f}")
+    return trained.after("teacher", f"trained {history.steps} steps, validation {history.metric} {history.best:.4f}")
 
 
 def _model(network: torch.nn.Module, context: Context, origin: str) -> Model:

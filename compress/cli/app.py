@@ -116,12 +116,12 @@ def bench(
     shapes_asked = (tuple(batch or (1,)), tuple(sequence or (32, 128)), tuple(threads or (1,)))
     with errors_told(json) as console:
         if scenario is not None:
-            _bear(path, scenario, shapes_asked, seconds, latency_bound, console)
+            _run_scenario(path, scenario, shapes_asked, seconds, latency_bound, console)
             return
         from rich.table import Table
 
-        from edgepress.compress.cli.bench import Shapes, latency_texts
-        from edgepress.compress.cli.bench import bench as time_artifacts
+        from edgepress.benchmarks.bench import Shapes, latency_texts
+        from edgepress.benchmarks.bench import bench as time_artifacts
 
         shapes = Shapes(*shapes_asked, samples)
         table = Table(title=f"Latency, ms, {samples} samples, interleaved")
@@ -140,7 +140,7 @@ def bench(
             raise BenchmarkError(f"no artifact could be timed. {timed[0].name}: {timed[0].failure}")
 
 
-def _bear(
+def _run_scenario(
     path: Path,
     scenario: str,
     shapes: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
@@ -148,13 +148,13 @@ def _bear(
     latency_bound: float | None,
     console: Console,
 ) -> None:
-    from edgepress.compress.cli.bench import Shapes
-    from edgepress.compress.cli.bench_scenarios import bench_scenario, scenario_table
+    from edgepress.benchmarks.bench import Shapes, bench_scenario
+    from edgepress.compress.cli.bench import scenario_table
 
     rows = bench_scenario(path, scenario, Shapes(*shapes), seconds, latency_bound, console)
     console.table(scenario_table(scenario, rows))
     if all(row.result is None for row in rows):
-        raise BenchmarkError(f"no artifact bore the scenario. {rows[0].name}: {rows[0].failure}")
+        raise BenchmarkError(f"no artifact ran in the scenario. {rows[0].name}: {rows[0].failure}")
 
 
 @app.command()

@@ -1,167 +1,29 @@
-"""`edgepress bench`: latency of a run's artifacts beside its teacher, or of one artifact folder anywhere."""
+"""The table of `edgepress bench --scenario`."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgepress.benchmarks.judge.latency import latency_rows
-from edgepress.benchmarks.measure.busy import load_notes, machine_load
-from edgepress.benchmarks.measure.jobs import Case, Subject, SubjectResult
-from edgepress.benchmarks.measure.latency import measure_latency
-from edgepress.benchmarks.records.report import LatencyRow, Shape
-from edgepress.benchmarks.report.wording import p50, percentile, scatter_text, speedup
-from edgepress.targets.errors import ArtifactError, BenchmarkError
-from edgepress.targets.progress import follow
-from edgepress.targets.records import Artifact, Signature
+from edgepress.benchmarks.bench import ScenarioRow
 
 if TYPE_CHECKING:
-    from edgepress.compress.cli.console import Console
+    from rich.table import Table
 
 
-@dataclass(frozen=True)
-class Shapes:
-    """What to time: every combination that an artifact's bounds admit."""
+def scenario_table(scenario: str, rows: Sequence[ScenarioRow]) -> Table:
+    """A line for each artifact and shape."""
+    from rich.table import Table
 
-    batches: Sequence[int] = (1,)
-    sequences: Sequence[int] = (32, 128)
-    threads: Sequence[int] = (1,)
-    samples: int = 100
-    warmup: int = 10
-
-
-@dataclass(frozen=True)
-class Timed:
-    """One artifact's rows, or why it has none: `absent` says that its target cannot run here."""
-
-    name: str
-    target: str
-    rows: tuple[LatencyRow, ...]
-    failure: str
-    absent: bool = False
-
-    @property
-    def remark(self) -> str:
-        """What is not here is no failure of the artifact."""
-        return self.failure if self.absent or not self.failure else f"failed: {self.failure}"
-
-
-def bench(path: Path, shapes: Shapes, console: Console) -> list[Timed]:
-    """Time the artifacts found at `path` (a run, a release or an artifact folder), interleaved, the teacher first.
-
-    Inputs are synthetic: full sequences without padding, pixels from a fixed seed. Values don't change the work done.
-
-    Raises:
-        ArtifactError: nothing to time is there.
-        BenchmarkError: no shape fits.
-    """
-    folders = find_artifacts(path)
-    for note in load_notes(machine_load()):
-        console.warn(note)
-    artifacts = {name: Artifact.read(folder / "artifact.json") for name, folder in folders.items()}
-    signature = common_signature(artifacts.values())
-    with tempfile.TemporaryDirectory(prefix="edgepress-bench-") as temporary:
-        cases = synthetic_cases(signature, shapes, Path(temporary), console)
-        subjects = [Subject(key=name, folder=str(folder)) for name, folder in folders.items()]
-        with console.task(f"Timing {len(subjects)} artifacts, interleaved", total=None) as advance:
-            results = measure_latency(subjects, cases, shapes.samples, shapes.warmup, progress=follow(advance))
-    return [_timed(name, artifacts[name].target, results) for name in folders]
-
-
-def _timed(name: str, target: str, results: Mapping[str, SubjectResult]) -> Timed:
-    result = results[name]
-    teacher = results.get(teacher_of(name))
-    rows = latency_rows(result.measurements, teacher.measurements if teacher else None)
-    return Timed(name, target, rows, result.failure or "", result.absent)
-
-
-def latency_texts(row: LatencyRow) -> tuple[str, str, str, str]:
-    """p50 with its interval, p90 or how many samples it lacks, speed-up with its interval, and how steady it was."""
-    return p50(row), percentile(row, 90), speedup(row), scatter_text(row)
-
-
-def teacher_of(name: str) -> str:
-    """The teacher that an artifact is compared with: in a run for several targets each target has its own.
-
-    >>> teacher_of("int8-static"), teacher_of("onnxruntime-cpu/int8-static")
-    ('teacher', 'onnxruntime-cpu/teacher')
-    """
-    target, slash, _ = name.rpartition("/")
-    return f"{target}{slash}teacher"
-
-
-def common_signature(artifacts: Iterable[Artifact]) -> Signature:
-    """All inputs that any artifact takes, and the bounds that all of them hold."""
-    signatures = [artifact.signature for artifact in artifacts]
-    inputs = {spec.name: spec for signature in signatures for spec in signature.inputs}
-    bounds: dict[str, tuple[int, int]] = {}
-    for name, (low, high) in (pair for signature in signatures for pair in signature.bounds.items()):
-        lowest, highest = bounds.get(name, (low, high))
-        bounds[name] = (max(low, lowest), min(high, highest))
-    return Signature(inputs=tuple(inputs.values()), outputs=signatures[0].outputs, bounds=bounds)
-
-
-def find_artifacts(path: Path) -> dict[str, Path]:
-    """Name -> folder: the artifact itself, those of a release, or a run's candidates with the teacher first.
-
-    Raises:
-        ArtifactError: `path` is none of them.
-    """
-    if (path / "artifact.json").is_file():
-        return {path.resolve().name: path}
-    if lists := sorted(path.glob("*-benchmark/entrants.json")):
-        found = {name: path / place for name, place in json.loads(lists[-1].read_text(encoding="utf-8")).items()}
-    else:
-        found = {record.parent.name: record.parent for record in sorted(path.glob("*/artifact.json"))}
-    if not found:
-        what = "does not exist" if not path.exists() else "holds no artifact"
-        raise ArtifactError(f"{path} {what}. Give a run (runs/<name>), a release or a folder with artifact.json.")
-    return found
-
-
-def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path, console: Console) -> list[Case]:
-    """Inputs for each shape that the signature's bounds admit, as safetensors files in `folder`."""
-    from safetensors.numpy import save_file
-
-    varies = any("sequence" in spec.shape for spec in signature.inputs)
-    lengths: Sequence[int | None] = shapes.sequences if varies else (None,)
-    cases: list[Case] = []
-    left_out: dict[str, None] = {}
-    for threads in shapes.threads:
-        for batch in shapes.batches:
-            for length in lengths:
-                sizes = {"batch": batch} | ({"sequence": length} if length is not None else {})
-                if all(low <= sizes.get(name, low) <= high for name, (low, high) in signature.bounds.items()):
-                    path = folder / f"{batch}-{length}.safetensors"
-                    save_file(_inputs(signature, sizes), path)
-                    shape = Shape(batch=batch, sequence=length, threads=threads)
-                    cases.append(Case(shape=shape, feeds=str(path)))
-                else:
-                    left_out[", ".join(f"{name} {size}" for name, size in sizes.items())] = None
-    bounds = ", ".join(f"{name} {low} to {high}" for name, (low, high) in signature.bounds.items())
-    if not cases:
-        raise BenchmarkError(
-            f"no shape to time fits; these artifacts take {bounds}. Choose with --batch and --sequence."
-        )
-    for sizes_told in left_out:
-        console.warn(f"{sizes_told} is not timed: these artifacts take {bounds}")
-    return cases
-
-
-def _inputs(signature: Signature, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(0)
-    feeds = {}
-    for spec in signature.inputs:
-        shape = tuple(sizes[size] if isinstance(size, str) else size for size in spec.shape)
-        if np.issubdtype(np.dtype(spec.dtype), np.integer):
-            value = 0 if spec.name == "token_type_ids" else 1
-            feeds[spec.name] = np.full(shape, value, spec.dtype)
+    table = Table(title=f"Scenario {scenario}")
+    for column in ("artifact", "batch", "sequence", "threads", "figure", "samples", "remark"):
+        table.add_column(column, justify="left" if column in ("artifact", "remark") else "right")
+    for row in rows:
+        shape = row.case.shape
+        cells = (row.name, str(shape.batch), str(shape.sequence or "–"), str(shape.threads))
+        if row.result is None:
+            table.add_row(*cells, "–", "–", f"failed: {row.failure}")
         else:
-            feeds[spec.name] = random.standard_normal(shape).astype(spec.dtype)
-    return feeds
+            figure = f"{row.result.value:.4g} {row.result.unit}"
+            table.add_row(*cells, figure, str(row.result.samples), row.result.meaning)
+    return table

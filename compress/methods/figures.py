@@ -12,11 +12,13 @@ from safetensors.numpy import load_file
 
 from edgepress.benchmarks.judge.fidelity import judge
 from edgepress.benchmarks.judge.latency import latency_rows
+from edgepress.benchmarks.measure.cases import write_cases
 from edgepress.benchmarks.measure.jobs import Case
+from edgepress.benchmarks.measure.settings import choose_settings, time_all
 from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.records.report import Figures, LatencyRow
-from edgepress.compress.measure.answers import settle_settings, time_all, write_cases
 from edgepress.compress.methods.context import Context
+from edgepress.compress.methods.desk import desk_of
 from edgepress.compress.methods.quantize.choice import Trial
 from edgepress.compress.methods.quantize.export import export_fp32
 from edgepress.compress.methods.verdict import fingerprint
@@ -37,7 +39,9 @@ class FigureTaker:
     def cases(self, model: Model) -> list[Case]:
         # Other rows or bounds make other inputs: a changed recipe must not be timed on those of the last one.
         key = hashlib.sha256(f"{self.context.calibration.digest} {model.signature.model_dump_json()}".encode())
-        return write_cases(self.context, model, self.context.cache_folder / "cases" / key.hexdigest()[:24])
+        return write_cases(
+            desk_of(self.context), model.signature, self.context.cache_folder / "cases" / key.hexdigest()[:24]
+        )
 
     def take(self, before: Model, after: Model) -> tuple[Figures, Figures]:
         """Figures of both models on validation data and the recipe's first target that runs here, timed interleaved."""
@@ -56,7 +60,7 @@ class FigureTaker:
         )
 
     def export(self, model: Model, target: str | None = None) -> Path:
-        """The folder of the model's fp32 artifact with its session settings settled.
+        """The folder of the model's fp32 artifact with the settings of its sessions chosen.
 
         Raises:
             TargetError: the target refused the model.
@@ -72,7 +76,7 @@ class FigureTaker:
         settled = folder / "settled"
         if not settled.is_file() or settled.read_text(encoding="utf-8") != shapes:
             if self.context.target(target).probe().state == "available":
-                settle_settings({"fp32": folder}, cases, self.context)
+                choose_settings({"fp32": folder}, cases, desk_of(self.context))
             settled.write_text(shapes, encoding="utf-8")
         return folder
 
@@ -118,7 +122,7 @@ class FigureTaker:
     def _latency(self, folders: dict[str, Path], model: Model) -> dict[str, tuple[LatencyRow, ...]]:
         title = f"{self.context.stage}: timing before and after"
         # The samples that the recipe asks for tell whether a stage pays; the report's own rows get more.
-        results = time_all(folders, self.cases(model), self.context, title, enough_s=0.0)
+        results = time_all(folders, self.cases(model), desk_of(self.context), title, enough_s=0.0)
         for name, result in results.items():
             if result.failure:
                 raise BenchmarkError(

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from edgepress.benchmarks.judge.answers import artifact_logits
 from edgepress.benchmarks.judge.fidelity import judge
 from edgepress.benchmarks.judge.gates import judge_gates
 from edgepress.benchmarks.measure.jobs import Case, Opened, Subject
 from edgepress.benchmarks.measure.latency import measure_latency
 from edgepress.benchmarks.records.report import Row, Shape
 from edgepress.compress.cli.console import Console
-from edgepress.compress.measure.answers import artifact_logits
 from edgepress.compress.model.loading import load_network
 from edgepress.compress.model.model import Model
 from edgepress.compress.recipe.recipe import Recipe
@@ -95,8 +95,8 @@ def test_a_candidate_that_is_2_points_less_accurate_on_real_sentences_is_found(
     target = load("onnxruntime-cpu")
     calibration = [workspace.calibration.batch(range(8))]
     target.export(planted, calibration, target.candidates(planted, "fp32")[0], tmp_path / "planted")
-    context: Any = SimpleNamespace(recipe=SimpleNamespace(benchmark=Benchmark()), console=Console("silent"))
-    logits = artifact_logits(tmp_path / "planted", test, context, "testing")
+    desk: Any = SimpleNamespace(options=Benchmark(), task=Console("silent").task)
+    logits = artifact_logits(tmp_path / "planted", test, desk, "testing")
 
     metrics = judge(["accuracy", "agreement"], test.labels, reference, logits)
     own = judge(["accuracy", "agreement"], test.labels, reference, reference, is_teacher=True)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from edgepress.benchmarks.judge.answers import artifact_logits
 from edgepress.benchmarks.judge.fidelity import judge
 from edgepress.benchmarks.measure.jobs import Case, SubjectResult
+from edgepress.benchmarks.measure.settings import choose_settings, geometric_mean, time_all
 from edgepress.benchmarks.records.figures import Figure, known_primary, primary_of
 from edgepress.benchmarks.records.report import Measurement, Metrics
-from edgepress.compress.measure.answers import artifact_logits, geometric_mean, settle_settings, time_all
+from edgepress.compress.methods.desk import desk_of
 from edgepress.compress.methods.quantize.export import FP32, Exported
 from edgepress.compress.methods.verdict import TIE
 from edgepress.compress.model.model import Model
@@ -113,8 +115,10 @@ def quantize(
     places = {item.key: item.folder for item in exported if item.artifact is not None}
     timed: Mapping[str, SubjectResult] = {}
     if context.target(target).probe().state == "available":
-        settle_settings(places, cases, context)
-        timed = time_all(places, cases, context, f"{context.stage}: timing {len(places)} candidates on {target}")
+        choose_settings(places, cases, desk_of(context))
+        timed = time_all(
+            places, cases, desk_of(context), f"{context.stage}: timing {len(places)} candidates on {target}"
+        )
     measured = [_measure(item, timed, context) for item in exported]
     return choose(target, measured, options)
 
@@ -128,7 +132,7 @@ def _measure(item: Exported, timed: Mapping[str, SubjectResult], context: Contex
         return Measured(item, (), (), result.failure)
     try:
         title = f"{context.stage}: validating {item.candidate.name}"
-        logits = artifact_logits(item.folder, context.validation, context, title, opened=result.opened)
+        logits = artifact_logits(item.folder, context.validation, desk_of(context), title, opened=result.opened)
     except EdgepressError as fault:
         return Measured(item, (), (), str(fault))
     labels, teacher = context.validation.labels, context.teacher_validation_logits()

@@ -170,7 +170,7 @@ class Row(Record):
     batch_check: BatchCheck | None = Field(default=None, description="the test rows again in larger batches")
     isa_checks: tuple[IsaCheck, ...] = Field(default=(), description="the same file on other instruction sets")
     scenarios: tuple[ScenarioResult, ...] = Field(
-        default=(), description="what it bore under the loads that the recipe asks for"
+        default=(), description="what it did under the loads that the recipe asks for"
     )
 
     @property

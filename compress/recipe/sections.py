@@ -26,7 +26,7 @@ class Section(pydantic.BaseModel):
 class Benchmark(Section):
     """Shapes and sample counts of the latency measurements, and the loads that the report shows beside them.
 
-    `samples` is the least of each artifact and shape; cheap models get more. `scenarios` are borne by the teacher and
+    `samples` is the least of each artifact and shape; cheap models get more. `scenarios` are run on the teacher and
     the chosen artifacts: `seconds` are those of offline and sustained, `latency_bound_ms` is that of server,
     `offline_batch` the rows of a call in offline. An artifact that gives no answer for `time_limit_s` hangs. `roofline`
     measures the machine's limits through each target, which takes some seconds.

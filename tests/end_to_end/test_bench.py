@@ -27,7 +27,7 @@ from edgepress.compress.cli.console import Console
 from edgepress.targets.errors import BenchmarkError
 from edgepress.targets.records import Artifact, Candidate, Comparison, Signature, TensorSpec
 from tests.end_to_end.conftest import finish, made_once
-from tests.end_to_end.recipes import PLAIN, changed, edgepress, write_text_inputs
+from tests.end_to_end.recipes import PLAIN, changed, edgepress, write_recipe, write_text_inputs
 
 DISTILBERT = {"model_type": "distilbert", "dim": 8, "hidden_dim": 16, "n_layers": 1, "n_heads": 2, "vocab_size": 17,
               "max_position_embeddings": 64}  # fmt: skip
@@ -93,6 +93,27 @@ def test_bench_compares_with_the_teacher_on_the_same_target(mixed_run: Path) -> 
         teacher, student = timed[f"{target}/teacher"].rows[0], timed[f"{target}/fp32"].rows[0]
         assert teacher.speedup == 1.0
         assert student.speedup == pytest.approx(teacher.p50 / student.p50)
+
+
+@pytest.mark.slow
+def test_another_primary_metric_is_what_choices_gates_and_tables_go_by(shared_folder: Path) -> None:
+    gates = {"metrics": {"macro-f1": {"min": 0.0, "max_drop": 1.0}, "log-loss": {"max": 0.0001}}}
+    recipe = changed(PLAIN, gates=gates) | {"metric": "macro-f1"}
+    folder = shared_folder / "macro"
+    folder.mkdir()
+    write_text_inputs(folder)
+    write_recipe(folder, recipe)
+    done = edgepress(folder, "run", "recipe.yaml")
+    assert done.returncode == 3 and "log-loss.max of onnxruntime-cpu is 0.0001" in done.stderr
+    found = json.loads((folder / "runs/plain/report/report.json").read_text())
+    for row in (found["teacher"], *found["candidates"]):
+        assert [one["key"] for one in row["metrics"] if one["primary"]] == ["macro-f1"]
+        assert row["metrics"][0]["key"] == "macro-f1" and row["metrics"][0]["low"] is not None
+    verdicts = [(gate["gate"], gate["passed"]) for gate in found["gates"]]
+    assert verdicts == [("macro-f1.min", True), ("macro-f1.max_drop", True), ("log-loss.max", False)]
+    page = (folder / "runs/plain/report/report.html").read_text()
+    assert "Macro F1 against p50 at" in page and "Macro F1, latency and size" in page
+    assert "macro F1 [95 %]" in (folder / "runs/plain/report/report.md").read_text()
 
 
 def artifact(names: tuple[str, ...], **bounds: tuple[int, int]) -> Artifact:

@@ -9,7 +9,7 @@ LEGACY := .venv-legacy
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo sst2 bench test check lint-fix clean legacy
+.PHONY: help setup demo sst2 bench test soak check docs lint-fix clean legacy
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 22
@@ -27,6 +27,9 @@ test: $(VENV)/.installed-dev legacy ## all tests; PYTEST_ARGS="-m 'not slow'" fo
 	EDGEPRESS_DATA="$(DATA)" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
+soak: $(VENV)/.installed-dev ## 10,000 hostile recipes, 500 of them through the command line too (5 minutes)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -p no:cacheprovider --recipes 10000 tests/compress/test_hostile_recipes.py
+
 check: $(VENV)/.installed-dev .typing ## format, lint and types, as in CI
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -39,6 +42,9 @@ check: $(VENV)/.installed-dev .typing ## format, lint and types, as in CI
 	ln -sfn ../../compress/face/py.typed .typing/edgepress/py.typed
 	for folder in compress targets benchmarks; do ln -sfn ../../$$folder .typing/edgepress/$$folder; done
 	@touch .typing
+
+docs: $(VENV)/.installed-dev ## write the generated parts of docs/ anew
+	$(BIN)/python docs/generate.py
 
 lint-fix: $(VENV)/.installed-dev ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from statistics import NormalDist
 
 import numpy as np
 
+from edgepress.targets.device.percentiles import least_samples as least_samples
+from edgepress.targets.device.percentiles import told_percentile as told_percentile
 from edgepress.targets.errors import BenchmarkError
 from edgepress.targets.records import Record
 
 CONFIDENCE = 0.95
-PERCENTILE_CONFIDENCE = 0.99
 RESAMPLES = 2000
 UNSTEADY = 0.025
 # Indices drawn at a time: 2,000 resamples of 6,636 samples at once would take 100 MB.
@@ -22,36 +22,6 @@ CHUNK = 1_000_000
 NORMAL_IQR = 2 * NormalDist().inv_cdf(0.75)
 
 Interval = tuple[float, float]
-
-
-@cache
-def least_samples(percentile: float) -> int:
-    """The fewest samples that tell `percentile` (between 0 and 100) with 99 % confidence, by LoadGen's binomial rule.
-
-    The smallest n for which at most one of n samples lies above the true percentile with a probability of at most
-    1 %: then the second largest sample is an upper bound of the percentile.
-
-    >>> [least_samples(percentile) for percentile in (50, 90, 95, 99, 99.9)]
-    [11, 64, 130, 662, 6636]
-
-    Raises:
-        BenchmarkError: a percentile that no number of samples tells.
-    """
-    if not 0 < percentile < 100:
-        raise BenchmarkError(f"a percentile lies between 0 and 100, got {percentile:g}")
-    below = percentile / 100
-    above = 1 - below
-    count = 2
-    while below**count + count * above * below ** (count - 1) > 1 - PERCENTILE_CONFIDENCE:
-        count += 1
-    return count
-
-
-def told_percentile(samples: Sequence[float], percentile: float) -> float | None:
-    """Linear-interpolated percentile in the samples' unit; None where they are too few to tell it."""
-    if len(samples) < least_samples(percentile):
-        return None
-    return float(np.percentile(samples, percentile))
 
 
 def median_interval(

@@ -37,7 +37,7 @@ def reproduce(name: str, keep: Path | None) -> Path:
         command = [
             sys.executable,
             "-m",
-            "edgepress.compress.cli.app",
+            "edgepress",
             "run",
             str(HERE / f"{name}.yaml"),
             "--runs",
@@ -74,17 +74,21 @@ def without_samples(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The teacher and the chosen artifact of each target of one recipe as Markdown rows."""
-    data = figures["data"]
-    took = f"; the whole run took {figures['seconds'] / 60:.1f} min" if figures["seconds"] else ""
+    """The chosen artifact of each target of one recipe as Markdown, beside the teacher's figures in the line above."""
+    data, teacher = figures["data"], Row.model_validate(upgraded_row(figures["rows"][0]))
+    took = f", {figures['seconds'] / 60:.1f} min in all" if figures["seconds"] else ""
     head = (
-        f"**`{figures['recipe']}`** ({data['test']} test rows, {_processor(figures['environment'])}{took})\n\n"
-        "| | accuracy | agreement | p50 ms | p90 ms | speed-up | bytes | shrink |\n|---|---|---|---|---|---|---|---|\n"
+        f"**[`{figures['recipe']}`]({figures['recipe']})**: teacher {teacher.name}, "
+        f"{_metric(teacher)} on {data['test']} test rows ({_processor(figures['environment'])}{took})\n\n"
+        "| artifact | accuracy | faster | smaller |\n|---|---|---|---|\n"
     )
     # Results that were kept before metrics had a list of their own are read as they stand.
     kept = [Row.model_validate(upgraded_row(row)) for row in figures["rows"]]
-    rows = [row for row in kept if row.chosen or row is kept[0]]
-    return head + "".join(_line(row) for row in rows)
+    return head + "".join(_line(row) for row in kept if row.chosen)
+
+
+def _metric(row: Row) -> str:
+    return f"{row.primary.name} {row.primary.value:.4f}" if row.primary else "not measured"
 
 
 def _processor(environment: dict[str, Any]) -> str:
@@ -95,19 +99,13 @@ def _processor(environment: dict[str, Any]) -> str:
 
 
 def _line(row: Row) -> str:
-    def each(field: str, digits: int, unit: str = "") -> str:
-        values = [getattr(item, field) for item in row.latency]
-        return " / ".join(f"{value:.{digits}f}{unit}" for value in values if value is not None) or "–"
-
-    where = " / ".join(f"seq {item.sequence}" for item in row.latency if item.sequence)
-    absent = {"built": "built, not run here", "estimated": "compiled, not run here"}.get(row.status, "")
-    name = f"{row.target}: {row.name} ({', '.join(filter(None, [row.precision, where, absent]))})"
-    metrics = (row.primary, row.figure("agreement"))
-    cells = (
-        *(f"{figure.value:.4f}" if figure else "–" for figure in metrics),
-        each("p50", 3), each("p90", 3), each("speedup", 1, "x"), f"{row.bytes / 1e6:.2f} MB", f"{row.shrink:.1f}x",
-    )  # fmt: skip
-    return f"| {name} | {' | '.join(cells)} |\n"
+    timed = [item for item in row.latency if item.speedup is not None]
+    speed = " / ".join(f"{item.speedup:.1f}x" for item in timed)
+    lengths = " / ".join(str(item.sequence) for item in timed if item.sequence)
+    absent = {"built": "built, not run here", "estimated": "compiled, not run here"}.get(row.status, "–")
+    faster = f"{speed} (sequence {lengths})" if lengths else speed or absent
+    value = f"{row.primary.value:.4f}" if row.primary else "–"
+    return f"| {row.target}: {row.name} | {value} | {faster} | {row.shrink:.1f}x, {(row.bytes or 0) / 1e6:.2f} MB |\n"
 
 
 def update_readme(paths: list[Path]) -> None:

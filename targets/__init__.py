@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from edgepress.targets.errors import TargetBroken, TargetError
+from edgepress.targets.telemetry import silence
 
 if TYPE_CHECKING:
     from edgepress.targets.protocols import Session, Target
     from edgepress.targets.records import Artifact, Availability
+
+# Every process of ours, children included, imports this before a backend.
+silence()
 
 TARGETS: dict[str, str] = {
     "pytorch": "edgepress.targets.pytorch:PyTorch",

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from edgepress.targets.errors import ArtifactError, TargetBroken, TargetError, TargetUnavailable, one_line
+from edgepress.targets.errors import ArtifactError, TargetBroken, TargetError, TargetUnavailable, told
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import Artifact, Candidate, Feeds, MacCount, Precision, Refusal
 
@@ -116,7 +116,7 @@ class Backend(ABC, Generic[Prepared]):
         try:
             return import_module(package)
         except Exception as fault:  # a library that is missing, of another version, or built for another machine
-            reason = f"{package} is installed and cannot be loaded: {one_line(fault)}"
+            reason = f"{package} is installed and cannot be loaded: {told(fault)}"
             remedy = f"remove {package.partition('.')[0]} and install it again: {self.remedy}"
             raise TargetBroken(reason, remedy) from fault
 

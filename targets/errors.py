@@ -16,6 +16,11 @@ EdgepressError                  one line for the user: what was wrong, what was 
 └── GateError                   measured, and not good enough
 """
 
+import re
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+LONGEST = 500  # characters of a foreign text: some libraries print a whole graph
+
 
 class EdgepressError(Exception):
     """Base of all errors a user can cause or cure. `exit_code` is what the command line returns."""
@@ -89,8 +94,21 @@ class GateError(EdgepressError):
     exit_code = 3
 
 
-def one_line(fault: BaseException) -> str:
-    """What happened, folded into one line: our own errors as they are, others with their type before them."""
-    text = " ".join(str(fault).split())
-    text = text if len(text) <= 500 else f"{text[:500]}…"
-    return text if isinstance(fault, EdgepressError) else f"{type(fault).__name__}: {text}"
+def told(fault: BaseException) -> str:
+    """What happened, folded into one line: the only way to put a foreign exception into a message.
+
+    Args:
+        fault: any exception; those of libraries may have several lines, terminal colours, or no text at all.
+
+    Returns:
+        Our own errors as they are. Others with their type before them, the type alone where they say nothing, and
+        without a final full stop, since the text ends up in the middle of a sentence. At most 500 characters of text.
+
+    >>> told(ValueError("no such\\n  axis.")), told(KeyError()), told(DataError("a.csv is empty."))
+    ('ValueError: no such axis', 'KeyError', 'a.csv is empty.')
+    """
+    text = " ".join(COLOUR.sub("", str(fault)).split())
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    if isinstance(fault, EdgepressError):
+        return text
+    return f"{type(fault).__name__}: {text.rstrip('.')}" if text else type(fault).__name__

@@ -1,13 +1,11 @@
 """The framework itself: the teacher's target, and the reference of all others.
 
-An artifact is one torch.export archive: the graph as JSON, the weights as raw bytes, and nothing that a pickle could
-hide in. `open` refuses archives that hold pickles, since torch would run the code in them.
+An artifact is data alone, see `torch_graph`. It is no torch.export archive: to load one is to run whatever its maker
+wanted, by pickles, by shared objects, by expressions that sympy evaluates.
 """
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from edgepress.targets.backend import Backend, Job, absent
-from edgepress.targets.errors import ArtifactError
+from edgepress.targets.process.quiet import quiet
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, Options, Precision, Signature
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
 
-MODEL_FILE = "model.pt2"
+FILES = ("graph.json", "weights.safetensors")
 
 
 class PyTorch(Backend["ExportedProgram"]):
@@ -51,11 +49,11 @@ class PyTorch(Backend["ExportedProgram"]):
         self._require(self.exports_with)
         import torch
 
-        artifact.check_files(folder)
+        artifact.check_files(folder, FILES)
         self._refuse_settings(artifact)
         before = torch.get_num_threads()
         try:
-            yield TorchSession(load_program(folder / MODEL_FILE), artifact.signature, threads)
+            yield TorchSession(load_program(folder), artifact.signature, threads)
         finally:
             torch.set_num_threads(before)
 
@@ -72,10 +70,11 @@ class PyTorch(Backend["ExportedProgram"]):
 
         from edgepress.targets.acceptance.accept import accept
         from edgepress.targets.acceptance.seal import seal, versions_of
-        from edgepress.targets.graph.export import save_program
+        from edgepress.targets.graph.torch_graph import save_graph
 
-        save_program(job.prepared, folder / MODEL_FILE)
-        session = TorchSession(load_program(folder / MODEL_FILE), job.model.signature, torch.get_num_threads())
+        with quiet():
+            save_graph(job.prepared, folder)
+        session = TorchSession(load_program(folder), job.model.signature, torch.get_num_threads())
         comparison = accept(session, job.reference, job.model.signature, "fp32")
         versions = versions_of("torch")
         return seal(self.name, job.model, candidate, folder, comparison, job.reference, versions=versions)
@@ -101,42 +100,12 @@ class TorchSession:
         return {self._signature.outputs[0].name: logits.numpy()}
 
 
-def load_program(path: Path) -> torch.nn.Module:
-    """The module of a torch.export archive.
+def load_program(folder: Path) -> torch.nn.Module:
+    """The module of an artifact. Raises ArtifactError: it is damaged, of another version, or names what is no data."""
+    from edgepress.targets.graph.torch_graph import load_graph
 
-    Raises:
-        ArtifactError: it is damaged, of another version, or holds pickles.
-    """
-    import torch
-
-    from edgepress.targets.process.quiet import quiet
-
-    try:
-        _refuse_pickles(path)
-        with quiet():
-            # Sizes are checked against the signature, so the module's own guards would only cost time.
-            return torch.export.load(path).module(check_guards=False)
-    except ArtifactError:
-        raise
-    except Exception as fault:
-        raise ArtifactError(
-            f"{path} cannot be opened by torch {torch.__version__}: {str(fault).splitlines()[0]}. Export it again."
-        ) from fault
-
-
-def _refuse_pickles(path: Path) -> None:
-    """Raw tensors are all that our archives hold; torch.export.load would unpickle the rest without asking."""
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            if entry.filename.endswith("_config.json"):
-                tensors = json.loads(archive.read(entry))["config"]
-                pickled = any(tensor["use_pickle"] for tensor in tensors.values())
-            else:
-                pickled = "/sample_inputs/" in entry.filename and entry.file_size > 0
-            if pickled:
-                raise ArtifactError(
-                    f"{path} holds pickled data ({entry.filename}), which can run code. It was refused."
-                )
+    with quiet():
+        return load_graph(folder)
 
 
 def count_macs(model: Exportable, feeds: Feeds) -> int:

@@ -5,18 +5,21 @@ Nothing here imports torch or a backend.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pydantic
 
-from edgepress.targets.errors import ArtifactError, SignatureError, TargetError
+from edgepress.targets.errors import ArtifactError, SignatureError, TargetError, told
+from edgepress.targets.files import plain_name, plain_path, sha256_of, within
+from edgepress.targets.text import sane_numbers
 
 Feeds = Mapping[str, np.ndarray]
+PlainPath = Annotated[str, pydantic.AfterValidator(plain_path)]
+PlainName = Annotated[str, pydantic.AfterValidator(plain_name)]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
@@ -32,10 +35,10 @@ class Record(pydantic.BaseModel):
     def read(cls, path: Path) -> Self:
         """Raises ArtifactError when the file is missing or does not hold this record."""
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return cls.model_validate_json(sane_numbers(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise ArtifactError(f"{path} is missing. Run the stage that writes it again.") from None
-        except (pydantic.ValidationError, UnicodeDecodeError) as fault:
+        except (ValueError, OSError, RecursionError) as fault:
             raise ArtifactError(f"{path} is damaged or of another version: {_first_fault(fault)}") from None
 
 
@@ -43,7 +46,7 @@ def _first_fault(fault: Exception) -> str:
     if isinstance(fault, pydantic.ValidationError):
         first = fault.errors()[0]
         return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
-    return str(fault)
+    return told(fault)
 
 
 class TensorSpec(Record):
@@ -100,8 +103,8 @@ class Signature(Record):
 class FileEntry(Record):
     """One file of an artifact or release, relative to its folder. The device does without those that aren't shipped."""
 
-    path: str
-    bytes: int
+    path: PlainPath
+    bytes: Annotated[int, pydantic.Field(ge=0, lt=1 << 63)]
     sha256: str
     shipped: bool = True
 
@@ -109,15 +112,6 @@ class FileEntry(Record):
     def of(cls, folder: Path, path: str, shipped: bool = True) -> FileEntry:
         size = (folder / path).stat().st_size
         return cls(path=path, bytes=size, sha256=sha256_of(folder / path), shipped=shipped)
-
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces of 1 MiB."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 class Comparison(Record):
@@ -196,6 +190,12 @@ class Artifact(Record):
 
     FILE_NAME: ClassVar[str] = "artifact.json"
 
+    def unknown_files(self, folder: Path) -> list[str]:
+        """What lies in `folder` and is not of the artifact, by its path there, sorted."""
+        known = {self.FILE_NAME, *(entry.path for entry in self.files)}
+        there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+        return sorted(path for path in there if path not in known)
+
     @property
     def bytes(self) -> int:
         """Shipped bytes: every file that the device needs, the record itself not counted."""
@@ -207,10 +207,17 @@ class Artifact(Record):
         known = [estimate for estimate in estimates if estimate is not None]
         return float(np.exp(np.mean(np.log(known)))) if known and len(known) == len(estimates) else None
 
-    def check_files(self, folder: Path) -> None:
-        """Raises ArtifactError for a file that is missing, cut short or changed."""
+    def check_files(self, folder: Path, needed: Sequence[str] = ()) -> None:
+        """`needed`: the files that a session opens, by their path in `folder`.
+
+        Raises:
+            ArtifactError: a file is missing, cut short or changed, lies elsewhere, or is needed and not named.
+        """
+        named = {entry.path for entry in self.files}
+        if unnamed := [path for path in needed if path not in named]:
+            raise ArtifactError(f"{folder / self.FILE_NAME} does not name {unnamed[0]}. Export it again.")
         for entry in self.files:
-            path = folder / entry.path
+            path = within(folder, entry.path)
             if not path.is_file():
                 raise ArtifactError(f"{path} is missing from artifact {self.name!r}. Export it again.")
             if (size := path.stat().st_size) != entry.bytes:

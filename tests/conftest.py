@@ -33,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("EDGEPRESS_DATA", "../shared/data"),
         help="folder with text/, vision/ and models/ (default: $EDGEPRESS_DATA or ../shared/data, from the repository)",
     )
+    parser.addoption("--recipes", default="1000", help="how many hostile recipes to try (default: 1000; a soak: 10000)")
 
 
 @pytest.fixture(scope="session")

@@ -6,27 +6,29 @@ raw values, too: one that was edited and sealed anew is found where it contradic
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from edgepress.benchmarks.statistics import told_percentile
-from edgepress.targets.errors import ArtifactError, BenchmarkError, StoreError
-from edgepress.targets.files import write_whole
+from edgepress.targets.device.percentiles import PERCENTILES, told_percentile
+from edgepress.targets.device.record import KIND, MOST_SAMPLES, SCHEMA_VERSION, record_sha256
+from edgepress.targets.errors import ArtifactError, told
 from edgepress.targets.records import Record
 
-SCHEMA_VERSION, KIND = "1.1", "edgepress-device-record"
-PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99_9": 99.9}
 SAME = 1e-9
 AGAIN = "Copy it again from the device, or measure again there."
 
-Whole = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MOST_IN_ALL, MOST_ROWS, MOST_BYTES = 200_000, 1_000_000, 64 << 20
+
+# Numbers that other programs can hold, too; texts that fit into a table.
+Whole = Annotated[int, Field(ge=1, lt=1 << 63)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Text = Annotated[str, Field(max_length=1000)]
+Classes = Annotated[tuple[Count, ...], Field(max_length=MOST_ROWS)]
+Positive = Annotated[float, Field(gt=0, lt=1e12, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -34,8 +36,8 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 class DeviceRuntime(Record):
     """What ran the artifact, and on which kind of processor."""
 
-    name: str
-    version: str
+    name: Text
+    version: Text
     runs_on: Literal["CPU", "GPU", "TPU"]
 
 
@@ -43,12 +45,12 @@ class DeviceAccuracy(Record):
     """Figures on the shipped sample, and the classes they come from, one for each row."""
 
     rows: Whole
-    right: Annotated[int, Field(ge=0)]
+    right: Count
     value: Share
     agreement: Share
-    predicted: tuple[int, ...]
-    labels: tuple[int, ...]
-    teacher: tuple[int, ...]
+    predicted: Classes
+    labels: Classes
+    teacher: Classes
 
 
 class DeviceLatency(Record):
@@ -62,18 +64,41 @@ class DeviceLatency(Record):
     batch: Whole
     sequence: Whole | None
     threads: Whole | None
-    pinned: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None
+    pinned: Annotated[tuple[Count, ...], Field(min_length=1, max_length=100_000)] | None
     unit: Literal["ms"]
-    samples: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    sittings: Annotated[tuple[Whole, ...], Field(min_length=1)]
+    samples: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_SAMPLES)]
+    sittings: Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MOST_SAMPLES)]
     p50: Positive | None
     p90: Positive | None
     p95: Positive | None
     p99: Positive | None
     p99_9: Positive | None
-    warmup_rounds: Annotated[int, Field(ge=0)]
+    warmup_rounds: Count
     stable: bool
-    energy_uj: Annotated[int, Field(ge=0)] | None
+    energy_uj: Count | None
+
+
+def _few_enough(rows: tuple[DeviceLatency, ...]) -> tuple[DeviceLatency, ...]:
+    """Intervals of medians cost 2,000 draws of all samples."""
+    if (count := sum(len(row.samples) for row in rows)) > MOST_IN_ALL:
+        raise ValueError(f"{count} samples in all, at most {MOST_IN_ALL} are read")
+    return rows
+
+
+def _bounded(value: Any, depth: int = 0) -> Any:
+    """Facts of a machine: numbers and texts of a sane size, lists and mappings of them."""
+    if depth > 4:
+        raise ValueError("nested more than 4 deep")
+    if isinstance(value, dict | list):
+        if len(value) > 1000:
+            raise ValueError(f"{len(value)} entries in one place, at most 1000 are read")
+        for inner in (*value, *value.values()) if isinstance(value, dict) else value:
+            _bounded(inner, depth + 1)
+    elif isinstance(value, str) and len(value) > 1000:
+        raise ValueError(f"a text of {len(value)} characters, at most 1000 are read")
+    elif isinstance(value, int | float) and not abs(value) < 1 << 63:
+        raise ValueError("a number beyond 2^63")
+    return value
 
 
 class DeviceRecord(Record):
@@ -86,26 +111,26 @@ class DeviceRecord(Record):
 
     schema_version: Literal["1.1"]
     kind: Literal["edgepress-device-record"]
-    name: str
-    recipe_digest: str
-    target: str
-    artifact: str
-    precision: str
-    files: dict[str, Sha256]
+    name: Text
+    recipe_digest: Text
+    target: Text
+    artifact: Text
+    precision: Text
+    files: Annotated[dict[str, Sha256], Field(max_length=10_000)]
     sample_sha256: Sha256 | None
     runner_sha256: Sha256
-    device: Annotated[str, Field(min_length=1)]
+    device: Annotated[str, Field(min_length=1, max_length=1000)]
     runtime: DeviceRuntime
-    environment: dict[str, Any]
+    environment: Annotated[dict[str, Any], AfterValidator(_bounded)]
     accuracy: DeviceAccuracy | None
-    remarks: tuple[str, ...]
+    remarks: Annotated[tuple[Text, ...], Field(max_length=100)]
     open_ms: Positive
     first_inference_ms: Positive
     cold_start_ms: Positive
-    energy_note: str
-    latency: Annotated[tuple[DeviceLatency, ...], Field(min_length=1)]
+    energy_note: Text
+    latency: Annotated[tuple[DeviceLatency, ...], Field(min_length=1, max_length=1000), AfterValidator(_few_enough)]
     peak_memory_bytes: Whole | None
-    created: str
+    created: Text
     record_sha256: Sha256
 
 
@@ -116,60 +141,8 @@ class Devices(Record):
     records: tuple[DeviceRecord, ...] = ()
 
 
-def add_records(run: Path, records: Sequence[Path]) -> Path:
-    """Check all records, then merge them into `devices/` of the run; nothing is written if one of them is refused.
-
-    Returns:
-        `devices/devices.md`; `devices.json` lies beside it.
-
-    Raises:
-        StoreError: the run has no release, or its folder cannot be written.
-        ArtifactError: a record is damaged, of another version, of another release, or contradicts itself.
-        BenchmarkError: a record is there already, or was given twice.
-    """
-    from edgepress.benchmarks.devices.release import Release
-    from edgepress.benchmarks.devices.views import devices_markdown
-
-    release = Release(run)
-    folder = run / "devices"
-    kept = _kept(folder)
-    seen = {record.record_sha256: f"{run} has it already" for record in kept.records}
-    added = []
-    for path in records:
-        record = read_record(path)
-        release.check(path, record)
-        if before := seen.get(record.record_sha256):
-            raise BenchmarkError(f"{path} is the same record again: {before}. Leave it out.")
-        seen[record.record_sha256] = f"{path} was given before"
-        added.append(record)
-    merged = Devices(records=(*kept.records, *added))
-    current = {record.record_sha256 for record in merged.records if release.refusal(record) is None}
-    try:
-        folder.mkdir(exist_ok=True)
-        write_whole(folder / "devices.json", merged.model_dump_json(indent=1) + "\n")
-        write_whole(folder / "devices.md", devices_markdown(merged.records, run.resolve().name, current))
-    except OSError as fault:
-        raise StoreError(
-            f"{folder} cannot be written ({fault.strerror}); make it writable, or free some space"
-        ) from None
-    return folder / "devices.md"
-
-
-def _kept(folder: Path) -> Devices:
-    """The records that were added before."""
-    path = folder / "devices.json"
-    if not path.is_file():
-        return Devices()
-    version = _version(path.read_text(encoding="utf-8", errors="replace"))
-    if version not in (None, SCHEMA_VERSION):
-        raise ArtifactError(
-            f"{path} holds records of schema version {version!r}, this edgepress reads {SCHEMA_VERSION!r}. Move "
-            f"{folder} away, package the release with this version and measure again."
-        )
-    return Devices.read(path)
-
-
-def _version(text: str) -> object:
+def version_of(text: str) -> object:
+    """The schema version that a JSON text names; None where it names none."""
     try:
         found = json.loads(text)
     except ValueError:  # `read` tells what is wrong
@@ -203,13 +176,15 @@ def read_record(path: Path) -> DeviceRecord:
 def _content(path: Path) -> dict[str, Any]:
     """The JSON object of a record of this kind and version."""
     try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise ArtifactError(f"{path} has {size} bytes, at most {MOST_BYTES} are read. Measure fewer samples.")
         found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing. Give the record that run_benchmark.py wrote.") from None
     except OSError as fault:
         raise ArtifactError(f"{path} cannot be read ({fault.strerror}). Give the file of one record.") from None
-    except (ValueError, RecursionError) as fault:
-        raise ArtifactError(f"{path} is damaged: {fault}. {AGAIN}") from None
+    except (ValueError, RecursionError, ArtifactError) as fault:
+        raise ArtifactError(f"{path} is damaged: {told(fault)}. {AGAIN}") from None
     kind, version = (found.get("kind"), found.get("schema_version")) if isinstance(found, dict) else (None, None)
     if kind != KIND:
         raise ArtifactError(f"{path} is no record of a device (kind {kind!r}). Give what run_benchmark.py wrote.")
@@ -222,13 +197,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _no_number(name: str) -> float:
-    raise ValueError(f"it holds {name}, which is no number")
-
-
-def record_sha256(content: dict[str, Any]) -> str:
-    """Of the canonical JSON of everything but itself, as the runner computes it: keys sorted, no white space."""
-    rest = {key: value for key, value in content.items() if key != "record_sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    raise ArtifactError(f"it holds {name}, which is no number")
 
 
 def _latency_faults(record: DeviceRecord) -> list[str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from edgepress.benchmarks.devices.record import DeviceRecord
-from edgepress.targets.errors import ArtifactError, StoreError
-from edgepress.targets.records import Artifact, sha256_of
+from edgepress.targets.errors import ArtifactError, StoreError, told
+from edgepress.targets.files import plain_name, sha256_of
+from edgepress.targets.records import Artifact
 
 
 class Release:
@@ -22,12 +23,12 @@ class Release:
             raise StoreError(f"{run} {state}. Give a finished run (runs/<name>); `edgepress run` finishes one.")
         try:
             manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
-            self.targets = sorted(manifest["artifacts"])
+            self.targets = sorted(plain_name(name) for name in manifest["artifacts"])
             self.recipe = manifest["recipe_digest"]
             self.known: dict[str, str] = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
-        except (ValueError, KeyError, TypeError) as fault:
+        except (ValueError, KeyError, TypeError, RecursionError) as fault:
             raise ArtifactError(
-                f"{self.folder / 'manifest.json'} is damaged ({fault}). Make it with `edgepress run`."
+                f"{self.folder / 'manifest.json'} is damaged ({told(fault)}). Make it with `edgepress run`."
             ) from None
         self._sample = self.folder / "sample.npz"
 

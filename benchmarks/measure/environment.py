@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgepress.benchmarks.runner import run_environment
+from edgepress.targets.device.environment import environment as machine
 
 PACKAGES = (
     *("edgepress", "numpy", "torch", "transformers", "datasets", "safetensors", "onnx", "onnxruntime", "onnxscript"),
@@ -14,7 +14,7 @@ PACKAGES = (
 
 def environment(root: Path = Path("/")) -> dict[str, object]:
     """CPU, memory, load, system and package versions. What cannot be read is None; no host, user or path is named."""
-    return run_environment.environment(root, PACKAGES)
+    return machine(root, PACKAGES)
 
 
 def lacks_vnni(isa: object) -> bool:

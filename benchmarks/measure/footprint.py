@@ -12,8 +12,8 @@ import numpy as np
 
 from edgepress import targets
 from edgepress.benchmarks.records.costs import Footprint
-from edgepress.benchmarks.runner.run_energy import Meter, meter
 from edgepress.targets.device.clock import Clock, monotonic
+from edgepress.targets.device.energy import Meter, meter
 from edgepress.targets.device.pinning import pin
 from edgepress.targets.errors import BenchmarkError
 from edgepress.targets.process.isolation import peak_bytes, run_isolated

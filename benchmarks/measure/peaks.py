@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from edgepress.benchmarks.records.costs import MachinePeak
 from edgepress.benchmarks.records.report import Shape
 from edgepress.targets.errors import EdgepressError
 from edgepress.targets.graph.products import product_feeds, products
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Target
 from edgepress.targets.records import Artifact, MacCount
 
@@ -41,7 +41,7 @@ def begin_peaks(targets: Sequence[Target], threads: Sequence[int]) -> Iterator[C
     with ExitStack() as stack:
         begun: dict[str, tuple[Path, Iterator[object]] | EdgepressError] = {}
         for target in targets:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgepress-peaks-")))
+            folder = stack.enter_context(scratch("peaks-"))
             # fp32 and the first method of int8
             candidates = [*target.candidates(model, "fp32")[:1], *target.candidates(model, "int8")[:INT8_METHODS]]
             try:

@@ -27,6 +27,13 @@ def kept(outputs: Feeds) -> tuple[float, ...]:
     return tuple(np.nan_to_num(first.ravel()[:KEPT].astype(np.float64)).tolist())
 
 
+def check_answer(outputs: Feeds) -> None:
+    """Raises BenchmarkError for outputs that hold NaN or infinity: a model that answers nothing is not fast."""
+    for name, value in outputs.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise BenchmarkError(f"its output {name!r} holds NaN or infinity, so it is not timed. Export it again.")
+
+
 def check_same(opened: Opened, artifact: Artifact, threads: int, session: Session) -> None:
     """`session` is of `artifact` as it is now, `opened` what was timed.
 

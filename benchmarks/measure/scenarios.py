@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgepress import targets
+from edgepress.benchmarks.measure.provenance import check_answer
 from edgepress.benchmarks.records.scenarios import Point, ScenarioName, ScenarioResult, Shape
 from edgepress.targets.device.clock import Clock, monotonic, timed_ms
 from edgepress.targets.errors import BenchmarkError
@@ -163,7 +164,8 @@ def run_here(request: dict[str, Any]) -> dict[str, Any]:
         artifact, Path(load.folder), threads=load.shape.threads
     )
     with opened as session:
-        for _ in range(WARMUP):
+        check_answer(session.infer(feeds))
+        for _ in range(WARMUP - 1):
             session.infer(feeds)
         return _measure(load, session, feeds).model_dump(mode="json")
 

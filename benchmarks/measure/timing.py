@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -14,13 +13,13 @@ import numpy as np
 
 from edgepress import targets
 from edgepress.benchmarks.measure.jobs import Case, Job, Opened, SubjectResult, identity
-from edgepress.benchmarks.measure.provenance import kept
+from edgepress.benchmarks.measure.provenance import check_answer, kept
 from edgepress.benchmarks.records.report import Measurement, Shape
 from edgepress.benchmarks.report.wording import shape_words
 from edgepress.targets.device.clock import monotonic, timed_ms
 from edgepress.targets.device.pinning import pin
-from edgepress.targets.device.turns import CallFailed, Calls, Enough, interleave, warm_up
-from edgepress.targets.errors import TargetUnavailable, one_line
+from edgepress.targets.device.turns import CallFailed, Calls, Enough, take
+from edgepress.targets.errors import TargetUnavailable, told
 from edgepress.targets.process.isolation import tell_progress
 from edgepress.targets.protocols import Session
 from edgepress.targets.records import Artifact, Signature
@@ -89,11 +88,12 @@ class _Subject:
         opened = Opened(identity=self.identity, feeds=self.feeds, answer=self.answer)
         return {"open_ms": self.open_ms, "first_inference_ms": self.first_ms, "opened": opened}
 
-    def first_call(self, feeds: dict[str, np.ndarray], path: str) -> None:
-        """The first call after opening; its answer is kept."""
+    def first_call(self, feeds: dict[str, np.ndarray], path: str) -> dict[str, np.ndarray]:
+        """The first call after opening; its answer is kept, and returned."""
         outputs: list[dict[str, np.ndarray]] = []
         self.first_ms = timed_ms(lambda: outputs.append(self.session.infer(feeds)))
         self.feeds, self.answer = path, kept(outputs[0])
+        return outputs[0]
 
 
 def _open_all(job: Job, stack: ExitStack, ticker: Ticker) -> tuple[dict[str, _Subject], dict[str, str], set[str]]:
@@ -120,7 +120,7 @@ def _open_all(job: Job, stack: ExitStack, ticker: Ticker) -> tuple[dict[str, _Su
             opened[subject.key] = _Subject(session, artifact.signature, open_ms, identity(artifact, threads))
             ticker.alive()
         except Exception as fault:  # any backend, any fault: it is this row's failure, and the report shows it
-            failures[subject.key] = one_line(fault)
+            failures[subject.key] = told(fault)
             if isinstance(fault, TargetUnavailable):
                 absent.add(subject.key)
     return opened, failures, absent
@@ -144,18 +144,18 @@ def _measure_case(
         try:
             one.signature.check(feeds)
             call = _call(one.session, feeds)
-            if one.first_ms is None:
-                one.first_call(feeds, case.feeds)
+            outputs = one.first_call(feeds, case.feeds) if one.first_ms is None else one.session.infer(feeds)
+            check_answer(outputs)
             ticker.alive()
         except Exception as fault:
-            faults[key] = one_line(fault)
+            faults[key] = told(fault)
             continue
         calls[key] = call
     while calls:
         try:
-            return _without_collector(job, calls, case.shape, ticker), faults
+            return _taken(job, calls, case.shape, ticker), faults
         except CallFailed as failed:
-            faults[failed.key] = one_line(failed.__cause__ or failed)
+            faults[failed.key] = told(failed.__cause__ or failed)
             del calls[failed.key]
     return {}, faults
 
@@ -164,11 +164,7 @@ def _call(session: Session, feeds: dict[str, np.ndarray]) -> Callable[[], object
     return lambda: session.infer(feeds)
 
 
-def _without_collector(job: Job, calls: Calls, shape: Shape, ticker: Ticker) -> dict[str, Measurement]:
-    """A collection of Python's garbage inside a timed call would be charged to whoever runs just then."""
-    gc.collect()
-    gc.disable()
-
+def _taken(job: Job, calls: Calls, shape: Shape, ticker: Ticker) -> dict[str, Measurement]:
     def prime(key: str) -> None:
         """An uncounted call fills the caches and wakes this model's threads; the other pools go to sleep before."""
         if shape.threads > 1:
@@ -176,12 +172,8 @@ def _without_collector(job: Job, calls: Calls, shape: Shape, ticker: Ticker) -> 
         calls[key]()
         ticker.alive()
 
-    try:
-        warm = warm_up(calls, job.warmup, seed=job.seed, prepare=prime)
-        more = Enough(job.seconds, job.most)
-        times = interleave(calls, job.samples, seed=job.seed, prepare=prime, tick=ticker, more=more)
-    finally:
-        gc.enable()
+    more = Enough(job.seconds, job.most)
+    warm, times = take(calls, job.samples, job.warmup, job.seed, prime, ticker, more)
     return {
         key: Measurement(
             metric="latency", unit="ms", samples=values, shape=shape,

@@ -9,10 +9,10 @@ from edgepress.benchmarks.records.schema import report_schema, schema_text
 from edgepress.benchmarks.report.markdown import markdown
 from edgepress.benchmarks.report.page import page
 from edgepress.benchmarks.report.sheet import sheet
-from edgepress.benchmarks.report.terminal import stages_table, summary_table
+from edgepress.benchmarks.report.terminal import answer_table, stages_table, summary_table
 from edgepress.targets.files import write_whole
 
-__all__ = ["read_report", "report_schema", "stages_table", "summary_table", "write_report"]
+__all__ = ["answer_table", "read_report", "report_schema", "stages_table", "summary_table", "write_report"]
 
 JSON_NAME, MARKDOWN_NAME, HTML_NAME = "report.json", "report.md", "report.html"
 CSV_NAME, SCHEMA_NAME = "report.csv", "report.schema.json"

@@ -29,6 +29,7 @@ from edgepress.benchmarks.report.wording import (
     stage_cells,
     times,
 )
+from edgepress.targets.text import visible
 
 
 def markdown(report: Report) -> str:
@@ -79,8 +80,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def escape(text: str) -> str:
-    """`text` as literal text inside a Markdown table cell: no markup, no HTML, no line break."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """`text` as literal text inside a Markdown table cell: no markup, no HTML, no line break, nothing unseen."""
+    text = visible(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for character in "\\`*_[]|~":
         text = text.replace(character, f"\\{character}")
     return text

@@ -21,6 +21,7 @@ from edgepress.benchmarks.report.sections import classes as class_views
 from edgepress.benchmarks.report.sections import costs, waterfalls
 from edgepress.benchmarks.report.sections.base import Section, all_rows
 from edgepress.benchmarks.report.sections.metrics import metrics
+from edgepress.targets.text import all_visible
 
 BOXES_NOTE = "Boxes are quartiles of all timed calls. The percentiles are in the table below."
 NO_POINTS = "Not drawn: no row has both a figure of the primary metric and a latency."
@@ -44,7 +45,7 @@ class Part(NamedTuple):
 
 
 def page(report: Report) -> str:
-    """The whole page; every text of the report is escaped."""
+    """The whole page; every text of the report is escaped, and what cannot be seen in it is made visible."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -54,7 +55,9 @@ def page(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(_view(report))
+    return environment.get_template("report.html.j2").render(
+        _view(Report.model_validate(all_visible(report.model_dump())))
+    )
 
 
 def _view(report: Report) -> dict[str, object]:

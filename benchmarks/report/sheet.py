@@ -12,6 +12,7 @@ import numpy as np
 
 from edgepress.benchmarks.records.report import LatencyRow, Report, Row
 from edgepress.targets.records import Record
+from edgepress.targets.text import visible
 
 # End of a column's name -> the field of a figure that it holds.
 QUALITY = {
@@ -23,6 +24,8 @@ QUALITY = {
     "_difference_high": "difference_high",
     "_p": "p",
 }
+# What spreadsheets take for a formula; an apostrophe before it says that it is none.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 PLAIN = (str, int, float, bool, type(None))
 
 
@@ -41,7 +44,7 @@ def sheet(report: Report) -> str:
     writer.writerow(["run", "role", *own, *quality, "estimated_ms", *shape])
     for row in (report.teacher, *report.candidates):
         role = "teacher" if report.is_teacher(row) else "candidate"
-        head = [report.name, role, *_cells(row, own), *_quality(row, metrics), _cell(_estimate(row))]
+        head = [_cell(report.name), role, *_cells(row, own), *_quality(row, metrics), _cell(_estimate(row))]
         lines = [_cells(one, shape) for one in row.latency] or [[""] * len(shape)]
         writer.writerows([*head, *line] for line in lines)
     return text.getvalue()
@@ -94,9 +97,11 @@ def _value(record: Record, name: str) -> object:
 
 
 def _cell(value: object) -> str:
-    """true and false as in JSON; numbers with every digit."""
+    """true and false as in JSON; numbers with every digit; what a spreadsheet would compute is marked as text."""
     if value is None:
         return ""
+    if isinstance(value, str):
+        return f"'{visible(value)}" if value.startswith(FORMULA) else visible(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

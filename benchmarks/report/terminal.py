@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgepress.benchmarks.records.costs import Footprint
 from edgepress.benchmarks.records.report import LatencyRow, Report, Row, Shape, StageRow
 from edgepress.benchmarks.report.columns import Column, columns
+from edgepress.benchmarks.report.verdicts import answers, difference_alone
 from edgepress.benchmarks.report.wording import (
     FLAG,
     MISSING,
@@ -34,8 +35,48 @@ if TYPE_CHECKING:
 
 # A longer name of a shape has a line of its own, so that the table fits into 80 columns.
 LONGEST_NAME = 4
+UNSTEADY = f"{FLAG} these times scatter by more than 2.5 % (coefficient of variation)"
 STATUS_STYLE = {"measured": "green", "built": "cyan", "estimated": "yellow", "unavailable": "yellow", "failed": "red"}
 VERDICT_STYLE = {"kept": "green", "kept although it did not pay": "yellow", "dropped": "red"}
+
+
+def answer_table(report: Report) -> Table:
+    """What a run came to: the teacher, and of each target the chosen artifact, or why it has none."""
+    rows = (report.teacher, *answers(report))
+    shapes = list(dict.fromkeys(latency.shape for row in rows for latency in row.latency))
+    table = _table(f"{report.name}: teacher and chosen artifacts", common_shape(shapes))
+    metric = columns(report)[0]
+    for heading in (f"{metric.name}\ndifference", "p50 ms", "speed-up", "bytes\nshrink"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("status\nprecision", no_wrap=True)
+    for row in rows:
+        _add_answer(table, row, shape_names(shapes), report)
+    notes = status_notes(rows)
+    if any(latency.unsteady for row in rows for latency in row.latency):
+        notes.insert(0, UNSTEADY)
+    table.caption = _caption(notes)
+    return table
+
+
+def _add_answer(table: Table, row: Row, names: dict[Shape, str], report: Report) -> None:
+    from rich.text import Text
+
+    weight = "bold" if row.chosen else ""
+    label = "teacher " if row is report.teacher else "★ " if row.chosen else ""
+    medians = [
+        f"{names[one.shape]} {percentile(one, 50)} {FLAG if one.unsteady else ''}".strip() for one in row.latency
+    ]
+    factors = [times(one.speedup) for one in row.latency]
+    change = difference_alone(report, row)
+    table.add_row(
+        Text.assemble((f"{label}{row.name}", weight), "\n", (row.target, "dim")),
+        "\n".join([columns(report)[0].text(row), *([] if row is report.teacher else [change])]).rstrip(),
+        "\n".join(medians) or MISSING,
+        "\n".join(factors) or MISSING,
+        f"{human_bytes(row.bytes)}\n{times(row.shrink)}",
+        Text.assemble((row.status, STATUS_STYLE[row.status]), "\n", (row.precision, "dim")),
+        style=weight,
+    )
 
 
 def summary_table(report: Report) -> Table:
@@ -52,7 +93,7 @@ def summary_table(report: Report) -> Table:
         _add_row(table, row, metrics, shapes, names, report.is_teacher(row))
     notes = [line for row in report.candidates if row.chosen and (line := _cost_line(row))]
     if any(latency.unsteady for row in rows for latency in row.latency):
-        notes.insert(0, f"{FLAG} these times scatter by more than 2.5 % (coefficient of variation)")
+        notes.insert(0, UNSTEADY)
     table.caption = _caption([*notes, *status_notes(rows)])
     return table
 

@@ -15,6 +15,15 @@ def chosen_rows(report: Report) -> tuple[Row, ...]:
     return tuple(row for row in report.candidates if row.chosen)
 
 
+def answers(report: Report) -> tuple[Row, ...]:
+    """One row of each target, in their order: its chosen artifact, or the row that says why it has none."""
+    found: dict[str, Row] = {}
+    for row in report.compressed:
+        if row.chosen or row.target not in found:
+            found[row.target] = row
+    return tuple(found.values())
+
+
 def verdict(report: Report) -> Section:
     """One line for each target, those without an artifact too."""
     reasons = Reasons()
@@ -76,6 +85,11 @@ def difference_of(report: Report, row: Row, metric: Column) -> str:
     return "" if value is None or teacher is None else metric.change_of(value - teacher)
 
 
+def difference_alone(report: Report, row: Row) -> str:
+    """-2.0 points, against the teacher, without its interval; empty where either figure is not known."""
+    return difference(report, row).partition(" [")[0]
+
+
 def gates_text(report: Report, target: str) -> str:
     """How many gates of one target hold; a gate without a target is everybody's."""
     gates = [gate for gate in report.gates if gate.target in ("", target)]
@@ -83,6 +97,13 @@ def gates_text(report: Report, target: str) -> str:
     if failed:
         return f"{FAILED} {failed} of {len(gates)} failed"
     return f"{PASSED} {len(gates)} of {len(gates)} passed" if gates else "none set"
+
+
+def gates_line(report: Report) -> str:
+    """All gates of a report in one line: how many hold, or each one that does not, with what was measured."""
+    if failed := alarm(report):
+        return f"{FAILED} {failed}"
+    return f"{PASSED} {len(report.gates)} of {len(report.gates)} passed" if report.gates else "none set"
 
 
 def gates_in_order(report: Report) -> list[GateVerdict]:

@@ -9,6 +9,7 @@ from edgepress.benchmarks.metrics.base import Unit
 from edgepress.benchmarks.records.figures import Figure, primary_of
 from edgepress.benchmarks.records.report import Figures, GateVerdict, LatencyRow, Report, Row, Shape, StageRow
 from edgepress.benchmarks.statistics import Interval, least_samples
+from edgepress.targets.device.record import size_words
 
 MISSING = "\N{EN DASH}"
 FLAG = "\N{WARNING SIGN}"
@@ -246,9 +247,7 @@ def _parts(shape: Shape) -> dict[str, int]:
 
 
 def _words(shape: Shape) -> dict[str, str]:
-    sequence = {} if shape.sequence is None else {"s": f"sequence {shape.sequence}"}
-    threads = f"{shape.threads} thread{'' if shape.threads == 1 else 's'}"
-    return {"b": f"batch {shape.batch}", **sequence, "t": threads}
+    return size_words(shape.batch, shape.sequence, shape.threads)
 
 
 def gate_text(verdict: GateVerdict) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgepress.compress.cli.common import JsonOption, errors_told, show_result
+from edgepress.compress.cli.common import AllOption, JsonOption, errors_told, show_result
 from edgepress.compress.cli.package import package
 from edgepress.compress.cli.report import report_app
 from edgepress.targets.errors import BenchmarkError, EdgepressError, TargetError
@@ -40,6 +40,10 @@ def run(
     until: Annotated[str | None, typer.Option(help="Stop after this stage, e.g. prune.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and do nothing.")] = False,
     runs: RunsOption = Path("runs"),
+    everything: AllOption = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="A folder for the teacher's outputs that several runs share.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run a recipe to its artifacts, report and release folder. Stages that are done are not done again."""
@@ -47,32 +51,48 @@ def run(
         from edgepress.compress.recipe.recipe import Recipe
 
         loaded = Recipe.load(recipe, tuple(overrides or ()))
+        if cache is not None:
+            loaded = loaded.model_copy(update={"cache": loaded.cache.model_copy(update={"folder": str(cache)})})
         if dry_run:
             _show_plan(loaded, until, runs, console)
             return
         from edgepress.compress.pipeline.run import run as run_recipe
 
         result = run_recipe(loaded, until=until, runs=runs, console=console)
-        show_result(result, console)
+        show_result(result, console, everything)
 
 
 def _show_plan(recipe: Recipe, until: str | None, runs: Path, console: Console) -> None:
     from rich.table import Table
 
-    from edgepress.compress.pipeline.plan import plan
-    from edgepress.compress.pipeline.run import cut, finished
+    from edgepress.compress.pipeline.plan import cut, plan
+    from edgepress.compress.pipeline.run import finished
     from edgepress.compress.pipeline.store import RunFolder
 
     stages = cut(plan(recipe), until)
-    done = finished(RunFolder(recipe.name, runs, console.warn), stages)
+    done = finished(RunFolder(recipe.name, runs, console.warn), [stage.key for stage in stages])
     table = Table(title=f"{recipe.name}: what a run would do")
     for column in ("stage", "state", "options"):
         table.add_column(column)
     for number, stage in enumerate(stages):
-        options = stage.options.model_dump(exclude_defaults=True) if stage.options else {}
+        options = stage.stage.options.model_dump(exclude_defaults=True) if stage.stage.options else {}
         told = ", ".join(f"{key}={value}" for key, value in options.items())
-        table.add_row(stage.folder, "done" if number < len(done) else "to do", told)
+        table.add_row(stage.label, "done" if number < len(done) else "to do", told)
     console.table(table)
+
+
+@app.command()
+def gc(
+    runs: Annotated[Path, typer.Argument(help="Folder that holds the runs, or one run.")] = Path("runs"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Remove what no recipe reaches: stages of other options, old checkpoints, what of the caches nothing uses."""
+    with errors_told(json) as console:
+        from edgepress.compress.cli.garbage import show_garbage
+        from edgepress.compress.pipeline.garbage import collect
+
+        show_garbage(collect(runs, dry_run, console.warn), dry_run, console)
 
 
 @app.command()
@@ -101,9 +121,11 @@ def init(
 @app.command()
 def bench(
     path: Annotated[Path, typer.Argument(help="A run (runs/<name>), a release or an artifact folder.")],
-    batch: Annotated[list[int] | None, typer.Option(help="Batch size; may be given again.")] = None,
-    sequence: Annotated[list[int] | None, typer.Option(help="Sequence length; may be given again.")] = None,
-    threads: Annotated[list[int] | None, typer.Option(help="Threads of the session; may be given again.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Batch size; may be given again.")] = None,
+    sequence: Annotated[list[int] | None, typer.Option(min=1, help="Sequence length; may be given again.")] = None,
+    threads: Annotated[
+        list[int] | None, typer.Option(min=1, help="Threads of the session; may be given again.")
+    ] = None,
     samples: Annotated[int, typer.Option(min=11, help="Timed calls of each artifact and shape, at the least.")] = 100,
     scenario: Annotated[
         str | None, typer.Option(help="A load instead: multi-stream, offline, server or sustained.")
@@ -119,9 +141,10 @@ def bench(
             _run_scenario(path, scenario, shapes_asked, seconds, latency_bound, console)
             return
         from rich.table import Table
+        from rich.text import Text
 
-        from edgepress.benchmarks.bench import Shapes, latency_texts
-        from edgepress.benchmarks.bench import bench as time_artifacts
+        from edgepress.compress.cli.bench import Shapes, latency_texts, told_failures
+        from edgepress.compress.cli.bench import bench as time_artifacts
 
         shapes = Shapes(*shapes_asked, samples)
         table = Table(title=f"Latency, ms, {samples} samples, interleaved")
@@ -131,13 +154,15 @@ def bench(
         for item in timed:
             for row in item.rows:
                 table.add_row(
-                    item.name, str(row.batch), str(row.sequence or "–"), str(row.threads), *latency_texts(row)
+                    Text(item.name), str(row.batch), str(row.sequence or "–"), str(row.threads), *latency_texts(row)
                 )
             if item.failure:
-                table.add_row(item.name, *[""] * 6, item.remark)
+                table.add_row(Text(item.name), *[""] * 6, Text(item.remark))
         console.table(table)
         if all(item.failure for item in timed):
             raise BenchmarkError(f"no artifact could be timed. {timed[0].name}: {timed[0].failure}")
+        if failed := [(item.name, item.failure) for item in timed if item.failure and not item.absent]:
+            raise BenchmarkError(told_failures(failed, len(timed)))
 
 
 def _run_scenario(
@@ -148,13 +173,15 @@ def _run_scenario(
     latency_bound: float | None,
     console: Console,
 ) -> None:
-    from edgepress.benchmarks.bench import Shapes, bench_scenario
-    from edgepress.compress.cli.bench import scenario_table
+    from edgepress.compress.cli.bench import Shapes, told_failures
+    from edgepress.compress.cli.bench_scenarios import bench_scenario, scenario_table
 
     rows = bench_scenario(path, scenario, Shapes(*shapes), seconds, latency_bound, console)
     console.table(scenario_table(scenario, rows))
     if all(row.result is None for row in rows):
         raise BenchmarkError(f"no artifact ran in the scenario. {rows[0].name}: {rows[0].failure}")
+    if failed := [(row.name, row.failure) for row in rows if row.result is None and not row.absent]:
+        raise BenchmarkError(told_failures(failed, len(rows)))
 
 
 @app.command()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgepress.compress.pipeline.run import Result
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text and bars.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Show every stage and candidate, not the chosen ones alone.")]
 INTERRUPTED = 130
 
 
@@ -44,19 +45,35 @@ def errors_told(json: bool) -> Iterator[Console]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def show_result(result: Result, console: Console) -> None:
-    """The tables of a run and where its report and release lie; a failed target or missed gate is raised at the end."""
+def show_result(result: Result, console: Console, everything: bool = False) -> None:
+    """What a run came to, and where it lies: the answer for people, all tables for machines and with `everything`.
+
+    Raises:
+        TargetError: a target has no artifact.
+        GateError: a gate does not hold.
+    """
     if result.report is None:
         console.line(f"Stopped after {result.stages[-1].name}: {result.folder / result.stages[-1].folder}")
         return
-    from edgepress.benchmarks.records.files import stages_table, summary_table
+    from edgepress.benchmarks.records.files import answer_table, stages_table, summary_table
+    from edgepress.benchmarks.report.verdicts import gates_line
 
+    people = console.mode != "json"
     if not result.fresh:
         console.line("Nothing has changed: no stage was run.")
-    console.table(stages_table(result.report))
-    console.table(summary_table(result.report))
+    if everything or not people:
+        console.table(stages_table(result.report))
+        console.table(summary_table(result.report))
+    if people:
+        console.table(answer_table(result.report))
+        console.line(f"Gates:   {gates_line(result.report)}")
     console.line(f"Report:  {result.report_folder / 'report.html'}")
     console.line(f"Release: {result.release_folder}")
+    if people:
+        from edgepress.compress.cli.usage import usage
+
+        for line in usage(result.folder, result.report):
+            console.line(line)
     if failed := result.report.failed_targets:
         raise TargetError("; ".join(_failure(row) for row in failed))
     if not result.gates_hold:

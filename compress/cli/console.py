@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from edgepress.targets.progress import Advance
+from edgepress.targets.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
+    from rich.console import ConsoleOptions
     from rich.progress import Progress, TaskID
+    from rich.segment import Segment
     from rich.table import Table
 
 
@@ -147,12 +150,12 @@ class Console:
         if self.mode == "json":
             self._emit("table", self._out, table_fields(table))
         elif self.mode != "silent":
-            self._rich(self._out).print(table)
+            self._rich(self._out).print(_Visible(table))
 
     @contextmanager
     def task(self, title: str, total: float | None = None, *, done: float = 0) -> Iterator[Advance]:
         """Progress of something longer than a second; `done` units were finished before, by a run that was cut off."""
-        state = TaskState(title, total, done, self._clock())
+        state = TaskState(visible(title), total, done, self._clock())
         if self.mode == "rich":
             with self._bar(state) as advance:
                 yield advance
@@ -233,6 +236,7 @@ class Console:
             self._progress = None
 
     def _say(self, kind: str, text: str, stream: TextIO, fields: dict[str, object], style: str = "") -> None:
+        text = visible(text)
         if self.mode == "json":
             self._emit(kind, stream, fields)
         elif self.mode == "rich":
@@ -249,9 +253,32 @@ class Console:
         # Bars are redrawn in place: whatever the same screen shows must go through them, stdout's lines too.
         if self._progress is not None and is_terminal(stream):
             return self._progress.console
+        # Texts are shown as they are, in titles too: `[red]` and `:bug:` may be in names of the user's. Styles
+        # come from rich's `Text`.
         if is_terminal(stream):
-            return RichConsole(file=stream)
-        return RichConsole(file=stream, width=LOG_WIDTH, force_terminal=False, no_color=True)
+            return RichConsole(file=stream, markup=False, emoji=False, highlight=False)
+        return RichConsole(
+            file=stream,
+            width=LOG_WIDTH,
+            force_terminal=False,
+            no_color=True,
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
+
+
+@dataclass(frozen=True)
+class _Visible:
+    """A table whose cells may hold what others wrote: nothing in it steers the terminal."""
+
+    table: Table
+
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        for segment in console.render(self.table, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -260,7 +287,7 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def table_fields(table: Table) -> dict[str, object]:
-    """A rich table as data: `{"title", "columns", "rows"}`, all texts without markup."""
+    """A rich table as data: `{"title", "columns", "rows"}`, all texts without styles."""
     columns = [[plain_text(cell) for cell in column.cells] for column in table.columns]
     return {
         "title": plain_text(table.title) if table.title else None,
@@ -270,15 +297,13 @@ def table_fields(table: Table) -> dict[str, object]:
 
 
 def plain_text(cell: object) -> str:
-    """A cell's text without `[bold]` and the like."""
-    from rich.text import Text
-
-    return Text.from_markup(cell).plain if isinstance(cell, str) else str(cell)
+    """A cell's text without its styles."""
+    return str(cell)
 
 
 def _update(state: TaskState, amount: float, note: str | None, total: float | None) -> None:
     state.done += amount
     if note is not None:
-        state.note = note
+        state.note = visible(note)
     if total is not None:
         state.total = total

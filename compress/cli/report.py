@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from edgepress.compress.cli.common import JsonOption, errors_told, show_result
+from edgepress.compress.cli.common import AllOption, JsonOption, errors_told, show_result
 from edgepress.targets.errors import EdgepressError, GateError, StoreError
 
 if TYPE_CHECKING:
@@ -45,13 +45,14 @@ report_app = typer.Typer(
 @report_app.command()
 def show(
     path: Annotated[Path, typer.Argument(help="A run folder: runs/<name>.")],
+    everything: AllOption = False,
     json: JsonOption = False,
 ) -> None:
     """Show a run's report and write its files anew. `edgepress report RUN` does the same."""
     with errors_told(json) as console:
         from edgepress.compress.pipeline.run import reopen
 
-        show_result(reopen(path, console), console)
+        show_result(reopen(path, console), console, everything)
 
 
 @report_app.command()
@@ -104,7 +105,7 @@ def add(
 ) -> None:
     """Check the records of devices and merge them into one hardware report of the run."""
     with errors_told(json) as console:
-        from edgepress.benchmarks.devices.record import add_records
+        from edgepress.benchmarks.devices.merge import add_records
 
         console.line(f"Hardware report: {add_records(run, records)}")
 

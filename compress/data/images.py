@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from edgepress.targets.errors import DataError
+from edgepress.targets.errors import DataError, told
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 SPLIT_FOLDERS = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
@@ -61,7 +61,7 @@ def decode_image(source: Path | bytes, origin: str) -> np.ndarray:
     except FileNotFoundError:
         raise DataError(f"{origin} is missing. Image paths are relative to the file that names them.") from None
     except (UnidentifiedImageError, OSError) as fault:
-        raise DataError(f"{origin} is no readable image ({fault}). Mend or remove it.") from None
+        raise DataError(f"{origin} is no readable image ({told(fault)}). Mend or remove it.") from None
     return array[:, :, None] if array.ndim == 2 else array
 
 
@@ -143,7 +143,9 @@ def read_npz(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
         try:
             images, labels = file[names[0]], file[names[0].replace("x_", "y_", 1)]
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as fault:
-            raise DataError(f"{path} is damaged, or holds pickled objects, which are not read ({fault}).") from None
+            raise DataError(
+                f"{path} is damaged, or holds pickled objects, which are not read ({told(fault)})."
+            ) from None
     return checked_images(images, str(path), names[0]), checked_labels(labels, len(images), str(path))
 
 
@@ -189,7 +191,7 @@ def _open_npz(path: Path) -> Iterator[Any]:
         try:
             file = np.load(stream, allow_pickle=False)
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as fault:
-            raise DataError(f"{path} is no .npz file ({fault}). Fetch or write it again.") from None
+            raise DataError(f"{path} is no .npz file ({told(fault)}). Fetch or write it again.") from None
         if not hasattr(file, "files"):
             raise DataError(f"{path} is a single array. Save x_train and y_train with numpy.savez.")
         with file:

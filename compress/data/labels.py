@@ -84,8 +84,9 @@ def label_map(
     counted = tuple(file_names) if file_names is not None else tuple(model_names)
     if len(counted) != len(model_names):
         raise DataError(
-            f"{origin}: {len(counted)} label names ({_few(counted)}) for a model of {len(model_names)} classes "
-            f"({_few(model_names)}). Set data.labels to the model's classes, in its order."
+            f"{origin}: the model knows {len(model_names)} classes ({_few(model_names)}), the data has {len(counted)} "
+            f"label names ({_few(counted)}). Set data.labels to the model's classes, in its order, or have the model "
+            f"fine-tuned on these classes: teacher.training."
         )
     # The same names in another order are matched by name; other names (LABEL_0 ...) are taken in the model's order.
     names = tuple(model_names) if set(counted) == set(model_names) else counted

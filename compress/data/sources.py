@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,12 +24,14 @@ from edgepress.compress.data.images import (
     read_npz,
 )
 from edgepress.compress.data.tables import SUFFIXES, check_columns, read_table, suffix_of
+from edgepress.compress.recipe.paths import in_home, kind_of
 from edgepress.compress.recipe.recipe import Columns, Data
-from edgepress.targets.errors import DataError
+from edgepress.targets.errors import DataError, told
 
 DIGITS = "builtin:digits"
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(:[\w.-]+)?")
 HUB_SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
+MOST_NAMES = 10_000  # to look for a name like the one given; a folder of images may have millions
 Texts = tuple[list[str], list[str] | None]
 
 
@@ -58,10 +61,13 @@ def find_source(reference: str) -> Source:
         if reference != DIGITS:
             raise DataError(f"{reference} is not built in; {DIGITS} is.")
         return Source("digits", reference)
-    path = Path(reference).expanduser()
-    if path.is_dir():
+    path = Path(in_home(reference))
+    kind = kind_of(path)
+    if kind == "folder":
+        if path.resolve() == path.resolve().parent:
+            raise DataError(f"{reference} is the root of the file system, all of which would be read. Name a folder.")
         return Source("folder", reference, path)
-    if path.is_file():
+    if kind == "file":
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty: 0 bytes. Was its download or export cut off?")
         if path.suffix.lower() == ".npz":
@@ -77,9 +83,13 @@ def find_source(reference: str) -> Source:
 
 
 def _nearest_file(path: Path) -> str:
-    if not path.parent.is_dir():
+    if kind_of(path.parent) != "folder":
         return f" There is no folder {path.parent} either."
-    close = difflib.get_close_matches(path.name, [child.name for child in path.parent.iterdir()], n=1)
+    try:
+        names = [child.name for child in islice(path.parent.iterdir(), MOST_NAMES)]
+    except OSError:  # may not be listed
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1)
     return f" Did you mean {path.parent / close[0]}?" if close else ""
 
 
@@ -187,9 +197,8 @@ def _hub_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError) as fault:
-        reason = (str(fault).splitlines() or [type(fault).__name__])[0].rstrip(".")
         raise DataError(
-            f"{name} is no path here, and as a hub id it could not be loaded: {reason}. "
+            f"{name} is no path here, and as a hub id it could not be loaded: {told(fault)}. "
             f"Check the name, or fetch it once with a network (`hf download --repo-type dataset {name}`)."
         ) from None
     finally:

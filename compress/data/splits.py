@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from edgepress.compress.data.classes import classes_of
 from edgepress.compress.data.images import Images, LazyImages, image_files
-from edgepress.compress.data.labels import LabelMap, label_map
+from edgepress.compress.data.labels import LabelMap
 from edgepress.compress.data.sources import Raw, Source, Texts, check_task, find_source, own_split, read_raw
 from edgepress.compress.recipe.recipe import Data
 from edgepress.targets.errors import DataError
-from edgepress.targets.records import sha256_of
+from edgepress.targets.files import sha256_of
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,16 @@ class Splits:
         return self._read_test()
 
 
-def load_splits(data: Data, task: str, seed: int, names: tuple[str, ...] | None = None) -> Splits:
+def load_splits(
+    data: Data, task: str, seed: int, names: tuple[str, ...] | None = None, fine_tuned: bool = False
+) -> Splits:
     """Read and split the data; the same seed gives the same rows.
 
     Splits that have no source of their own are cut from train, class by class: test first, then validation.
 
     Args:
-        names: the teacher's class names in its order; None where the teacher is trained in the run.
+        names: the teacher's class names in its order; None where the teacher starts at random.
+        fine_tuned: the teacher is trained on these rows, so that they say which classes there are.
 
     Raises:
         DataError: a source is missing, empty or damaged, or its labels or its number of rows don't fit.
@@ -76,7 +80,7 @@ def load_splits(data: Data, task: str, seed: int, names: tuple[str, ...] | None 
     check_task(source, task)
     references = {split: _reference(source, split, data) for split in ("validation", "test")}
     raw = read_raw(data.train, "train", data, task)
-    labels = label_map(raw.labels, raw.origin, data.labels or raw.label_names, names)
+    labels = classes_of(raw.labels, raw.origin, data.labels or raw.label_names, names, fine_tuned)
     train = _rows(raw, labels)
     generator = np.random.default_rng(seed)
     if data.limit is not None and data.limit < len(train):

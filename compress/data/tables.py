@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-from edgepress.targets.errors import DataError
+from edgepress.targets.errors import DataError, told
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 Columns = dict[str, list[Any]]
@@ -88,7 +88,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         with _open_text(path) as file:
             yield from reader(path, file)
     except (gzip.BadGzipFile, EOFError, zlib.error) as fault:
-        raise DataError(f"{path} is a damaged gzip file ({fault}). Fetch or compress it again.") from None
+        raise DataError(f"{path} is a damaged gzip file ({told(fault)}). Fetch or compress it again.") from None
     except UnicodeDecodeError as fault:
         raise DataError(f"{path} is not UTF-8 text ({fault.reason} at byte {fault.start}). Convert it.") from None
 
@@ -142,7 +142,7 @@ def _csv(path: Path, file: Iterable[str], delimiter: str = ",") -> Iterator[dict
                 raise DataError(f"{path}, line {reader.line_num}: {cells} cells for {names} columns. Quote the text.")
             yield {name: value for name, value in row.items() if value is not None}
     except csv.Error as fault:
-        raise DataError(f"{path}, line {reader.line_num + 1}: not CSV ({fault}). Mend it.") from None
+        raise DataError(f"{path}, line {reader.line_num + 1}: not CSV ({told(fault)}). Mend it.") from None
 
 
 def _tsv(path: Path, file: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -156,8 +156,7 @@ def _open_parquet(path: Path) -> Any:
     try:
         return pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as fault:
-        reason = str(fault).splitlines()[0]
-        raise DataError(f"{path} is empty or no Parquet file ({reason}). Fetch or write it again.") from None
+        raise DataError(f"{path} is empty or no Parquet file ({told(fault)}). Fetch or write it again.") from None
 
 
 def _read_parquet(path: Path, wanted: Sequence[str]) -> Columns:

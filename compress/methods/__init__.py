@@ -1,1 +1,1 @@
-"""What is done to a model, a folder a family."""
+"""What can be done to a model: a folder a family, a file a method."""

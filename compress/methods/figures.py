@@ -39,9 +39,9 @@ class FigureTaker:
     def cases(self, model: Model) -> list[Case]:
         # Other rows or bounds make other inputs: a changed recipe must not be timed on those of the last one.
         key = hashlib.sha256(f"{self.context.calibration.digest} {model.signature.model_dump_json()}".encode())
-        return write_cases(
-            desk_of(self.context), model.signature, self.context.cache_folder / "cases" / key.hexdigest()[:24]
-        )
+        folder = self.context.cache_folder / "cases" / key.hexdigest()[:24]
+        self.context.run.used.add(folder)
+        return write_cases(desk_of(self.context), model.signature, folder)
 
     def take(self, before: Model, after: Model) -> tuple[Figures, Figures]:
         """Figures of both models on validation data and the recipe's first target that runs here, timed interleaved."""
@@ -94,7 +94,9 @@ class FigureTaker:
             self.refused[folders[target]] = fault
 
     def _export_folder(self, model: Model, target: str) -> Path:
-        return self.context.cache_folder / "exports" / f"{self._export_key(model, target)}-{target}"
+        folder = self.context.cache_folder / "exports" / f"{self._export_key(model, target)}-{target}"
+        self.context.run.used.add(folder)
+        return folder
 
     def _export_key(self, model: Model, target: str) -> str:
         """Digest of all that an exported folder holds: weights, configuration, bounds, processor, target's options."""

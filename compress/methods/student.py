@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgepress.compress.methods.factorize.options import Factorize
 from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
 from edgepress.compress.methods.prune.structured import PruningPlan, apply_pruning, plan_sizes
 from edgepress.compress.model.edits import Edit, apply_edits
@@ -19,9 +20,10 @@ from edgepress.compress.network.blocks import block_list, ffn_groups, head_group
 from edgepress.compress.network.probing import logits_of
 from edgepress.compress.network.slicing import Group
 from edgepress.compress.network.spectra import factorizable
-from edgepress.compress.recipe.recipe import Factorize, Importance, Student
+from edgepress.compress.recipe.recipe import Student
+from edgepress.compress.recipe.sections import Importance
 from edgepress.compress.tasks.base import forward_names
-from edgepress.targets.errors import EdgepressError, ModelError
+from edgepress.targets.errors import EdgepressError, ModelError, told
 from edgepress.targets.records import Feeds
 
 
@@ -180,7 +182,7 @@ def check_rebuild(model: Model) -> None:
             apply_edits(rebuilt, model.edits)
     except (ValueError, TypeError, RuntimeError) as fault:
         raise ModelError(
-            f"student: {type(model.network).__name__} cannot be rebuilt at this size: {str(fault).splitlines()[0]}; "
+            f"student: {type(model.network).__name__} cannot be rebuilt at this size: {told(fault)}; "
             f"give a smaller architecture in `student.config`"
         ) from fault
     want = {name: value.shape for name, value in model.network.state_dict().items()}
@@ -231,7 +233,7 @@ def _from_options(teacher: Model, options: dict[str, Any]) -> Any:
     try:
         config = AutoConfig.for_model(kind, **fields)
     except Exception as fault:  # each architecture checks its fields with exceptions of its own
-        raise ModelError(f"student.config: {str(fault).splitlines()[0]}") from fault
+        raise ModelError(f"student.config: {told(fault)}") from fault
     return network_from_config(config, teacher.task)
 
 
@@ -252,4 +254,4 @@ def _check_fit(teacher: Model, student: Model, calibration: Sequence[Feeds]) -> 
     try:
         logits_of(student.network, student.signature.select(calibration[0]))
     except (RuntimeError, ValueError, TypeError, IndexError) as fault:
-        raise ModelError(f"student: it does not run on the teacher's inputs: {str(fault).splitlines()[0]}") from fault
+        raise ModelError(f"student: it does not run on the teacher's inputs: {told(fault)}") from fault

@@ -9,8 +9,9 @@ import torch
 
 from edgepress.benchmarks.records.figures import known_primary
 from edgepress.benchmarks.records.report import Figures
+from edgepress.compress.methods.base import Amount, Promise
 from edgepress.compress.model.model import Model, unique_state
-from edgepress.compress.recipe.recipe import Distill, StageOptions
+from edgepress.compress.recipe.sections import StageOptions
 from edgepress.targets.errors import StageError
 
 # Medians of interleaved runs on a shared machine repeat within about 2 %; closer than that is no difference.
@@ -48,24 +49,41 @@ def check_contract(stage: str, before: Model, after: Model, done: tuple[str, ...
             raise StageError(f"stage {stage!r}{history} left NaN or infinite values in {name!r}")
 
 
-def complaints(options: StageOptions, before: Figures, after: Figures) -> tuple[str, ...]:
-    """What the stage promised and did not keep; empty where it earned its place."""
-    found = []
+def complaints(promise: Promise, before: Figures, after: Figures) -> tuple[str, ...]:
+    """What a stage promised and did not keep; empty where it earned its place.
+
+    Args:
+        promise: what the stage's method says of the figures.
+        before: figures of the model that the stage was given.
+        after: those of the model that it made, timed interleaved with the first.
+    """
+    found = [*_dropped(promise.max_drop, before, after)]
+    if promise.falls and all(getattr(after, name) >= getattr(before, name) for name in promise.falls):
+        found.append(_none_fell(promise.falls, before))
+    for old, new in zip(before.latency, after.latency, strict=True) if promise.keeps_latency else ():
+        if new.p50 > old.p50 * (1 + TIE):
+            where = f"batch {new.batch}" + (f", sequence {new.sequence}" if new.sequence else "")
+            found.append(f"slower at {where}: {old.p50:.3f} -> {new.p50:.3f} ms ({new.p50 / old.p50:.2f}x)")
+    return tuple(found)
+
+
+def _dropped(allowed: float | None, before: Figures, after: Figures) -> tuple[str, ...]:
+    """What of the primary metric was lost beyond what is allowed; None: nothing may be."""
     old, new = known_primary(before.metrics, "the model before"), known_primary(after.metrics, "the model after")
     drop, fell = old.loss_to(new.value), "fell" if old.higher_is_better else "rose"
-    if isinstance(options, Distill):
-        if drop > 0:
-            found.append(f"{old.name} {fell} from {old.value:.4f} to {new.value:.4f}; training promised more")
-        return tuple(found)
-    if drop > options.max_drop + 1e-9:
-        found.append(f"{old.name} {fell} by {drop:.4f} (from {old.value:.4f}), allowed is {options.max_drop:g}")
-    if after.macs >= before.macs and after.parameters >= before.parameters:
-        found.append(f"neither MACs ({before.macs:,}) nor parameters ({before.parameters:,}) fell")
-    for was, now in zip(before.latency, after.latency, strict=True):
-        if now.p50 > was.p50 * (1 + TIE):
-            where = f"batch {now.batch}" + (f", sequence {now.sequence}" if now.sequence else "")
-            found.append(f"slower at {where}: {was.p50:.3f} -> {now.p50:.3f} ms ({now.p50 / was.p50:.2f}x)")
-    return tuple(found)
+    if allowed is None:
+        told = f"{old.name} {fell} from {old.value:.4f} to {new.value:.4f}; training promised more"
+        return (told,) if drop > 0 else ()
+    # Shares of whole rows: what is allowed is not missed by the last bit of a float.
+    if drop > allowed + 1e-9:
+        return (f"{old.name} {fell} by {drop:.4f} (from {old.value:.4f}), allowed is {allowed:g}",)
+    return ()
+
+
+def _none_fell(names: tuple[Amount, ...], before: Figures) -> str:
+    words = {"macs": "MACs", "parameters": "parameters", "bytes": "bytes"}
+    told = [f"{words[name]} ({getattr(before, name):,})" for name in names]
+    return f"{told[0]} did not fall" if len(told) == 1 else f"neither {' nor '.join(told)} fell"
 
 
 def verdict_of(

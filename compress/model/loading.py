@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import torch
 from torch import nn
 
 from edgepress.compress.model.model import TaskName
-from edgepress.targets.errors import ModelError
+from edgepress.targets.errors import ModelError, told
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack")
 AUTO_CLASSES: dict[TaskName, str] = {
     "text-classification": "AutoModelForSequenceClassification",
     "image-classification": "AutoModelForImageClassification",
 }
+FINE_TUNE = "or have it fine-tuned in the run: teacher.training"
 HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 
 
@@ -63,11 +65,19 @@ def find_file(source: str, name: str) -> Path | None:
 
 
 def _unreachable(source: str, fault: Exception) -> ModelError:
-    reason = _first_line(fault).rstrip(".")
+    reason = told(fault)
     return ModelError(
         f"{source} is no folder here, and as a hub id it could not be had: {reason}. "
         f"Check the name, or fetch it once with a network: `hf download {source}`."
     )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A classification model, and the names of those of its weights that no file had, random so far."""
+
+    network: nn.Module
+    fresh: tuple[str, ...]
 
 
 def load_network(
@@ -84,20 +94,36 @@ def load_network(
         ModelError: files are missing, pickled or damaged, weights don't fit the configuration or are not finite, the
             number of classes differs, or the model brings code of its own and is not trusted with it.
     """
-    _check_config(source, trust_remote_code)
+    return _loaded(source, task, trust_remote_code, num_labels, fresh_head).network
+
+
+def load_to_train(source: str, task: TaskName, trust_remote_code: bool, num_labels: int) -> Loaded:
+    """A classifier or a backbone alone, of a folder or hub id, for a training on data of `num_labels` classes.
+
+    A head (what transformers puts on the backbone, the pooler within it too) that is missing or of another size is
+    initialised at random; what fits is kept.
+
+    Raises:
+        ModelError: as `load_network`, and where the backbone itself lacks weights.
+    """
+    return _loaded(source, task, trust_remote_code, num_labels, fresh_head=True)
+
+
+def _loaded(source: str, task: TaskName, trust: bool, num_labels: int | None, fresh_head: bool) -> Loaded:
+    _check_config(source, trust)
     folder = Path(source).expanduser()
     if folder.is_dir():
         _check_weight_files(folder, task)
-    network, report = _load(source, task, trust_remote_code, num_labels if fresh_head else None)
-    _check_report(network, report, source, fresh_head)
+    network, report = _load(source, task, trust, num_labels if fresh_head else None)
+    fresh = _check_report(network, report, source, fresh_head)
     classes = int(network.config.num_labels)  # type: ignore[union-attr,arg-type]
     if num_labels is not None and classes != num_labels:
         raise ModelError(
             f"{source} knows {classes} classes and the data has {num_labels}. Name the model's classes in "
-            f"data.labels, or take a model that was trained on these."
+            f"data.labels, take a model that was trained on these, {FINE_TUNE}."
         )
     _check_finite(network, source)
-    return network.eval()
+    return Loaded(network.eval(), fresh)
 
 
 def label_names(source: str, trust_remote_code: bool) -> tuple[str, ...]:
@@ -116,7 +142,7 @@ def label_names(source: str, trust_remote_code: bool) -> tuple[str, ...]:
                 str(folder) if folder.is_dir() else source, trust_remote_code=trust_remote_code
             )
     except (OSError, ValueError, KeyError) as fault:
-        raise ModelError(f"{source}: config.json cannot be used: {_first_line(fault)}") from None
+        raise ModelError(f"{source}: config.json cannot be used: {told(fault)}") from None
     return tuple(str(config.id2label[number]) for number in range(config.num_labels))
 
 
@@ -129,7 +155,7 @@ def _check_config(source: str, trust_remote_code: bool) -> None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as fault:
-        raise ModelError(f"{path} is no JSON ({fault}). Fetch or save the model again.") from None
+        raise ModelError(f"{path} is no JSON ({told(fault)}). Fetch or save the model again.") from None
     if not isinstance(config, dict):
         raise ModelError(f"{path} holds no mapping. Fetch or save the model again.")
     if "auto_map" in config and not trust_remote_code:
@@ -166,43 +192,62 @@ def _load(source: str, task: TaskName, trust: bool, num_labels: int | None) -> t
         with quiet():
             network, report = factory.from_pretrained(path, **options)
     except SafetensorError as fault:
-        raise ModelError(f"{source}: the weights are damaged ({fault}). Fetch or save the model again.") from None
+        raise ModelError(f"{source}: the weights are damaged ({told(fault)}). Fetch or save the model again.") from None
     except ImportError as fault:
-        raise ModelError(f"{source} needs a package that is not installed: {_first_line(fault)}") from None
+        raise ModelError(f"{source} needs a package that is not installed: {told(fault)}") from None
     except OSError as fault:
         if Path(path).is_dir():
-            raise ModelError(f"{source} cannot be loaded: {_first_line(fault)}") from None
+            raise ModelError(f"{source} cannot be loaded: {told(fault)}") from None
         raise _unreachable(source, fault) from None
     except (ValueError, KeyError) as fault:
-        raise ModelError(f"{source} is no {task} model: {_first_line(fault)}") from None
+        raise ModelError(f"{source} is no {task} model: {told(fault)}") from None
     except RuntimeError as fault:
-        raise ModelError(f"{source}: the weights do not fit config.json: {_first_line(fault)}") from None
+        raise ModelError(f"{source}: the weights do not fit config.json: {told(fault)}") from None
     return network, report
 
 
-def _first_line(fault: Exception) -> str:
-    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
-    return lines[0] if lines else type(fault).__name__
-
-
-def _check_report(network: nn.Module, report: dict[str, Any], source: str, fresh_head: bool) -> None:
-    """Whether every weight has its place and every place its weight."""
-    base = f"{getattr(network, 'base_model_prefix', '')}."
+def _check_report(network: nn.Module, report: dict[str, Any], source: str, fresh_head: bool) -> tuple[str, ...]:
+    """Whether every weight has its place and every place its weight; the names of those that may start at random."""
     # Each entry is a name, or (name, shape there, shape wanted).
     mismatched = [entry if isinstance(entry, str) else entry[0] for entry in report["mismatched_keys"]]
-    lacking = sorted([*report["missing_keys"], *mismatched])
-    if fresh_head:
-        lacking = [name for name in lacking if name.startswith(base)]
-    if lacking:
+    fresh = tuple(sorted([*report["missing_keys"], *mismatched]))
+    in_backbone = [name for name in fresh if not _is_head(network, name)]
+    if lacking := in_backbone or (() if fresh_head else fresh):
+        way = f"fine-tune it first, {FINE_TUNE}" if not in_backbone else "fine-tune it first, or mend config.json"
+        need = "Only its head may start fresh; mend config.json" if fresh_head else ""
+        need = need or f"A teacher must be a trained {type(network).__name__}; {way}"
         raise ModelError(
             f"{source} lacks {len(lacking)} weights that config.json asks for, first {lacking[0]!r}: they would "
-            f"be random. A teacher must be a trained {type(network).__name__}; fine-tune it first, or mend config.json."
+            f"be random. {need}."
         )
     for name in sorted(report["unexpected_keys"]):
         if (layers := _layers_of(network, name)) is not None:
             raise ModelError(
                 f"{source} has the weight {name!r}, but config.json builds only {layers} such layers. Mend config.json."
             )
+    return fresh
+
+
+def _is_head(network: nn.Module, name: str) -> bool:
+    """Whether a weight lies outside of the backbone, or belongs to its pooler, which only a classifier uses."""
+    backbone = _backbone_name(network)
+    if not name.startswith(f"{backbone}."):
+        return True
+    inner = name.removeprefix(f"{backbone}.")
+    # timm's classifier lies within its network, under a name that differs from one to the next.
+    find: Any = getattr(network.get_submodule(backbone), "get_classifier", None)
+    classifier = find() if find is not None else None
+    inside = [path for path, module in network.get_submodule(backbone).named_modules() if module is classifier]
+    return any(inner.startswith(f"{path}.") for path in ("pooler", *inside))
+
+
+def _backbone_name(network: nn.Module) -> str:
+    """The submodule that is the backbone: as transformers calls it, else the one with most of the weights."""
+    prefix = str(getattr(network, "base_model_prefix", ""))
+    if isinstance(getattr(network, prefix, None), nn.Module) and prefix:
+        return prefix
+    sizes = {name: sum(value.numel() for value in child.parameters()) for name, child in network.named_children()}
+    return max(sizes, key=lambda name: sizes[name], default="")
 
 
 def _layers_of(network: nn.Module, name: str) -> int | None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edgepress.compress.model.edits import Edit, apply_edits
-from edgepress.targets.errors import ModelError
+from edgepress.targets.errors import ModelError, told
 from edgepress.targets.records import Description, Record, Signature
 
 TaskName = Literal["text-classification", "image-classification"]
@@ -135,9 +135,9 @@ def build_network(folder: Path, task: TaskName) -> nn.Module:
     if not path.is_file():
         raise ModelError(f"{path} is missing. Run the stage that writes it again.")
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError) as fault:
-        raise ModelError(f"{path} is damaged or of an unknown architecture: {str(fault).splitlines()[0]}") from None
+        raise ModelError(f"{path} is damaged or of an unknown architecture: {told(fault)}") from None
     return network_from_config(config, task)
 
 
@@ -149,13 +149,13 @@ def network_from_config(config: Any, task: TaskName) -> nn.Module:
         "text-classification": AutoModelForSequenceClassification,
         "image-classification": AutoModelForImageClassification,
     }[task]
-    options = {"attn_implementation": "eager", "dtype": torch.float32}
+    options = {"attn_implementation": "eager", "dtype": torch.float32, "trust_remote_code": False}
     try:
         network: nn.Module = factory.from_config(config, **options)
     except ValueError as fault:
         if "attention" not in str(fault).lower():
-            raise ModelError(f"{type(config).__name__} is no {task} model: {fault}") from None
-        network = factory.from_config(config, dtype=torch.float32)
+            raise ModelError(f"{type(config).__name__} is no {task} model: {told(fault)}") from None
+        network = factory.from_config(config, dtype=torch.float32, trust_remote_code=False)
     return network
 
 
@@ -179,7 +179,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     except FileNotFoundError:
         raise ModelError(f"{path} is missing. Run the stage that writes it again.") from None
     except SafetensorError as fault:
-        raise ModelError(f"{path} is damaged ({fault}). Run the stage that writes it again.") from None
+        raise ModelError(f"{path} is damaged ({told(fault)}). Run the stage that writes it again.") from None
     wanted = unique_state(network)
     if missing := sorted(set(wanted) - set(state)):
         raise ModelError(

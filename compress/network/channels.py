@@ -14,7 +14,7 @@ from torch import nn
 from edgepress.compress.network.blocks import attentions, is_factor
 from edgepress.compress.network.probing import tensors
 from edgepress.compress.network.slicing import Group, Member, can_cut, is_depthwise
-from edgepress.targets.errors import StageError
+from edgepress.targets.errors import StageError, told
 from edgepress.targets.records import Feeds
 
 
@@ -50,9 +50,8 @@ def _dependency_graph(network: nn.Module, example: Feeds) -> Any:
                 network, example_inputs=inputs, output_transform=lambda output: output.logits, verbose=False
             )
         except Exception as fault:  # the tracer fails in as many ways as there are architectures
-            reason = (str(fault) or type(fault).__name__).splitlines()[0]
             raise StageError(
-                f"prune: the channels of {type(network).__name__} cannot be traced ({reason}). "
+                f"prune: the channels of {type(network).__name__} cannot be traced ({told(fault)}). "
                 f"Remove 'channels' from the recipe."
             ) from fault
 

@@ -1,36 +1,37 @@
-"""Which stages a recipe has, under which digest each one is stored, and which of them are done. Knows no torch."""
+"""Which stages a recipe has, and under which digest each one is stored. Knows no torch."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
+from edgepress.compress.data.bounds import check_bounds
 from edgepress.compress.data.splits import data_digest
-from edgepress.compress.pipeline.store import stage_digest
-from edgepress.compress.recipe.recipe import Quantize, Recipe, StageOptions, Teacher
-from edgepress.targets.errors import ModelError, RecipeError
-from edgepress.targets.records import sha256_of
+from edgepress.compress.pipeline.keys import StageKey, stage_digest
+from edgepress.compress.pipeline.stages import STAGES
+from edgepress.compress.pipeline.stages.base import Stage
+from edgepress.compress.recipe.recipe import Recipe
+from edgepress.targets.errors import RecipeError
 
 # Raised when a change of the code makes what older runs stored wrong.
-FORMAT = 1
-# Weights, configurations, vocabularies (SentencePiece's are *.model) and a trusted model's own code.
-SOURCE_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.py")
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One stage of a run: `digest` covers everything that its result depends on."""
+    """One stage of a run, its place in it (from 1) and the key that it is stored under."""
 
     index: int
-    name: str
-    options: StageOptions | None
-    digest: str
+    key: StageKey
+    stage: Stage
 
     @property
-    def folder(self) -> str:
+    def name(self) -> str:
+        return self.stage.name
+
+    @property
+    def label(self) -> str:
+        """`04-prune`: tells apart two stages of one name."""
         return f"{self.index:02d}-{self.name}"
 
 
@@ -42,59 +43,32 @@ def plan(recipe: Recipe) -> tuple[Planned, ...]:
         DataError, ModelError: a file of the data or of the teacher is missing.
         RecipeError: `quantize` is not the last stage.
     """
-    passes, quantize = split_stages(recipe)
-    steps: list[tuple[str, StageOptions | None, Mapping[str, Any]]] = [
-        ("teacher", None, _teacher(recipe.teacher)),
-        ("student", None, {"student": _dump(recipe.student), "source": source_digest(recipe.student.model)}),
-        *((options.kind, options, _dump(options)) for options in passes),
-        ("quantize" if quantize else "export", quantize, _dump(quantize) | _targets(recipe)),
-        ("benchmark", None, {"benchmark": _dump(recipe.benchmark), "gates": _dump(recipe.gates), "name": recipe.name}),
-    ]
+    check_bounds(recipe.data, recipe.task)
     origin = {"format": FORMAT, "task": recipe.task, "seed": recipe.seed, "data": data_digest(recipe.data)}
     if recipe.metric is not None:  # which epoch is the best one, and so every stage, depends on it
         origin["metric"] = recipe.metric
     digest = stage_digest("", "recipe", origin)
     planned = []
-    for index, (name, options, content) in enumerate(steps, 1):
-        digest = stage_digest(digest, name, content)
-        planned.append(Planned(index, name, options, digest))
+    for index, stage in enumerate((stage for stages_of in STAGES.values() for stage in stages_of(recipe)), 1):
+        digest = stage_digest(digest, stage.name, stage.covers())
+        planned.append(Planned(index, StageKey(name=stage.name, digest=digest), stage))
     return tuple(planned)
 
 
-def _targets(recipe: Recipe) -> dict[str, Any]:
-    return {"targets": recipe.targets, "target_options": recipe.target_options}
+def cut(stages: Sequence[Planned], until: str | None) -> tuple[Planned, ...]:
+    """The stages up to the last one called `until`.
 
+    Args:
+        stages: all stages of a run.
+        until: a stage's name, or its label where two have one name; None for all.
 
-def split_stages(recipe: Recipe) -> tuple[tuple[StageOptions, ...], Quantize | None]:
-    """The passes over the model, and the quantization that ends the recipe, if any."""
-    *passes, last = recipe.stages or (None,)
-    if any(isinstance(options, Quantize) for options in passes):
-        raise RecipeError("stages: quantize makes the artifacts and must be the last stage")
-    if isinstance(last, Quantize):
-        return tuple(options for options in passes if options), last
-    return tuple(options for options in (*passes, last) if options), None
-
-
-def _teacher(teacher: Teacher) -> dict[str, Any]:
-    found = {"teacher": _dump(teacher), "source": source_digest(teacher.model)}
-    return found | ({"tokenizer": source_digest(teacher.tokenizer)} if teacher.tokenizer is not None else {})
-
-
-def source_digest(source: str | None) -> str:
-    """Digest of a local model folder's files; a hub id stands for itself."""
-    if source is None:
-        return ""
-    folder = Path(source)
-    if not folder.is_dir():
-        looks_local = source.startswith((".", "/", "~")) or folder.exists() or source.count("/") > 1
-        if looks_local:
-            raise ModelError(f"the model folder {source} does not exist. Give a transformers folder or a hub id.")
-        return source
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in SOURCE_FILES for path in folder.glob(pattern)}):
-        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def _dump(section: Any) -> dict[str, Any]:
-    return section.model_dump(mode="json") if section is not None else {}
+    Raises:
+        RecipeError: there is no such stage.
+    """
+    if until is None:
+        return tuple(stages)
+    places = [number for number, stage in enumerate(stages) if until in (stage.name, stage.label)]
+    if not places:
+        names = ", ".join(stage.name for stage in stages)
+        raise RecipeError(f"--until {until}: this recipe has no such stage; it has {names}")
+    return tuple(stages[: places[-1] + 1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -13,8 +12,11 @@ from typing import Literal
 from edgepress.benchmarks.records.files import read_report, write_report
 from edgepress.benchmarks.records.report import WITH_ARTIFACT, Report
 from edgepress.compress.pipeline.disk import disk_faults
+from edgepress.compress.pipeline.keys import StageRecord
+from edgepress.compress.pipeline.store import STAGE_FILE
 from edgepress.targets.errors import ArtifactError
-from edgepress.targets.records import Artifact, FileEntry, Record, sha256_of
+from edgepress.targets.files import name_fault, sha256_of, within
+from edgepress.targets.records import Artifact, FileEntry, PlainName, Record
 
 SUMS, MANIFEST = "SHA256SUMS", "manifest.json"
 
@@ -26,17 +28,23 @@ class Manifest(Record):
     name: str
     recipe_digest: str
     stage_digest: str
-    artifacts: dict[str, str]
+    artifacts: dict[PlainName, PlainName]
     files: tuple[FileEntry, ...]
 
 
-def publish(run: Path, benchmark: Path, stages: Sequence[Path]) -> None:
-    """Write `report/` and `release/` of a run, each beside its place and then swapped in."""
+def publish(run: Path, stages: Sequence[Path]) -> None:
+    """Write `report/` and `release/` of a run, each beside its place and then swapped in.
+
+    Args:
+        run: its folder.
+        stages: the folders of its stages, in order: that of the artifacts and that of the benchmark at the end.
+    """
+    *_, export, benchmark = stages
     report = read_report(benchmark)
     with disk_faults(run), tempfile.TemporaryDirectory(dir=run, prefix=".publish-") as temporary:
         write_report(report, Path(temporary) / "report")
         release = Path(temporary) / "release"
-        chosen = _copy_chosen(chosen_of(report), stages[-2], release)
+        chosen = _copy_chosen(chosen_of(report), export, release)
         write_report(report, release)
         recipe, stage = report.recipe_digest, _digest(benchmark)
         seal(release, Manifest(name=report.name, recipe_digest=recipe, stage_digest=stage, artifacts=chosen, files=()))
@@ -52,18 +60,23 @@ def chosen_of(report: Report) -> dict[str, str]:
 def _copy_chosen(chosen: dict[str, str], export: Path, release: Path) -> dict[str, str]:
     """The chosen artifact of each target under `release/<target>/`."""
     for target, name in chosen.items():
-        source = export / "artifacts" / target / name
-        artifact = Artifact.read(source / "artifact.json")
+        for part in (target, name):  # of a report that may be anybody's
+            if fault := name_fault(part):
+                raise ArtifactError(
+                    f"the report of {export.parent} names {part[:80]!r}, which {fault}. It was refused."
+                )
+        source = within(export, f"artifacts/{target}/{name}")
+        artifact = Artifact.read(source / Artifact.FILE_NAME)
         artifact.check_files(source)
         place = release / target
-        for path in (*(entry.path for entry in artifact.files), "artifact.json"):
+        for path in (*(entry.path for entry in artifact.files), Artifact.FILE_NAME):
             (place / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / path, place / path)
     return chosen
 
 
 def _digest(stage: Path) -> str:
-    return str(json.loads((stage / "stage.json").read_text(encoding="utf-8"))["digest"])
+    return StageRecord.read(stage / STAGE_FILE).key.digest
 
 
 def seal(release: Path, manifest: Manifest) -> None:
@@ -87,7 +100,7 @@ def check_release(folder: Path) -> Manifest:
     """
     manifest = Manifest.read(folder / MANIFEST)
     for entry in manifest.files:
-        path = folder / entry.path
+        path = within(folder, entry.path)
         if not path.is_file():
             raise ArtifactError(f"{path} is missing from the release. Make it again with `edgepress run`.")
         if sha256_of(path) != entry.sha256:

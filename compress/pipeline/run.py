@@ -11,25 +11,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepress.compress.pipeline.disk import disk_faults
-from edgepress.compress.pipeline.plan import Planned, plan
+from edgepress.compress.pipeline.keys import StageKey
+from edgepress.compress.pipeline.plan import Planned, cut, plan
+from edgepress.compress.pipeline.stages.benchmark import BENCHMARK
 from edgepress.compress.pipeline.store import RunFolder
 from edgepress.compress.recipe.kept import holds_recipe, keep_recipe
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.training import processes as distributed
-from edgepress.targets.errors import RecipeError
+from edgepress.targets.errors import StoreError
 from edgepress.targets.files import remove
+from edgepress.targets.progress import Progress, WarningsOnly
 
 if TYPE_CHECKING:
     from edgepress.benchmarks.records.report import Report
-    from edgepress.compress.cli.console import Console
 
 
 @dataclass(frozen=True)
 class Result:
-    """Where a run lies and what it found; `report` is None when it was stopped before the benchmark."""
+    """Where a run lies and what it found.
+
+    Args:
+        folder: of the run.
+        stages: in order, the last one that was asked for at the end.
+        fresh: the names of those that were run now; the others were done before.
+        report: None when the run was stopped before the benchmark.
+    """
 
     folder: Path
-    stages: tuple[Planned, ...]
+    stages: tuple[StageKey, ...]
     fresh: tuple[str, ...]
     report: Report | None = None
 
@@ -51,91 +60,109 @@ def run(
     *,
     until: str | None = None,
     runs: str | Path = "runs",
-    console: Console | None = None,
+    console: Progress | None = None,
 ) -> Result:
     """Run `recipe` up to and including the stage `until` (all stages by default) in `runs/<name>/`.
 
     Where `torchrun` started several processes, each of them calls this: the first one does the work, the others take
     part in its trainings.
 
+    Args:
+        recipe: what to run.
+        until: the last stage to run, by its name.
+        runs: the folder that holds the runs.
+        console: hears of progress and warnings; by default warnings alone are printed.
+
     Raises:
         EdgepressError: what was wrong, what was got, what to do.
     """
-    from edgepress.compress.cli.console import Console
-
-    console = console if console is not None else Console("silent")
+    progress = console if console is not None else WarningsOnly()
     distributed.prepare()
-    stages = cut(plan(recipe), until)
-    folder = RunFolder(recipe.name, Path(runs), console.warn)
+    planned = plan(recipe)
+    stages = cut(planned, until)
+    folder = RunFolder(recipe.name, Path(runs), progress.warn)
     if not distributed.is_main():
         from edgepress.compress.pipeline.follower import follow
 
-        follow(recipe, console)
-        return _result(folder, stages, ())
+        follow(recipe, progress)
+        return _result(folder, _keys(stages), ())
     with distributed.leading():
-        return _lead(recipe, folder, stages, console)
+        return _lead(recipe, folder, planned, stages, progress)
 
 
-def _lead(recipe: Recipe, folder: RunFolder, stages: tuple[Planned, ...], console: Console) -> Result:
-    done = finished(folder, stages)
-    if len(done) == len(stages) and (not _ends_in_report(stages) or _complete(folder.root, done[-1], recipe)):
-        return _result(folder, stages, ())
+def _keys(stages: Sequence[Planned]) -> tuple[StageKey, ...]:
+    return tuple(stage.key for stage in stages)
+
+
+def _lead(
+    recipe: Recipe, folder: RunFolder, planned: tuple[Planned, ...], stages: tuple[Planned, ...], progress: Progress
+) -> Result:
+    """Run `stages`, the first ones of those that are `planned`."""
+    keys = _keys(stages)
+    if _stands(recipe, folder, keys):
+        return _result(folder, keys, ())
     with folder.locked():
         clear_leftovers(folder.root)
         # Another process may have finished stages since this one looked.
-        done = finished(folder, stages)
-        if len(done) < len(stages) or _ends_in_report(stages):
+        todo = stages[len(finished(folder, keys)) :]
+        if todo or _ends_in_report(keys):
             # Else nothing is made here, and what follows in the folder may be of another recipe.
             with disk_faults(folder.root):
                 keep_recipe(recipe, folder.root)
-        if len(done) < len(stages):
+            folder.set_chain(_keys(planned))
+        if todo:
             from edgepress.compress.pipeline.execute import execute
 
-            execute(recipe, folder, stages, len(done), console)
-        if _ends_in_report(stages):
+            if told := old_layout_text(folder):
+                progress.warn(told)
+            execute(recipe, folder, stages, todo, progress)
+        if _ends_in_report(keys):
             from edgepress.compress.pipeline.publish import publish
 
-            paths = [folder.root / stage.folder for stage in stages]
-            publish(folder.root, paths[-1], paths)
-    return _result(folder, stages, tuple(stage.name for stage in stages[len(done) :]))
+            publish(folder.root, [folder.folder(key) for key in keys])
+    return _result(folder, keys, tuple(stage.name for stage in todo))
 
 
-def cut(stages: Sequence[Planned], until: str | None) -> tuple[Planned, ...]:
-    """The stages up to the last one called `until`.
-
-    Raises:
-        RecipeError: there is no such stage.
-    """
-    if until is None:
-        return tuple(stages)
-    places = [number for number, stage in enumerate(stages) if until in (stage.name, stage.folder)]
-    if not places:
-        names = ", ".join(stage.name for stage in stages)
-        raise RecipeError(f"--until {until}: this recipe has no such stage; it has {names}")
-    return tuple(stages[: places[-1] + 1])
+def _stands(recipe: Recipe, folder: RunFolder, keys: tuple[StageKey, ...]) -> bool:
+    """Whether there is nothing to do: all is finished and, of a whole run, published under this very recipe."""
+    done = finished(folder, keys)
+    if len(done) < len(keys):
+        return False
+    return not _ends_in_report(keys) or (folder.chain() == keys and _complete(folder.root, done[-1], recipe))
 
 
-def finished(folder: RunFolder, stages: Sequence[Planned]) -> tuple[Path, ...]:
+def old_layout_text(folder: RunFolder) -> str:
+    """One line about stages as edgepress wrote them before it stored them by digest; empty where there are none."""
+    old = folder.old_stages()
+    if not old:
+        return ""
+    return (
+        f"{folder.root} holds {len(old)} stages of an older edgepress ({old[0].name} …), which cannot be read any "
+        f"more: they are made again. `edgepress gc {folder.root.parent}` removes the old ones."
+    )
+
+
+def finished(folder: RunFolder, keys: Sequence[StageKey]) -> tuple[Path, ...]:
     """Folders of the leading stages that are done; a stage behind one that is not done counts as not done."""
     found = []
-    for stage in stages:
-        path = folder.finished(stage.index, stage.name, stage.digest)
+    for key in keys:
+        path = folder.finished(key)
         if path is None:
             break
         found.append(path)
     return tuple(found)
 
 
-def _result(folder: RunFolder, stages: tuple[Planned, ...], fresh: tuple[str, ...]) -> Result:
-    if not _ends_in_report(stages):
-        return Result(folder.root, stages, fresh)
+def _result(folder: RunFolder, keys: tuple[StageKey, ...], fresh: tuple[str, ...]) -> Result:
+    if not _ends_in_report(keys):
+        return Result(folder.root, keys, fresh)
     from edgepress.benchmarks.records.files import read_report
 
-    return Result(folder.root, stages, fresh, read_report(folder.root / stages[-1].folder))
+    return Result(folder.root, keys, fresh, read_report(folder.folder(keys[-1])))
 
 
-def _ends_in_report(stages: Sequence[Planned]) -> bool:
-    return stages[-1].name == "benchmark"
+def _ends_in_report(keys: Sequence[StageKey]) -> bool:
+    return keys[-1].name == BENCHMARK
 
 
 def _complete(root: Path, benchmark: Path, recipe: Recipe) -> bool:
@@ -153,35 +180,42 @@ def _complete(root: Path, benchmark: Path, recipe: Recipe) -> bool:
 
 def clear_leftovers(root: Path) -> None:
     """Half-made exports and releases of a process that was killed. The run is locked by the caller."""
-    for pattern in (".publish-*", ".report.old-*", ".release.old-*", "cache/exports/.export-*", "cache/*/*.tmp*"):
+    for pattern in (
+        ".publish-*",
+        ".report.old-*",
+        ".release.old-*",
+        "cache/exports/.export-*",
+        "cache/*/*.tmp*",
+        "cache/teacher/*/*.tmp*",
+    ):
         for path in root.glob(pattern):
             remove(path)
 
 
-def reopen(run_folder: Path, console: Console | None = None) -> Result:
+def reopen(run_folder: Path, console: Progress | None = None) -> Result:
     """The result of a finished run from its folder alone; report and release are written anew.
+
+    Args:
+        run_folder: `runs/<name>`.
+        console: hears of warnings.
 
     Raises:
         StoreError: the run has no finished benchmark.
     """
-    from edgepress.benchmarks.records.files import read_report
-    from edgepress.compress.cli.console import Console
     from edgepress.compress.pipeline.publish import publish
-    from edgepress.targets.errors import StoreError
 
-    console = console if console is not None else Console("silent")
+    progress = console if console is not None else WarningsOnly()
     if not run_folder.is_dir():
         raise StoreError(f"there is no run folder {run_folder}. Give one that `edgepress run` made: runs/<name>.")
     run_folder = run_folder if run_folder.name else run_folder.resolve()
-    folder = RunFolder(run_folder.name, run_folder.parent, console.warn)
-    found = folder.stages()
-    if not found or found[-1].name != "benchmark":
-        state = f"its last finished stage is {found[-1].name}" if found else "there is no finished stage in it"
+    folder = RunFolder(run_folder.name, run_folder.parent, progress.warn)
+    keys = tuple(record.key for record in folder.stages())
+    if not keys or not _ends_in_report(keys):
+        state = f"its last finished stage is {keys[-1].name}" if keys else "there is no finished stage in it"
+        if not keys and folder.old_stages():
+            state = "its stages are of an older edgepress, which cannot be read any more"
         raise StoreError(f"{run_folder} has no report yet: {state}. Finish it with `edgepress run`.")
-    paths = [folder.folder(stage.index, stage.name) for stage in found]
     with folder.locked():
         clear_leftovers(folder.root)
-        publish(folder.root, paths[-1], paths)
-    return Result(
-        folder.root, tuple(Planned(s.index, s.name, None, s.digest) for s in found), (), read_report(paths[-1])
-    )
+        publish(folder.root, [folder.folder(key) for key in keys])
+    return _result(folder, keys, ())

@@ -1,64 +1,33 @@
-"""Run folders: `runs/<name>/NN-stage/`, each written beside its place and renamed when it is whole.
+"""Run folders: `runs/<name>/stages/<digest>-<name>/`, each written beside its place and renamed when it is whole.
 
 A stage is finished when its folder holds a `stage.json` whose digest is the wanted one and whose files are all there.
-The digest covers everything that went into the stage and, through the digest before it, into all stages before it.
+The digest covers everything that went into the stage and, through the digest before it, into all stages before it: two
+recipes that begin alike share those stages, and what was finished under another option is there when one goes back.
+`stages.json` says which of the folders are, in order, the stages of the recipe that the run is at.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 
 from filelock import FileLock, Timeout
 
 from edgepress.compress.pipeline.disk import disk_faults
+from edgepress.compress.pipeline.keys import STAGES, Index, Owner, StageKey, StageRecord, StoredFile
 from edgepress.targets.errors import ArtifactError, StoreError
-from edgepress.targets.files import remove
-from edgepress.targets.records import Record
+from edgepress.targets.files import remove, write_whole
 
 LOG = logging.getLogger("edgepress")
-STAGE_FILE = "stage.json"
-STAGE_FOLDER = re.compile(r"(\d{2,})-(.+)")
+STAGE_FILE, INDEX_FILE = "stage.json", "stages.json"
+# What edgepress 0.1 wrote before stages were stored by digest.
+OLD_STAGE = re.compile(r"\d{2,}-.+")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-NOTHING: Mapping[str, object] = MappingProxyType({})
-
-
-class StoredFile(Record):
-    """One file of a finished stage, relative to its folder."""
-
-    path: str
-    bytes: int
-
-
-class StageRecord(Record):
-    """`stage.json`: what a finished stage folder is and holds. Written last."""
-
-    format: int = 1
-    index: int
-    name: str
-    digest: str
-    files: tuple[StoredFile, ...]
-
-
-class Owner(Record):
-    """Who holds the lock of a run."""
-
-    pid: int
-    host: str
-
-
-def stage_digest(previous: str, kind: str, options: Mapping[str, object], extra: Mapping[str, object] = NOTHING) -> str:
-    """Hex sha256 of a stage: the digest before it, what it does, with which options (plain JSON values)."""
-    text = json.dumps([previous, kind, dict(options), dict(extra)], sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class RunFolder:
@@ -79,15 +48,25 @@ class RunFolder:
         self.root = base / name
         self._warn = warn
 
+    @property
+    def cache(self) -> Path:
+        """Fp32 exports, timed inputs and the teacher's outputs: all of it can be made again."""
+        return self.root / "cache"
+
+    @property
+    def _stages(self) -> Path:
+        return self.root / STAGES
+
     @contextmanager
     def locked(self) -> Iterator[RunFolder]:
         """Hold the run for this process and clear what a killed one left behind.
 
         Raises:
-            StoreError: another process holds the run, or the folder cannot be written.
+            StoreError: another process holds the run, the folder cannot be written, or leads out of itself.
         """
         with disk_faults(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
+            refuse_links(self.root)
             lock = FileLock(self.root / ".lock", timeout=0)
             try:
                 lock.acquire()
@@ -112,73 +91,103 @@ class RunFolder:
         here = owner.host == socket.gethostname()
         return f"process PID {owner.pid}" + ("" if here else f" on {owner.host}")
 
-    def folder(self, index: int, name: str) -> Path:
+    def folder(self, key: StageKey) -> Path:
         """Where the finished stage lies, or will lie."""
-        return self.root / f"{index:02d}-{name}"
+        return self.root / key.folder
+
+    def chain(self) -> tuple[StageKey, ...]:
+        """The stages of the recipe that the run is at, in order, whether finished or not; none where nothing ran, or
+        where `stages.json` is damaged: it is told, and the next run writes it anew."""
+        path = self.root / INDEX_FILE
+        if not path.is_file():
+            return ()
+        try:
+            return Index.read(path).stages
+        except ArtifactError as fault:
+            self._warn(f"{fault} Run the recipe again: what is finished is kept.")
+            return ()
+
+    def set_chain(self, keys: Sequence[StageKey]) -> None:
+        """Write which stages the recipe has now, and remove the checkpoints of stages that it does not have.
+
+        What was finished under other options stays: going back finds it, `edgepress gc` removes it.
+        """
+        with disk_faults(self.root):
+            write_whole(self.root / INDEX_FILE, Index(stages=tuple(keys)).model_dump_json(indent=1) + "\n")
+            wanted = {self._scratch(key) for key in keys}
+            for path in self._stages.glob(".*.scratch"):
+                if path not in wanted:
+                    remove(path)
 
     def stages(self) -> list[StageRecord]:
-        """The finished stages, in order; damaged ones are left out with a warning."""
-        records = [self._whole(path) for _, path in sorted(self._stage_folders())]
-        return [record for record in records if record is not None]
+        """The leading stages of the chain that are finished, in order; a damaged one counts as not done and is told."""
+        found = []
+        for key in self.chain():
+            record = self.record(key)
+            if record is None:
+                break
+            found.append(record)
+        return found
 
     def latest_stage(self) -> Path | None:
-        """The folder of the last finished stage."""
+        """The folder of the last finished stage of the chain."""
         stages = self.stages()
-        return self.folder(stages[-1].index, stages[-1].name) if stages else None
+        return self.folder(stages[-1].key) if stages else None
 
-    def finished(self, index: int, name: str, digest: str) -> Path | None:
-        """The folder of the stage if it was finished with this digest and is still whole, else None."""
-        folder = self.folder(index, name)
-        if not folder.is_dir():
-            return None
-        record = self._whole(folder)
-        return folder if record is not None and record.digest == digest else None
+    def finished(self, key: StageKey) -> Path | None:
+        """The folder of the stage if it was finished and is still whole, else None."""
+        return self.folder(key) if self.record(key) is not None else None
+
+    def record(self, key: StageKey) -> StageRecord | None:
+        """What a stage says of itself; None where it is not finished, or damaged, which is told."""
+        folder = self.folder(key)
+        record = self._whole(folder) if folder.is_dir() else None
+        return record if record is not None and record.key == key else None
 
     @contextmanager
-    def write_stage(self, index: int, name: str, digest: str) -> Iterator[Path]:
+    def write_stage(self, key: StageKey, uses: Callable[[], Sequence[str]] = tuple) -> Iterator[Path]:
         """An empty folder to write the stage into; it takes its place, and its scratch goes, when the block ends well.
 
-        A stage that was there before goes only then. Was it another one, the stages made from it go too.
+        A damaged stage of the same key that was there before goes only then. `uses` tells, at the end, which entries
+        of the cache the stage was made with.
 
         Raises:
             StoreError: no space is left, or the folder cannot be written.
         """
-        temporary = self.root / f".{index:02d}-{name}.part"
+        temporary = self._stages / f".{key.stem}.part"
         with disk_faults(self.root):
             remove(temporary)
-            temporary.mkdir()
+            temporary.mkdir(parents=True)
             try:
                 yield temporary
-                _seal(temporary, index, name, digest)
+                _seal(temporary, key, tuple(uses()))
             except BaseException:
                 remove(temporary)
                 raise
             self._promote(temporary)
 
-    def scratch(self, index: int, name: str, digest: str) -> Path:
-        """A folder for what a running stage wants to find again after a kill: checkpoints, the teacher's outputs."""
-        folder = self.root / f".{index:02d}-{name}.scratch-{digest[:16]}"
+    def scratch(self, key: StageKey) -> Path:
+        """A folder for what a running stage wants to find again after a kill: its checkpoints."""
+        folder = self._scratch(key)
         with disk_faults(self.root):
-            for other in self.root.glob(f".{index:02d}-*.scratch-*"):
-                if other != folder:
-                    remove(other)
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def drop_after(self, index: int) -> None:
-        """Remove stages and scratch behind `index`: those of a recipe that had more stages."""
-        for other, path in self._stage_folders():
-            if other > index:
-                remove(path)
-        for path in self.root.glob(".*.scratch-*"):
-            if int(path.name[1:].split("-")[0]) > index:
-                remove(path)
+    def _scratch(self, key: StageKey) -> Path:
+        return self._stages / f".{key.stem}.scratch"
 
-    def _stage_folders(self) -> list[tuple[int, Path]]:
+    def relative(self, paths: Iterable[Path]) -> tuple[str, ...]:
+        """Those of `paths` that lie in the run folder, seen from there, sorted."""
+        root = self.root.resolve()
+        inside = (path.resolve() for path in paths)
+        return tuple(sorted(path.relative_to(root).as_posix() for path in inside if root in path.parents))
+
+    def old_stages(self) -> list[Path]:
+        """Stage folders as edgepress wrote them before they were stored by digest; nothing reads them any more."""
         if not self.root.is_dir():
             return []
-        found = [(STAGE_FOLDER.fullmatch(path.name), path) for path in self.root.iterdir() if path.is_dir()]
-        return [(int(match[1]), path) for match, path in found if match]
+        named = (path for path in self.root.iterdir() if OLD_STAGE.fullmatch(path.name))
+        return sorted(path for path in named if (path / STAGE_FILE).is_file())
 
     def _whole(self, folder: Path) -> StageRecord | None:
         """The record of a stage folder whose files are all there."""
@@ -198,48 +207,40 @@ class RunFolder:
 
     def _promote(self, temporary: Path) -> None:
         """Give a sealed folder its place. Killed between the renames, the next run finds it sealed and goes on here."""
-        record = StageRecord.read(temporary / STAGE_FILE)
-        for index, path in self._stage_folders():
-            if index == record.index:
-                if self._replaces(record, path):
-                    self.drop_after(index)
-                path.rename(self.root / f".{path.name}.old")
-        temporary.rename(self.folder(record.index, record.name))
-        _sync(self.root)
-        for path in self.root.glob(f".{record.index:02d}-*"):
-            remove(path)
-
-    def _replaces(self, record: StageRecord, folder: Path) -> bool:
-        """Whether the stage in `folder` was made from other inputs, so that those behind it are stale."""
-        try:
-            old = StageRecord.read(folder / STAGE_FILE)
-        except ArtifactError:  # unknown: the digests of those behind it tell whether they still fit
-            return False
-        return (old.name, old.digest) != (record.name, record.digest)
+        key = StageRecord.read(temporary / STAGE_FILE).key
+        place, old = self.folder(key), self._stages / f".{key.stem}.old"
+        if place.exists():
+            place.rename(old)
+        temporary.rename(place)
+        _sync(self._stages)
+        remove(old)
+        remove(self._scratch(key))
 
     def _recover(self) -> None:
         """Finish the rename of a sealed folder, drop unsealed ones, and put back what was moved away for nothing."""
-        for path in self.root.glob(".*.part"):
+        for path in self._stages.glob(".*.part"):
             if (path / STAGE_FILE).is_file() and self._whole(path):
                 self._promote(path)
             else:
                 remove(path)
-        taken = {index for index, _ in self._stage_folders()}
-        for path in self.root.glob(".*.old"):
-            original = self.root / path.name.removeprefix(".").removesuffix(".old")
-            if int(original.name.split("-")[0]) in taken:
+        for path in self._stages.glob(".*.old"):
+            original = path.with_name(path.name.removeprefix(".").removesuffix(".old"))
+            if original.exists():
                 remove(path)
             else:
                 path.rename(original)
+        for path in self._stages.glob(".*.scratch"):
+            if path.with_name(path.name.removeprefix(".").removesuffix(".scratch")).exists():
+                remove(path)
 
 
-def _seal(folder: Path, index: int, name: str, digest: str) -> None:
+def _seal(folder: Path, key: StageKey, uses: tuple[str, ...]) -> None:
     """Write `stage.json` as the last file, and have the disk confirm all of them."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = tuple(StoredFile(path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size) for path in paths)
     for path in paths:
         _sync(path)
-    StageRecord(index=index, name=name, digest=digest, files=files).write(folder / STAGE_FILE)
+    StageRecord(key=key, files=files, uses=uses).write(folder / STAGE_FILE)
     _sync(folder / STAGE_FILE)
     _sync(folder)
 
@@ -250,3 +251,14 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def refuse_links(root: Path) -> None:
+    """Raises StoreError for a link in the run that leads out of it: what is written there would change another file."""
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+                raise StoreError(
+                    f"{path} is a link that leads out of the run. Put what it points to there, or remove it."
+                )

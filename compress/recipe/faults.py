@@ -12,18 +12,37 @@ from typing import Any
 import pydantic
 from pydantic_core import ErrorDetails
 
+from edgepress.compress.recipe.sections import NOT_EMPTY
+from edgepress.targets.text import visible
+
+# More lines than these nobody reads, and a hostile file has a hundred thousand.
+MOST_FAULTS = 50
+LONGEST_LINE = 500
+LONGEST_NAME = 60
+
 Keys = tuple[str | int, ...]
 
 
+def visible_line(text: str, longest: int) -> str:
+    r"""`text` on one line, cut to `longest` characters; what would steer the terminal is escaped.
+
+    >>> print(visible_line("a\x1b[31m\nb", 60), visible_line("abcdefgh", 6))
+    a\x1b[31m\nb abc...
+    """
+    cut = text if len(text) <= longest else text[: longest - 3] + "..."
+    return visible(cut).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def path_text(path: Keys) -> str:
-    """Keys and indices as they are written in the recipe.
+    """Keys and indices as they are written in the recipe; what would steer a terminal is escaped, long keys are cut.
 
     >>> path_text(("stages", 1, "prune", "heads"))
     'stages[1].prune.heads'
     """
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        name = f"[{part}]" if isinstance(part, int) else visible_line(part, LONGEST_NAME)
+        text += f".{name}" if text and isinstance(part, str) else name
     return text or "recipe"
 
 
@@ -33,23 +52,37 @@ def nearest(name: str, names: Iterable[str]) -> str:
     >>> nearest("hedas", ["heads", "ffn"])
     " Did you mean 'heads'?"
     """
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5) if len(name) <= LONGEST_NAME else []
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def got(value: Any) -> str:
     """A value as the recipe's author sees it, cut to 60 characters."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return visible_line(json.dumps(value, ensure_ascii=False, default=str), LONGEST_NAME)
+
+
+def first_faults(faults: Sequence[str]) -> list[str]:
+    """The lines of a message: each of a length to be read, and no more than can be read.
+
+    >>> first_faults(["x"] * 51)[-1]
+    '... and 1 more.'
+    """
+    lines = [visible_line(fault, LONGEST_LINE) for fault in faults[:MOST_FAULTS]]
+    return [*lines, f"... and {len(faults) - len(lines)} more."] if len(faults) > len(lines) else lines
 
 
 def faults_of(error: pydantic.ValidationError, model: type[pydantic.BaseModel], prefix: Keys = ()) -> list[str]:
-    """One line a fault. The branches of a union (`layers` is a count or a list) are one fault, not several."""
+    """One line a fault. The branches of a union (`layers` is a count or a list) are one fault, not several. Of more
+    faults than are told the rest are only counted, as the last line."""
     lines: dict[Keys, str] = {}
+    rest = set()
     for details in error.errors(include_url=False):
         path, annotation, owner = _locate(model, details["loc"])
-        lines.setdefault(path, _line(prefix + path, details, annotation, owner))
-    return list(lines.values())
+        if path in lines or len(lines) >= MOST_FAULTS:
+            rest.add(path)
+        else:
+            lines[path] = _line(prefix + path, details, annotation, owner)
+    return [*lines.values(), *(path_text(prefix + path) for path in rest - set(lines))]
 
 
 def _locate(
@@ -146,11 +179,15 @@ def _describe_schema(schema: Mapping[str, Any]) -> str:
         "boolean": "true or false",
         "object": "a mapping",
     }
+    if schema.get("pattern") == NOT_EMPTY:
+        return "text that is not empty"
     bounds = [
-        f"{sign} {schema[key]:g}"
+        f"{sign} {schema[key]}"
         for key, sign in (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
         if key in schema
     ]
     if "pattern" in schema:
         bounds.append(f"matching {schema['pattern']}")
+    if "maxLength" in schema:
+        bounds.append(f"of at most {schema['maxLength']} characters")
     return " ".join([words.get(kind, kind), " and ".join(bounds)]).strip()

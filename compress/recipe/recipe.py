@@ -7,16 +7,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 
 from edgepress.benchmarks.metrics import METRICS
-from edgepress.compress.recipe.sections import Benchmark, Fraction, Gates, Section, Share, metric_fault
-
-Importance = Literal["magnitude", "activation", "taylor"]
+from edgepress.compress.recipe.methods import parse_stage
+from edgepress.compress.recipe.reader import read_file, read_mapping
+from edgepress.compress.recipe.sections import (
+    Benchmark,
+    Config,
+    Fraction,
+    Gates,
+    Importance,
+    Readable,
+    Section,
+    Source,
+    StageOptions,
+    Training,
+    metric_fault,
+)
 
 
 class Columns(Section):
@@ -33,9 +46,9 @@ class Data(Section):
     folder, a `datasets` hub id (`owner/name` or `owner/name:split`), or `builtin:digits`. Where `validation` or `test`
     is missing it is the source's own split of that name, or is cut from `train`. `limit` keeps so many rows of it."""
 
-    train: str
-    validation: str | None = None
-    test: str | None = None
+    train: Source
+    validation: Source | None = None
+    test: Source | None = None
     config: str | None = None
     columns: Columns = Columns()
     labels: tuple[str, ...] | None = None
@@ -47,33 +60,15 @@ class Data(Section):
     limit: Annotated[int, Field(ge=1)] | None = None
 
 
-class Training(Section):
-    """One training loop, on transformers' Trainer. `learning_rate` decays linearly to 0 after `warmup`.
-
-    `precision: auto` is bf16 where the processor or GPU is clearly faster at it, otherwise fp32; the history tells.
-
-    `dropout` replaces every dropout rate of the model while it trains; None keeps the model's own. A student that is
-    much smaller than its teacher underfits: 0 lets it follow, and is faster."""
-
-    epochs: Annotated[float, Field(gt=0)] = 3.0
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    warmup: Share = 0.06
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    gradient_accumulation: Annotated[int, Field(ge=1)] = 1
-    precision: Literal["fp32", "bf16", "auto"] = "fp32"
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
-
-
 class Teacher(Section):
-    """`model`: a local transformers folder or a hub id. Or `config`: a transformers config to be trained in the run,
-    for text with `tokenizer`, the folder or hub id whose tokenizer it takes."""
+    """`model`: a local transformers folder or a hub id; with `training` it is fine-tuned in the run on the recipe's
+    train split, and its head starts fresh where it is missing or of another size. Or `config`: a transformers config to
+    be trained in the run, for text with `tokenizer`, the folder or hub id whose tokenizer it takes."""
 
-    model: str | None = None
-    config: dict[str, Any] | None = None
-    tokenizer: str | None = None
-    training: Training = Training()
+    model: Source | None = None
+    config: Config | None = None
+    tokenizer: Source | None = None
+    training: Training | None = None
     trust_remote_code: bool = False
 
     @pydantic.model_validator(mode="after")
@@ -81,6 +76,11 @@ class Teacher(Section):
         if (self.model is None) == (self.config is None):
             raise ValueError("give either 'model' (a folder or hub id) or 'config' (a model to train in the run)")
         return self
+
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether the run trains on a model that has weights already."""
+        return self.model is not None and self.training is not None
 
 
 class Student(Section):
@@ -95,8 +95,8 @@ class Student(Section):
     ffn: Annotated[int, Field(ge=1)] | None = None
     embedding_rank: Annotated[int, Field(ge=1)] | None = None
     importance: Importance = "activation"
-    model: str | None = None
-    config: dict[str, Any] | None = None
+    model: Source | None = None
+    config: Config | None = None
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> Student:
@@ -106,109 +106,58 @@ class Student(Section):
         return self
 
 
-class StageOptions(Section):
-    """What every stage has. `auto: true` drops the stage, with the reason, where it brought nothing.
+class Cache(Section):
+    """Where the teacher's outputs are kept: in the run's own folder, or in `folder`, which several runs share. Past
+    `limit_gb` those that were not used for the longest time are dropped, never what the running stage reads."""
 
-    `max_drop` is how much of the primary metric on validation data a stage may cost (0.01 of accuracy = one point)."""
-
-    kind: ClassVar[str]
-    auto: bool = False
-    max_drop: Share = 0.02
+    folder: str | None = None
+    limit_gb: Annotated[float, Field(ge=0)] | None = None
 
 
-class Distill(StageOptions):
-    """Knowledge distillation: (1 - alpha) * cross-entropy + alpha * T² * KL, plus `hidden` * mean squared difference of
-    hidden states (embeddings included) and `attention` * KL of attention maps.
-
-    References: arXiv 1503.02531 (logits), 1909.10351 (hidden states, attention), 1910.01108 (initialisation)."""
-
-    kind: ClassVar[str] = "distill"
-    temperature: Annotated[float, Field(gt=0)] = 2.0
-    alpha: Share = 0.9
-    hidden: Annotated[float, Field(ge=0)] = 0.0
-    attention: Annotated[float, Field(ge=0)] = 0.0
-    layer_map: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    control: bool = False
-    training: Training = Training()
-
-
-class Prune(StageOptions):
-    """Structured pruning: shares of attention heads, FFN neurons and convolution channels to remove."""
-
-    kind: ClassVar[str] = "prune"
-    heads: Annotated[float, Field(ge=0, le=1)] = 0.0
-    ffn: Annotated[float, Field(ge=0, le=1)] = 0.0
-    channels: Annotated[float, Field(ge=0, le=1)] = 0.0
-    importance: Importance = "activation"
-    round_to: Annotated[int, Field(ge=1)] = 1
-    recover: Training | None = None
-
-    @pydantic.model_validator(mode="after")
-    def _something(self) -> Prune:
-        if self.heads == self.ffn == self.channels == 0:
-            raise ValueError("nothing to prune: give a share for 'heads', 'ffn' or 'channels'")
-        for name in ("heads", "ffn", "channels"):
-            if getattr(self, name) == 1:
-                raise ValueError(f"'{name}: 1.0' would prune everything; a share below 1 leaves a model")
-        return self
-
-
-class Factorize(StageOptions):
-    """Low-rank factors of Linear, Conv2d and Embedding layers, where the two factors cost less than the original.
-
-    The rank comes from `energy` (share of the squared singular values kept), from `budget` (share of the factorizable
-    parameters kept) or from `rank` itself. Reference: arXiv 1505.06798 (convolutions), 2403.07378 (whitening)."""
-
-    kind: ClassVar[str] = "factorize"
-    energy: Fraction | None = None
-    budget: Fraction | None = None
-    rank: Annotated[int, Field(ge=1)] | None = None
-    layers: tuple[Literal["linear", "conv", "embedding"], ...] = ("linear", "conv", "embedding")
-    exclude: tuple[str, ...] = ()
-    activation_aware: bool = True
-    recover: Training | None = None
-
-    @pydantic.model_validator(mode="after")
-    def _one_rule(self) -> Factorize:
-        if sum(value is not None for value in (self.energy, self.budget, self.rank)) != 1:
-            raise ValueError("give exactly one of 'energy', 'budget' and 'rank'")
-        return self
-
-
-class Quantize(StageOptions):
-    """int8 by measurement: every candidate of the target, those in half precision too, is measured on validation data;
-    the fastest within `max_drop` is kept. Where the hardware is not here the compiler's estimate counts, and without
-    one the bytes. A candidate with less than `min_int8_share` of its MACs in int8 is no int8 artifact."""
-
-    kind: ClassVar[str] = "quantize"
-    max_drop: Share = 0.01
-    min_int8_share: Share = 0.5
-    candidates: tuple[str, ...] | None = None
-
-
-AnyStage = Distill | Prune | Factorize | Quantize
-STAGE_KINDS: dict[str, type[StageOptions]] = {kind.kind: kind for kind in (Distill, Prune, Factorize, Quantize)}
-
-
-class Recipe(Section):
+class Recipe(Readable):
     """The whole recipe. `stages` is a list of one-key mappings, e.g. `- prune: {heads: 0.5}`, in the order they run.
 
     `targets` is a list of names; `- tflite-mobile: {sequences: [32, 128]}` gives one of them options, which are kept
     in `target_options`. `metric` picks another primary metric than the task's own first one: the best epoch, the choice
     of int8, verdicts and `max_drop` go by it."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     task: Literal["text-classification", "image-classification"]
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     data: Data
     teacher: Teacher
     student: Student = Student()
-    stages: tuple[AnyStage, ...] = ()
+    stages: tuple[pydantic.SerializeAsAny[StageOptions], ...] = ()
     targets: tuple[str, ...] = ("onnxruntime-cpu",)
     target_options: dict[str, dict[str, Any]] = {}
-    benchmark: Benchmark = Benchmark()
+    benchmark: Annotated[Benchmark, Field(validate_default=True)] = Benchmark()
     gates: Gates = Gates()
+    cache: Cache = Cache()
     metric: str | None = None
+
+    @pydantic.field_validator("stages", mode="before")
+    @classmethod
+    def _by_family(cls, stages: Any) -> Any:
+        """Stages as a recipe writes them; what is no list of one-key mappings is left to validation."""
+        if not isinstance(stages, list | tuple):
+            return stages
+        return tuple(parse_stage(stage) if isinstance(stage, dict) else stage for stage in stages)
+
+    @pydantic.field_serializer("stages")
+    def _with_family(self, stages: tuple[StageOptions, ...]) -> list[dict[str, Any]]:
+        return [{stage.kind: stage.model_dump(mode="json")} for stage in stages]
+
+    @pydantic.field_validator("benchmark")
+    @classmethod
+    def _as_long_as_the_data(cls, benchmark: Benchmark, others: pydantic.ValidationInfo) -> Benchmark:
+        """Sequences that the recipe does not name follow `data.max_length`, which it may have lowered."""
+        data = others.data.get("data")  # missing where it is at fault itself
+        if data is None or others.data.get("task") != "text-classification":
+            return benchmark
+        if "sequences" in benchmark.model_fields_set:
+            return benchmark
+        fitting = tuple(dict.fromkeys(min(length, data.max_length) for length in benchmark.sequences))
+        return benchmark.model_copy(update={"sequences": fitting})
 
     @pydantic.field_validator("metric")
     @classmethod
@@ -230,13 +179,39 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """Hex sha256 of everything the recipe says, whatever the order and comments of the file."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Hex sha256 of everything the recipe says of its results, whatever the order and comments of the file."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"cache"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def contradictions(self) -> Iterator[str]:
+        """Values that are right one by one and wrong together, a line each."""
+        longest, limit = max(self.benchmark.sequences, default=0), self.data.max_length
+        is_text = self.task == "text-classification"
+        if is_text and longest > limit:
+            yield f"benchmark.sequences: got {longest}, allowed: lengths up to data.max_length, which is {limit}."
+        if is_text and self.teacher.config is not None and self.teacher.tokenizer is None:
+            yield (
+                "teacher.tokenizer: missing. A text model trained in the run needs the folder or hub id of a tokenizer."
+            )
 
     @classmethod
     def load(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
-        """Read a YAML recipe; `overrides` are `key.path=value` texts as `--set` takes them."""
-        from edgepress.compress.recipe.reader import read_recipe
+        """Read a YAML recipe.
 
-        return read_recipe(Path(path), overrides)
+        Args:
+            path: the file.
+            overrides: `key.path=value` texts as `--set` takes them.
+
+        Raises:
+            RecipeError: the file is missing or no YAML, or the recipe has faults; the message lists all of them.
+        """
+        return read_file(cls, Path(path), overrides)
+
+
+def parse_recipe(mapping: Mapping[str, Any], origin: str) -> Recipe:
+    """The recipe in a mapping as YAML gives it; `origin` names it in messages.
+
+    Raises:
+        RecipeError: the message lists all faults.
+    """
+    return read_mapping(Recipe, mapping, origin)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Annotated
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 from pydantic import Field
@@ -11,16 +13,80 @@ from pydantic import Field
 from edgepress.benchmarks.judge.gates import ACCURACY
 from edgepress.benchmarks.metrics import METRICS
 from edgepress.benchmarks.records.scenarios import ScenarioName
+from edgepress.compress.recipe.paths import in_home
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+NOT_EMPTY = r"\S"
+
+
+def _finite(config: dict[str, Any]) -> dict[str, Any]:
+    """Raises ValueError where it holds NaN or an infinity, for which JSON and so the digest of a stage has no word."""
+    try:
+        json.dumps(config, allow_nan=False)
+    except ValueError:
+        raise ValueError("holds .nan or .inf, which no configuration file can") from None
+    return config
+
+
+# A transformers configuration.
+Config = Annotated[dict[str, Any], pydantic.AfterValidator(_finite)]
+# A file, folder, hub id or built-in.
+Source = Annotated[str, Field(pattern=NOT_EMPTY), pydantic.AfterValidator(in_home)]
+Importance = Literal["magnitude", "activation", "taylor"]
 
 
 class Section(pydantic.BaseModel):
     """A part of the recipe."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+
+class Training(Section):
+    """One training loop, on transformers' Trainer. `learning_rate` decays linearly to 0 after `warmup`.
+
+    `precision: auto` is bf16 where the processor or GPU is clearly faster at it, otherwise fp32; the history tells.
+
+    `dropout` replaces every dropout rate of the model while it trains; None keeps the model's own. A student that is
+    much smaller than its teacher underfits: 0 lets it follow, and is faster."""
+
+    epochs: Annotated[float, Field(gt=0)] = 3.0
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    warmup: Share = 0.06
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    gradient_accumulation: Annotated[int, Field(ge=1)] = 1
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
+
+
+class StageOptions(Section):
+    """What every stage has. `auto: true` drops the stage, with the reason, where it brought nothing.
+
+    `max_drop` is how much of the primary metric on validation data a stage may cost (0.01 of accuracy: one point)."""
+
+    kind: ClassVar[str]
+    """The family: the stage's key in a recipe. Each method of it has options of its own, told apart by `method`."""
+
+    method: str
+    auto: bool = False
+    max_drop: Share = 0.02
+
+
+class RecoverableOptions(StageOptions):
+    """Of a stage that takes something away: `recover` trains what is left, on the teacher's logits."""
+
+    recover: Training | None = None
+
+
+class Readable(Section):
+    """A section that a reader makes of a whole file: the recipe."""
+
+    def contradictions(self) -> Iterator[str]:
+        """Values that are right one by one and wrong together, a line each."""
+        return iter(())
 
 
 class Benchmark(Section):

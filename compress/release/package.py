@@ -14,28 +14,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepress import benchmarks
 from edgepress.compress.pipeline.disk import disk_faults
+from edgepress.compress.pipeline.keys import StageKey
 from edgepress.compress.pipeline.plan import plan
 from edgepress.compress.pipeline.publish import check_release, seal, swap_in
 from edgepress.compress.pipeline.run import reopen
-from edgepress.compress.pipeline.store import STAGE_FILE, RunFolder, StageRecord
+from edgepress.compress.pipeline.stages.benchmark import BENCHMARK
+from edgepress.compress.pipeline.store import RunFolder
 from edgepress.compress.recipe.kept import kept_recipe
+from edgepress.targets import device
 from edgepress.targets.errors import DataError, ModelError, RecipeError
+from edgepress.targets.progress import Progress, WarningsOnly
 from edgepress.targets.records import Artifact, TensorSpec
 
 if TYPE_CHECKING:
-    from edgepress.compress.cli.console import Console
     from edgepress.compress.recipe.recipe import Recipe
     from edgepress.compress.tasks.base import Features
 
-RUNNER = Path(benchmarks.__file__).parent / "runner"
 SAMPLE = "sample.npz"
 # Data may lie elsewhere as long as they are the same; the teacher's path is part of what a run is.
 MOVED = "Give the recipe with the data's new paths with --recipe, or package without rows: --samples 0"
 
 
-def package_release(run: Path, recipe: Recipe | None, samples: int, console: Console | None = None) -> tuple[Path, int]:
+def package_release(
+    run: Path, recipe: Recipe | None, samples: int, console: Progress | None = None
+) -> tuple[Path, int]:
     """Write the release of a finished run anew, with the runner and `samples` rows of the test split.
 
     `recipe` says where the rows are read; None: the one that the run holds.
@@ -47,9 +50,7 @@ def package_release(run: Path, recipe: Recipe | None, samples: int, console: Con
         StoreError: the run is not finished, or another process holds it.
         RecipeError: there is no recipe to read rows by, it is another than the run's, or its data or teacher are gone.
     """
-    from edgepress.compress.cli.console import Console
-
-    console = console if console is not None else Console("silent")
+    console = console if console is not None else WarningsOnly()
     recipe, base = _recipe_of(run, recipe) if samples else (None, Path())
     if recipe is not None:
         check_recipe(recipe, base, run)  # before the release is written anew
@@ -68,11 +69,25 @@ def package_release(run: Path, recipe: Recipe | None, samples: int, console: Con
             teacher, place = (root / result.stages[0].folder).resolve(), folder.resolve()
             with contextlib.chdir(base):
                 rows = _write_sample(recipe, teacher, samples, place, console)
-        for path in sorted(RUNNER.glob("run_*.py")):
-            shutil.copyfile(path, folder / path.name)
+        add_runner(folder)
         seal(folder, manifest)
         swap_in(folder, result.release_folder)
     return result.release_folder, rows
+
+
+def add_runner(folder: Path) -> None:
+    """Copy what measures on a device into the release at `folder`: a launcher, and the package that it loads.
+
+    The files are those that measure here; in the release they are called `edgepress_device`.
+    """
+    here, there = Path(device.__file__).parent.parent, folder / device.PACKAGE
+    for path in device.TRAVELLING:
+        (there / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(here / path, there / path)
+    (there / "__init__.py").write_text(
+        f'"""What measures the release that it lies in; {device.LAUNCHER} starts it."""\n'
+    )
+    shutil.copyfile(here / "device" / "launcher.py", folder / device.LAUNCHER)
 
 
 def _recipe_of(run: Path, given: Recipe | None) -> tuple[Recipe | None, Path]:
@@ -87,13 +102,18 @@ def _recipe_of(run: Path, given: Recipe | None) -> tuple[Recipe | None, Path]:
             f"{run} does not hold its recipe: an older edgepress made it. Give it with --recipe, or start the run "
             f"again, which keeps it from now on, or package without rows: --samples 0"
         )
+    if kept.recipe.teacher.trust_remote_code:
+        raise RecipeError(
+            f"the recipe in {run} trusts code of its teacher, and the run may be anybody's. Give the recipe yourself "
+            f"with --recipe, or package without rows: --samples 0"
+        )
     return kept.recipe, kept.base(run)
 
 
-def _benchmark_of(run: Path) -> Path | None:
+def _benchmark_of(run: Path) -> StageKey | None:
     """The last stage of a finished run."""
-    stage = RunFolder(run.resolve().name, run.resolve().parent).latest_stage()
-    return stage if stage is not None and stage.name.endswith("-benchmark") else None
+    stages = RunFolder(run.resolve().name, run.resolve().parent).stages()
+    return stages[-1].key if stages and stages[-1].key.name == BENCHMARK else None
 
 
 def check_recipe(recipe: Recipe, base: Path, run: Path) -> None:
@@ -105,33 +125,33 @@ def check_recipe(recipe: Recipe, base: Path, run: Path) -> None:
     stage = _benchmark_of(run)
     if stage is None:
         return
-    digest = StageRecord.read(stage / STAGE_FILE).digest
     if not base.is_dir():
         raise RecipeError(f"{run} was made in {base}, which is gone. {MOVED}")
     try:
         with contextlib.chdir(base):
-            found = plan(recipe)[-1].digest
+            found = plan(recipe)[-1].key
     except (DataError, ModelError) as fault:
         raise RecipeError(f"the rows of {run} cannot be read again: {str(fault).rstrip('.')}. {MOVED}") from None
-    if found != digest:
+    if found != stage:
         raise RecipeError(
             f"the recipe {recipe.name!r} is not the one that {run} was made with, or its data or teacher have changed "
             f"since. Give the run's own recipe with --recipe, with the same --set, or run it again."
         )
 
 
-def _write_sample(recipe: Recipe, teacher: Path, samples: int, folder: Path, console: Console) -> int:
+def _write_sample(recipe: Recipe, teacher: Path, samples: int, folder: Path, console: Progress) -> int:
     """`sample.npz` of rows spread evenly over the test split; returns how many."""
+    from edgepress.compress.model.model import Model
     from edgepress.compress.tasks.inference import logits_of
     from edgepress.compress.tasks.workspace import Workspace
 
-    workspace = Workspace(recipe, console, teacher)
+    workspace = Workspace(recipe, console)
     rows = workspace.splits.test()
     count = min(samples, len(rows))
     chosen = np.arange(count) * len(rows) // count
     features = workspace.task.features(rows.take(chosen), workspace.processor, recipe.data)
     with console.task("Teacher on the sample", total=count) as advance:
-        logits = logits_of(workspace.teacher, features, advance)
+        logits = logits_of(Model.load(teacher), features, advance)
     records = [Artifact.read(path) for path in sorted(folder.glob("*/artifact.json"))]
     specs = {spec.name: spec for record in records for spec in record.signature.inputs}
     arrays = sample_arrays(features, tuple(specs.values()))

@@ -14,7 +14,7 @@ from torch import nn
 from edgepress.benchmarks.desk import batches as batches
 from edgepress.compress.data.splits import Rows
 from edgepress.compress.recipe.recipe import Data
-from edgepress.targets.errors import ModelError
+from edgepress.targets.errors import ModelError, told
 from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
 
 MAX_BATCH = 64
@@ -110,8 +110,7 @@ def tried(network: nn.Module, inputs: tuple[TensorSpec, ...], feeds: Feeds, hint
             logits = network.eval()(**tensors).logits
     except (RuntimeError, ValueError, IndexError, AttributeError, TypeError) as fault:
         shapes = ", ".join(f"{name} {list(feeds[name].shape)}" for name in names)
-        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
-        raise ModelError(f"{kind} fails on {shapes}: {reason}. {hint}") from None
+        raise ModelError(f"{kind} fails on {shapes}: {told(fault)}. {hint}") from None
     finally:
         network.train(training)
     classes = int(network.config.num_labels)  # type: ignore[union-attr,arg-type]

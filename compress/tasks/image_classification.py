@@ -18,7 +18,7 @@ from edgepress.compress.model.loading import find_file
 from edgepress.compress.recipe.recipe import Data
 from edgepress.compress.tasks.base import MAX_BATCH, Features, tried
 from edgepress.compress.tasks.inputs.image import FILE_NAME, Preprocessing, fit, read_config, read_timm, write_config
-from edgepress.targets.errors import DataError, ModelError
+from edgepress.targets.errors import DataError, ModelError, told
 from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
 
 
@@ -108,4 +108,4 @@ def _read_json(path: Path | None) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as fault:
-        raise ModelError(f"{path} is no JSON mapping ({fault}). Fetch or save the model again.") from None
+        raise ModelError(f"{path} is no JSON mapping ({told(fault)}). Fetch or save the model again.") from None

@@ -15,7 +15,7 @@ from edgepress.compress.data.splits import Rows
 from edgepress.compress.model.loading import find_file, quiet
 from edgepress.compress.recipe.recipe import Data
 from edgepress.compress.tasks.base import MAX_BATCH, Features, forward_names, tried
-from edgepress.targets.errors import DataError, ModelError
+from edgepress.targets.errors import DataError, ModelError, told
 from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
 
 CHUNK = 1024
@@ -94,8 +94,7 @@ class TextClassification:
             with quiet():
                 tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         except (OSError, ValueError, ImportError, KeyError) as fault:
-            reason = (str(fault).splitlines() or [type(fault).__name__])[0]
-            raise ModelError(f"the tokenizer of {source} cannot be loaded: {reason}") from None
+            raise ModelError(f"the tokenizer of {source} cannot be loaded: {told(fault)}") from None
         if not tokenizer.is_fast:
             raise ModelError(f"the tokenizer of {source} has no tokenizer.json. Save its fast version there.")
         if tokenizer.pad_token_id is None:

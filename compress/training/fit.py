@@ -4,8 +4,9 @@ Mixed precision, gradient accumulation, checkpoints, resume, several GPUs and se
 ours are the objective, the batches (buckets of similar length), the choice of the best epoch on validation data and the
 clock that decides when a checkpoint is due.
 
-Of several processes, the first one calls `fit`; the others `take_part` in the Job that it hands them. Each one sees its
-own share of every epoch's batches; the first one alone measures validation data, keeps weights and shows progress.
+Of several processes, the first one calls `fit`; the others `take_part` in the SharedJob that it hands them. Each one
+sees its own share of every epoch's batches; the first one alone measures validation data, keeps weights and shows
+progress.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,7 +25,7 @@ from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from edgepress.compress.model.model import Model
-from edgepress.compress.recipe.recipe import Training
+from edgepress.compress.recipe.sections import Training
 from edgepress.compress.training import processes as distributed
 from edgepress.compress.training.batches import BucketSampler, Collator, Indices, TeacherOutputs
 from edgepress.compress.training.checkpoints import Pace, latest, step_of
@@ -33,8 +34,8 @@ from edgepress.compress.training.precision import settled
 from edgepress.targets.errors import StageError
 
 if TYPE_CHECKING:
-    from edgepress.compress.cli.console import Console
     from edgepress.compress.tasks.base import Features
+    from edgepress.targets.progress import Progress
 
 
 class CrossEntropy(nn.Module):
@@ -91,82 +92,105 @@ class _Trainer(Trainer):
 
 
 @dataclass(frozen=True)
-class Job:
-    """One training, as the first process hands it to the others; the rows are those of the recipe they all have."""
+class TrainingJob:
+    """One training.
 
-    start: Path  # the model before the training, saved
-    rows: str  # digest of the training rows
+    Args:
+        training: how long, how fast, in which precision.
+        scratch: holds the checkpoints: fitted again after a kill with the same job, it goes on from the last one.
+        seed: of dropout and of the order of the batches.
+        objective: the loss; with the labels alone by default.
+        teacher: row numbers `[batch]` -> what the teacher gives for them; None where the objective asks for nothing.
+        metric: key of the metric on validation data that says which epoch is the best one.
+    """
+
     training: Training
     scratch: Path
+    seed: int = 0
+    objective: nn.Module = field(default_factory=CrossEntropy)
+    teacher: Callable[[np.ndarray], TeacherOutputs] | None = None
+    metric: str = "accuracy"
+
+
+@dataclass(frozen=True)
+class SharedJob:
+    """A training as the first process hands it to the others; the rows are those of the recipe they all have.
+
+    Args:
+        job: with the precision settled and an absolute folder.
+        rows: digest of the training rows.
+        checkpoint: to go on from.
+    """
+
+    job: TrainingJob
+    rows: str
     checkpoint: Path | None
-    seed: int
-    objective: nn.Module
-    teacher: Callable[[np.ndarray], TeacherOutputs] | None
+
+    @property
+    def start(self) -> Path:
+        """Where the model before the training is saved for the others."""
+        return self.job.scratch / "start"
 
 
 def fit(
-    model: Model,
-    features: Features,
-    validation: Features,
-    training: Training,
-    scratch: Path,
-    console: Console,
-    title: str,
-    seed: int = 0,
-    objective: nn.Module | None = None,
-    teacher: Callable[[np.ndarray], TeacherOutputs] | None = None,
-    metric: str = "accuracy",
+    model: Model, job: TrainingJob, features: Features, validation: Features, progress: Progress, title: str
 ) -> tuple[Model, History]:
-    """Train a copy of `model` and return it with the weights of its best epoch on `validation`, by `metric`.
+    """Train a copy of `model` and return it with the weights of its best epoch on `validation`, by the job's metric.
 
-    `scratch` holds the checkpoints: called again after a kill with the same arguments, it goes on from the last one.
+    Args:
+        model: what the training starts from; it stays as it is.
+        job: how it is trained, and where its checkpoints lie.
+        features: the training rows.
+        validation: the rows that choose the epoch.
+        progress: whoever listens.
+        title: what the progress is called.
 
     Raises:
         StageError: the loss became NaN or infinite, or another process of the run has ended.
     """
-    scratch = scratch.resolve()
-    scratch.mkdir(parents=True, exist_ok=True)
-    training = settled(training)
-    checkpoint = latest(scratch, console.warn)
-    objective = objective if objective is not None else CrossEntropy()
-    job = Job(scratch / "start", features.digest, training, scratch, checkpoint, seed, objective, teacher)
+    job = replace(job, training=settled(job.training), scratch=job.scratch.resolve())
+    job.scratch.mkdir(parents=True, exist_ok=True)
+    checkpoint = latest(job.scratch, progress.warn)
+    shared = SharedJob(job, features.digest, checkpoint)
     if distributed.world_size() > 1:
-        model.save(job.start)
-        distributed.send(job)
+        model.save(shared.start)
+        distributed.send(shared)
     trained = model.copy()
     trainer = _trainer(job, trained, features)
     steps, done = _steps(len(features), trainer.args), step_of(checkpoint) if checkpoint else 0
-    with console.task(title, total=steps, done=done) as advance:
-        watch = Watch(trained, validation, scratch, training.checkpoint_seconds, advance, trainer.losses, metric)
-        _train(job, trainer, watch)
+    with progress.task(title, total=steps, done=done) as advance:
+        seconds = job.training.checkpoint_seconds
+        watch = Watch(trained, validation, job.scratch, seconds, advance, trainer.losses, job.metric)
+        _train(shared, trainer, watch)
     trained.network.load_state_dict(load_file(watch.best_file))
     trained.network.to("cpu").eval()
     history = History(
         epochs=tuple(watch.epochs),
         steps=trainer.state.global_step,
-        metric=metric,
-        best=best_of([epoch.validation for epoch in watch.epochs], metric),
+        metric=job.metric,
+        best=best_of([epoch.validation for epoch in watch.epochs], job.metric),
         resumed=checkpoint is not None,
-        precision=training.precision,
+        precision=job.training.precision,
     )
     return trained, history
 
 
-def take_part(job: Job, features: Features) -> None:
+def take_part(shared: SharedJob, features: Features) -> None:
     """Another process's share of the training that the first one's `fit` handed out.
 
     Raises:
         StageError: this process has other rows or another disk than the first one, or a process has ended.
     """
-    if features.digest != job.rows:
+    if features.digest != shared.rows:
         raise StageError("this process read other training rows than the first one: give all machines the same data")
-    if not job.start.is_dir():
-        raise StageError(f"{job.start} is not there: several machines need the folder of runs on a shared disk")
-    trainer = _trainer(job, Model.load(job.start), features)
-    _train(job, trainer, Pace(job.scratch, job.training.checkpoint_seconds))
+    if not shared.start.is_dir():
+        raise StageError(f"{shared.start} is not there: several machines need the folder of runs on a shared disk")
+    job = shared.job
+    trainer = _trainer(job, Model.load(shared.start), features)
+    _train(shared, trainer, Pace(job.scratch, job.training.checkpoint_seconds))
 
 
-def _trainer(job: Job, model: Model, features: Features) -> _Trainer:
+def _trainer(job: TrainingJob, model: Model, features: Features) -> _Trainer:
     trainer = _Trainer(
         model=Trainee(model.network, job.objective),
         args=_arguments(job.training, job.scratch, job.seed),
@@ -180,10 +204,10 @@ def _trainer(job: Job, model: Model, features: Features) -> _Trainer:
     return trainer
 
 
-def _train(job: Job, trainer: _Trainer, pace: Pace) -> None:
+def _train(shared: SharedJob, trainer: _Trainer, pace: Pace) -> None:
     trainer.add_callback(pace)
-    with distributed.losses_told(), dropout(trainer.model, job.training.dropout):
-        trainer.train(resume_from_checkpoint=str(job.checkpoint) if job.checkpoint else None)
+    with distributed.losses_told(), dropout(trainer.model, shared.job.training.dropout):
+        trainer.train(resume_from_checkpoint=str(shared.checkpoint) if shared.checkpoint else None)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from edgepress.compress.recipe.recipe import Training
+from edgepress.compress.recipe.sections import Training
 
 # As large as a layer of a small transformer at a batch of 32 short rows.
 ROWS, WIDTH, TIMES = 512, 384, 5

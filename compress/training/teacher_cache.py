@@ -28,9 +28,11 @@ from edgepress.targets.errors import StageError
 from edgepress.targets.records import Record
 
 if TYPE_CHECKING:
-    from edgepress.compress.cli.console import Console
     from edgepress.compress.tasks.base import Features
+    from edgepress.targets.progress import Progress
 
+# The last file that is written: it means "whole".
+CARD = "cache.json"
 # Rows a shard and rows a forward pass: a shard of short texts with three hidden states of 384 is about 60 MB.
 SHARD_ROWS = 2048
 BATCH = 64
@@ -70,20 +72,31 @@ class TeacherCache:
     _shards: dict[int, Any]
 
     @classmethod
-    def open(cls, folder: Path, teacher: Model, features: Features, wanted: Wanted, console: Console) -> TeacherCache:
+    def open(cls, folder: Path, teacher: Model, features: Features, wanted: Wanted, progress: Progress) -> TeacherCache:
         """The cache of this teacher on these rows, computed first where it is not whole.
+
+        Args:
+            folder: holds a folder for each digest of all that follows.
+            teacher: whose outputs they are.
+            features: the rows.
+            wanted: what is kept besides the logits.
+            progress: of the computing.
 
         Raises:
             StageError: the teacher's outputs are not finite.
         """
-        path = folder.resolve() / _digest(teacher, features, wanted)
+        path = folder.resolve() / digest_of(teacher, features, wanted)
+        if not (path / CARD).is_file():
+            compute(path, teacher, features, wanted, progress)
+        return cls.opened(path, features)
+
+    @classmethod
+    def opened(cls, path: Path, features: Features) -> TeacherCache:
+        """A whole cache of these rows."""
         order = _order(features)
-        if not (path / "cache.json").is_file():
-            _compute(path, teacher, features, order, wanted, console)
         positions = np.empty(len(order), np.int64)
         positions[order] = np.arange(len(order))
-        tokens = np.load(path / "tokens.npy")
-        return cls(path, CacheCard.read(path / "cache.json"), positions, tokens, {})
+        return cls(path, CacheCard.read(path / CARD), positions, np.load(path / "tokens.npy"), {})
 
     def __getstate__(self) -> dict[str, Any]:
         """Sent to another process, it opens the shards itself."""
@@ -141,7 +154,8 @@ def _pad(pieces: list[np.ndarray], longest: int, axes: int) -> torch.Tensor:
     return torch.from_numpy(padded)
 
 
-def _digest(teacher: Model, features: Features, wanted: Wanted) -> str:
+def digest_of(teacher: Model, features: Features, wanted: Wanted) -> str:
+    """Of all that the outputs depend on: weights, rows, and what is kept."""
     digest = hashlib.sha256(f"{features.digest}|{wanted.model_dump_json()}|{SHARD_ROWS}".encode())
     for name, value in sorted(unique_state(teacher.network).items()):
         digest.update(name.encode())
@@ -160,14 +174,14 @@ def _shard_path(folder: Path, shard: int) -> Path:
     return folder / f"shard-{shard:05d}.safetensors"
 
 
-def _compute(
-    folder: Path, teacher: Model, features: Features, order: np.ndarray, wanted: Wanted, console: Console
-) -> None:
+def compute(folder: Path, teacher: Model, features: Features, wanted: Wanted, progress: Progress) -> None:
+    """Fill `folder` with the outputs of `teacher` on the rows of `features`, shard by shard."""
     folder.mkdir(parents=True, exist_ok=True)
+    order = _order(features)
     # Only a shard that was cut off is computed again; those before it stand.
     tokens = np.zeros(len(order), np.int32)
     computed, seconds = 0, 0.0
-    with console.task("Teacher's outputs", total=len(order)) as advance, _on_gpu(teacher.network):
+    with progress.task("Teacher's outputs", total=len(order)) as advance, _on_gpu(teacher.network):
         for start in range(0, len(order), SHARD_ROWS):
             rows = order[start : start + SHARD_ROWS]
             path = _shard_path(folder, start // SHARD_ROWS)
@@ -182,9 +196,9 @@ def _compute(
     size = sum(path.stat().st_size for path in folder.glob("shard-*.safetensors"))
     speed = computed / seconds if seconds else 0.0
     card = CacheCard(rows=len(order), bytes=size, rows_per_second=speed, wanted=wanted)
-    temporary = folder / "cache.json.tmp"
+    temporary = folder / f"{CARD}.tmp"
     temporary.write_text(json.dumps(card.model_dump(mode="json")))
-    temporary.replace(folder / "cache.json")
+    temporary.replace(folder / CARD)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgepress.targets.acceptance.comparison import compare
 from edgepress.targets.acceptance.reference import Reference, _shape_text, check_finite
-from edgepress.targets.errors import TargetError
+from edgepress.targets.errors import TargetError, told
 from edgepress.targets.graph.export import sizes_of
 from edgepress.targets.protocols import Session
 from edgepress.targets.records import Comparison, Feeds, Precision, Signature
@@ -53,7 +53,7 @@ def _infer(session: Session, feeds: Feeds, want: np.ndarray, signature: Signatur
     try:
         logits = session.infer(feeds)["logits"]
     except Exception as fault:
-        raise TargetError(f"the exported model fails at {_shape_text(sizes)}: {fault}") from fault
+        raise TargetError(f"the exported model fails at {_shape_text(sizes)}: {told(fault)}") from fault
     expected = (len(next(iter(feeds.values()))), *want.shape[1:])
     if logits.shape != expected:
         raise TargetError(f"the exported model gives logits {logits.shape}, the torch model {expected}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from edgepress.targets.errors import TargetError, one_line
+from edgepress.targets.errors import TargetError, told
 from edgepress.targets.graph.export import check_weights, failing_module, resized, sizes_of
 from edgepress.targets.protocols import Exportable
 from edgepress.targets.records import Feeds, Signature
@@ -47,7 +47,7 @@ def run_torch(model: Exportable, batches: Sequence[Feeds]) -> tuple[np.ndarray, 
         except Exception as fault:
             sizes = _shape_text(sizes_of(feeds, model.signature))
             raise TargetError(
-                f"the torch model fails at {sizes}{failing_module(fault, module)}: {one_line(fault)}. "
+                f"the torch model fails at {sizes}{failing_module(fault, module)}: {told(fault)}. "
                 f"Change the bounds of its signature, or the model."
             ) from fault
         check_finite(outputs[-1], "the torch model", sizes_of(feeds, model.signature))

@@ -26,6 +26,21 @@ def pin(threads: int, root: Path = Path("/")) -> tuple[int, ...]:
     return ()
 
 
+def usable_cores() -> int:
+    """Logical processors that this process may use: `taskset` and containers cut them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def kept_on(threads: int) -> list[int] | None:
+    """`pin`, for a record: the processors that this process stays on; None where the system does not keep it.
+
+    With as many threads as processors there is nothing to choose: it has all of them.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    return list(pin(threads)) or (sorted(os.sched_getaffinity(0)) if threads >= usable_cores() else None)
+
+
 def choose(threads: int, usable: Collection[int], root: Path = Path("/")) -> tuple[int, ...]:
     """The fastest kind of core first, one logical processor of each core before a second one, the last numbers before
     the first, which serve most interrupts.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from edgepress.targets.device.clock import Clock, monotonic, timed_ms
+from .clock import Clock, monotonic, timed_ms
 
 # Medians of two windows that differ by less are of a call that has warmed up.
 AGREEMENT = 0.02
-WINDOWS = 10
+WINDOW, WINDOWS = 10, 10
 # Two sessions of one artifact were seen to differ by up to 1 % for as long as their process lives (where their memory
 # lies is the likely cause): no number of samples in one process shows it. So the samples are shared out among up to
 # six processes, sixteen rounds at least in each. The one that is opened first is slower by 0.3 %: half of the
@@ -94,6 +95,39 @@ def interleave(
     """
     times = _rounds(calls, samples, more, random.Random(seed).shuffle, clock, prepare, tick)
     return {key: tuple(values) for key, values in times.items()}
+
+
+class Taken(NamedTuple):
+    """How calls warmed up, and their wall times in ms by their keys; sample i of every call is of round i."""
+
+    warm: WarmUp
+    times: dict[str, tuple[float, ...]]
+
+
+def take(
+    calls: Calls,
+    samples: int,
+    window: int,
+    seed: int = 0,
+    prepare: Callable[[str], object] = _nothing,
+    tick: Callable[[], object] = lambda: None,
+    more: Enough = NO_MORE,
+    begin: Callable[[], object] = lambda: None,
+) -> Taken:
+    """`warm_up`, then `interleave`, without Python's garbage collector: a collection inside a timed call would be
+    charged to whoever runs just then. `begin()` is called between the two.
+
+    Raises:
+        CallFailed: a call raised.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        warm = warm_up(calls, window, seed=seed, prepare=prepare)
+        begin()
+        return Taken(warm, interleave(calls, samples, seed=seed, prepare=prepare, tick=tick, more=more))
+    finally:
+        gc.enable()
 
 
 def _rounds(

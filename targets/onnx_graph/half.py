@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgepress.targets.errors import TargetError
+from edgepress.targets.errors import TargetError, told
 from edgepress.targets.process.quiet import quiet
 
 
@@ -25,5 +25,5 @@ def to_half(path: Path, out: Path) -> None:
             half = float16.convert_float_to_float16(onnx.load(path), keep_io_types=True, op_block_list=[])
         onnx.checker.check_model(half)
     except Exception as fault:  # the converter's and the checker's errors share no base class
-        raise TargetError(f"no fp16 graph could be made: {' '.join(str(fault).split())[:300]}") from fault
+        raise TargetError(f"no fp16 graph could be made: {told(fault)}") from fault
     onnx.save(half, out)

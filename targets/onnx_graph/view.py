@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepress.targets.errors import TargetError
+from edgepress.targets.errors import TargetError, told
 from edgepress.targets.records import Feeds
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def reader(model: onnx.ModelProto, names: Iterable[str]) -> Reader:
     try:
         session = onnxruntime.InferenceSession(tapped.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as fault:
-        raise TargetError(f"ONNX Runtime refuses the graph: {str(fault).splitlines()[0]}") from fault
+        raise TargetError(f"ONNX Runtime refuses the graph: {told(fault)}") from fault
     outputs = [output.name for output in session.get_outputs()]
 
     def read(feeds: Feeds) -> dict[str, np.ndarray]:

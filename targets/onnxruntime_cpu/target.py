@@ -6,14 +6,15 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
 import pydantic
 
+from edgepress.targets.acceptance.checked import Checked
 from edgepress.targets.backend import Backend, Job, absent
-from edgepress.targets.errors import ArtifactError, TargetError
+from edgepress.targets.errors import ArtifactError, TargetError, told
+from edgepress.targets.onnxruntime_cpu.session import MODEL_FILE, OrtSession, open_session
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import (
     Artifact,
@@ -26,13 +27,6 @@ from edgepress.targets.records import (
     Record,
     Signature,
 )
-
-if TYPE_CHECKING:
-    import onnxruntime
-
-MODEL_FILE = "model.onnx"
-# u8 x u8 kernels in place of u8 x s8 ones on x86; with VNNI they are slower and nothing else.
-KEEP_SUMS = "session.x64quantprecision"
 
 
 class Settings(Record):
@@ -81,8 +75,10 @@ class OnnxRuntimeCpu(Backend[Path]):
     @contextmanager
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
         self._require(self.runs_with)
-        artifact.check_files(folder)
-        yield OrtSession(folder / MODEL_FILE, artifact.signature, _settings(artifact), threads)
+        artifact.check_files(folder, [MODEL_FILE])
+        _settings(artifact)  # refused by their names, before the runtime is asked
+        session = open_session(folder, artifact.model_dump(mode="json"), threads)
+        yield Checked(session, artifact.signature)
 
     def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
         from edgepress.targets.onnx_graph.macs import count_macs
@@ -103,8 +99,8 @@ class OnnxRuntimeCpu(Backend[Path]):
         """The fp32 file that every candidate starts from."""
         from edgepress.targets.onnx_graph.export import export_onnx
 
-        with TemporaryDirectory(prefix="edgepress-") as temporary:
-            path = Path(temporary) / MODEL_FILE
+        with scratch() as temporary:
+            path = temporary / MODEL_FILE
             yield lambda: export_onnx(model, calibration[0], path)
 
     def _export(self, job: Job[Path], candidate: Candidate, folder: Path) -> Artifact:
@@ -116,7 +112,7 @@ class OnnxRuntimeCpu(Backend[Path]):
         else:
             notes, share = (), 0.0
             shutil.copytree(job.prepared.parent, folder, dirs_exist_ok=True)
-        session = OrtSession(folder / MODEL_FILE, job.model.signature, Settings(), threads=1)
+        session = graph_session(folder / MODEL_FILE, job.model.signature, 1)
         comparison = accept(session, job.reference, job.model.signature, candidate.precision)
         own: dict[str, Any] = {
             "int8_mac_share": share,
@@ -127,41 +123,10 @@ class OnnxRuntimeCpu(Backend[Path]):
         return seal(self.name, job.model, candidate, folder, comparison, job.reference, **own)
 
 
-class OrtSession:
-    """One `onnxruntime.InferenceSession` behind the Session protocol."""
-
-    def __init__(self, path: Path, signature: Signature, settings: Settings, threads: int) -> None:
-        self._signature = signature
-        self._outputs = [spec.name for spec in signature.outputs]
-        self._session = _open(path, settings, threads)
-
-    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        """{"logits": `[batch, classes]`}. Raises SignatureError for feeds that do not fit."""
-        self._signature.check(feeds)
-        return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
-
-
-def _open(path: Path, settings: Settings, threads: int) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    from edgepress.targets.onnxruntime_cpu.sums import cuts_sums
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
-    options.add_session_config_entry(KEEP_SUMS, "1" if not settings.saturate and cuts_sums() else "0")
-    try:
-        return onnxruntime.InferenceSession(
-            path,
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=list(settings.disabled_optimizers),
-        )
-    except Exception as fault:  # its exceptions share no base class of their own
-        raise ArtifactError(
-            f"{path} cannot be opened by onnxruntime {onnxruntime.__version__}: {str(fault).splitlines()[0]}"
-        ) from fault
+def graph_session(path: Path, signature: Signature, threads: int) -> Session:
+    """An ONNX file with default settings: the numbers of every target that starts from one."""
+    outputs = [spec.name for spec in signature.outputs]
+    return Checked(OrtSession(path, outputs, Settings().model_dump(mode="json"), threads), signature)
 
 
 def _quantize(
@@ -176,8 +141,7 @@ def _quantize(
     except TargetError:
         raise
     except Exception as fault:  # the quantizer's and the checker's own errors share no base class
-        reason = " ".join(str(fault).split())[:300]
-        raise TargetError(f"{candidate.name} could not be made: {type(fault).__name__}: {reason}") from fault
+        raise TargetError(f"{candidate.name} could not be made: {told(fault)}") from fault
     # The longest rows: attention's float products weigh most there.
     macs = count_macs(path, calibration[-1])
     if macs.int8 == 0:

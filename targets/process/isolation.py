@@ -1,6 +1,6 @@
 """One call in a fresh process, so that nothing sees another's threads, caches, memory or environment variables.
 
-`python -m targets.isolation module:function FOLDER` reads FOLDER/request.json and writes FOLDER/answer.json.
+`python -m edgepress.targets.process.isolation module:function FOLDER` reads request.json there and writes answer.json.
 JSON and not pickle: the answer of a crashed or hostile backend is data, never code.
 """
 
@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -24,8 +23,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from edgepress.targets.errors import BenchmarkError, EdgepressError, TargetError, one_line
+from edgepress.targets.errors import BenchmarkError, EdgepressError, TargetError, told
 from edgepress.targets.files import write_whole
+from edgepress.targets.process.scratch import scratch
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 LOG_TAIL = 20
@@ -134,14 +134,13 @@ class _Child:
         try:
             code = _wait(self, patience, progress)
         except _Impatient as fault:
-            raise ChildHang(_told_hang(self.function, patience, fault.silent)) from None
+            raise ChildHang(_hang_message(self.function, patience, fault.silent)) from None
         return _answer(self.function, self.folder, code)
 
 
 @contextmanager
 def _child(function: str, request: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[_Child]:
-    with tempfile.TemporaryDirectory(prefix="edgepress-") as name:
-        folder = Path(name)
+    with scratch() as folder:
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         command = [
             sys.executable,
@@ -176,11 +175,6 @@ def child_environment(threads: int | None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **caps}
 
 
-def usable_cores() -> int:
-    """Logical processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def tell_progress(done: int, total: int) -> None:
     """Called in the child: the parent's `progress` hears it. Nothing where there is no parent to hear."""
     if path := os.environ.get(PROGRESS_VARIABLE):
@@ -189,7 +183,7 @@ def tell_progress(done: int, total: int) -> None:
 
 def _wait(child: _Child, patience: Patience, progress: Progress | None) -> int:
     """The exit code; raises _Impatient when the time is up."""
-    told, heard, last = child.folder / "progress", child.began, None
+    beat, heard, last = child.folder / "progress", child.began, None
     while True:
         now = time.monotonic()
         left = min(child.began + patience.total_s, heard + patience.silence_s) - now
@@ -200,10 +194,10 @@ def _wait(child: _Child, patience: Patience, progress: Progress | None) -> int:
                 silent = heard + patience.silence_s < child.began + patience.total_s
                 raise _Impatient(silent) from None
         with contextlib.suppress(FileNotFoundError):  # the child has not begun to tell
-            if (written := told.stat().st_mtime_ns) != last:
+            if (written := beat.stat().st_mtime_ns) != last:
                 last, heard = written, now
                 if progress is not None:
-                    done, total = told.read_text(encoding="ascii").split()
+                    done, total = beat.read_text(encoding="ascii").split()
                     progress(int(done), int(total))
 
 
@@ -215,7 +209,7 @@ class _Impatient(Exception):
         self.silent = silent
 
 
-def _told_hang(function: str, patience: Patience, silent: bool) -> str:
+def _hang_message(function: str, patience: Patience, silent: bool) -> str:
     if silent:
         return f"{function} gave no sign of life for {patience.silence_s:g} s and was stopped: it hangs"
     return (
@@ -296,7 +290,7 @@ def _serve(function: str, folder: Path) -> int:
         text = json.dumps(reply)
     except Exception as fault:  # whatever it is, the parent raises it again
         refused = isinstance(fault, EdgepressError)
-        text = json.dumps({"fault": one_line(fault), "refused": refused, "traceback": traceback.format_exc()})
+        text = json.dumps({"fault": told(fault), "refused": refused, "traceback": traceback.format_exc()})
     write_whole(folder / "answer.json", text)
     return 0
 

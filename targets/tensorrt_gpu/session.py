@@ -1,22 +1,25 @@
-"""A TensorRT engine on a GPU behind the Session protocol; torch tensors are its buffers."""
+"""A TensorRT engine on a GPU, here and on devices; torch tensors are its buffers."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.targets.errors import ArtifactError, TargetError
-from edgepress.targets.files import write_whole
-from edgepress.targets.records import Feeds, Signature
+from ..device.needs import ArtifactFacts, Feeds, Runtime, input_specs, needed, output_names, refuse_settings
+from ..errors import ArtifactError, TargetError, TargetUnavailable
+from ..files import write_whole
 
 if TYPE_CHECKING:
     import torch
 
+ENGINE_FILE = "model.engine"
 Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -24,14 +27,13 @@ class TensorRtSession:
     """An engine on the current CUDA device, with a context for each combination of shapes.
 
     TensorRT for RTX compiles its kernels at the first inference: `cache` is a file that keeps them from one process to
-    the next. It is read where it is there and fits, and written by `keep_cache`.
+    the next. It is read where it is there and fits, and written by `close`.
     """
 
-    def __init__(self, path: Path, signature: Signature, package: str, cache: Path | None = None) -> None:
-        import torch
-
-        self._trt = import_module(package)
-        self._signature = signature
+    def __init__(self, path: Path, facts: ArtifactFacts, package: str, cache: Path | None = None) -> None:
+        torch = needed("torch", "torch")
+        self._trt = needed(package, "tensorrt-rtx-cu13" if package == "tensorrt_rtx" else package)
+        self._inputs, self._outputs = input_specs(facts), output_names(facts)
         self._logger = self._trt.Logger(self._trt.Logger.ERROR)
         self._runtime = self._trt.Runtime(self._logger)
         self._engine: Any = self._runtime.deserialize_cuda_engine(path.read_bytes())
@@ -46,16 +48,15 @@ class TensorRtSession:
         self._shaped: dict[Shapes, Shaped] = {}
 
     def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        """{"logits": `[batch, classes]`}, synchronised. Raises SignatureError for feeds that do not fit."""
-        self._signature.check(feeds)
-        key = tuple(tuple(feeds[spec.name].shape) for spec in self._signature.inputs)
+        """Arrays by the outputs' names, synchronised."""
+        key = tuple(tuple(feeds[spec["name"]].shape) for spec in self._inputs)
         if key not in self._shaped:
             own = (self._config,) if self._config is not None else ()
             context = self._engine.create_execution_context(*own)
-            self._shaped[key] = Shaped(context, self._signature, key, self._stream, captures=not own)
-        return {self._signature.outputs[0].name: self._shaped[key].infer(feeds)}
+            self._shaped[key] = Shaped(context, self._inputs, self._outputs, key, self._stream, captures=not own)
+        return self._shaped[key].infer(feeds)
 
-    def keep_cache(self) -> None:
+    def close(self) -> None:
         """Write the kernels that this session compiled to the file it was opened with. Where that cannot be written,
         the next session compiles them again: no answer depends on it."""
         if self._cache is not None and self._config is not None:
@@ -73,7 +74,13 @@ class Shaped:
     """
 
     def __init__(
-        self, context: Any, signature: Signature, shapes: Shapes, stream: torch.cuda.Stream, captures: bool
+        self,
+        context: Any,
+        inputs: Sequence[dict[str, Any]],
+        outputs: Sequence[str],
+        shapes: Shapes,
+        stream: torch.cuda.Stream,
+        captures: bool,
     ) -> None:
         import torch
 
@@ -81,20 +88,25 @@ class Shaped:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._ran = False
         self._inputs: dict[str, torch.Tensor] = {}
-        for spec, shape in zip(signature.inputs, shapes, strict=True):
-            if not context.set_input_shape(spec.name, shape):
-                raise TargetError(f"TensorRT refused shape {list(shape)} of input {spec.name!r}")
-            self._inputs[spec.name] = torch.empty(shape, dtype=getattr(torch, spec.dtype), device="cuda")
-        name = signature.outputs[0].name
-        self._output = torch.empty(tuple(context.get_tensor_shape(name)), dtype=torch.float32, device="cuda")
+        for spec, shape in zip(inputs, shapes):  # noqa: B905 (Python 3.9 has no strict)
+            if not context.set_input_shape(spec["name"], shape):
+                raise TargetError(f"TensorRT refused shape {list(shape)} of input {spec['name']!r}")
+            self._inputs[spec["name"]] = torch.empty(shape, dtype=getattr(torch, spec["dtype"]), device="cuda")
+        self._outputs = {
+            name: torch.empty(tuple(context.get_tensor_shape(name)), dtype=torch.float32, device="cuda")
+            for name in outputs
+        }
         # Pinned, so that the copy back joins the stream and the event marks the end of everything.
-        self._host = torch.empty(self._output.shape, dtype=torch.float32, pin_memory=True)
+        self._host = {
+            name: torch.empty(output.shape, dtype=torch.float32, pin_memory=True)
+            for name, output in self._outputs.items()
+        }
         self._done = torch.cuda.Event()
-        for tensor, buffer in (*self._inputs.items(), (name, self._output)):
+        for tensor, buffer in (*self._inputs.items(), *self._outputs.items()):
             context.set_tensor_address(tensor, buffer.data_ptr())
 
-    def infer(self, feeds: Feeds) -> np.ndarray:
-        """Logits `[batch, classes]` of feeds in this context's shapes."""
+    def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
+        """Arrays by the outputs' names, of feeds in this context's shapes."""
         import torch
 
         if self._captures and self._ran and self._graph is None:
@@ -106,11 +118,12 @@ class Shaped:
                 self._graph.replay()
             else:
                 self._enqueue(self._stream)
-            self._host.copy_(self._output, non_blocking=True)
+            for name, output in self._outputs.items():
+                self._host[name].copy_(output, non_blocking=True)
             self._done.record(self._stream)
         self._done.synchronize()
         self._ran = True
-        return self._host.numpy().copy()
+        return {name: value.numpy().copy() for name, value in self._host.items()}
 
     def _enqueue(self, stream: torch.cuda.Stream) -> None:
         if not self._context.execute_async_v3(stream.cuda_stream):
@@ -123,6 +136,42 @@ class Shaped:
         with torch.cuda.graph(graph, stream=self._stream):
             self._enqueue(self._stream)
         return graph
+
+
+def load_runtime(facts: ArtifactFacts) -> Runtime:
+    """Raises TargetUnavailable without a GPU, its driver, torch or the TensorRT that the engine was built by."""
+    if not gpus():
+        raise TargetUnavailable(
+            "tensorrt-gpu: there is no NVIDIA GPU with a driver here. Run it on a machine that has one."
+        )
+    package = package_of(facts)
+    trt = needed(package, "tensorrt-rtx-cu13" if package == "tensorrt_rtx" else package)
+    needed("torch", "torch")
+    return Runtime(package, trt.__version__, "GPU", compiles=False)
+
+
+def open_session(folder: Path, facts: ArtifactFacts, threads: int) -> TensorRtSession:
+    """The engine in `folder`; kernels that it compiles are kept for the next process."""
+    refuse_settings(facts)
+    (engine,) = (entry for entry in facts["files"] if entry["path"] == ENGINE_FILE)
+    return TensorRtSession(folder / ENGINE_FILE, facts, package_of(facts), cache_file(engine["sha256"]))
+
+
+def package_of(facts: ArtifactFacts) -> str:
+    """The package that built the engine: TensorRT for RTX or the full one; neither opens the other's."""
+    return "tensorrt_rtx" if any(name.startswith("tensorrt-rtx") for name in facts["versions"]) else "tensorrt"
+
+
+def gpus() -> int:
+    """NVIDIA GPUs that the driver shows; asked of the driver itself, since torch may be a build without CUDA."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return 0
+    return count.value
 
 
 def rtx_config(trt: Any, engine: Any, cache: Path | None) -> Any:

@@ -3,17 +3,16 @@ or by full TensorRT on the GPU itself."""
 
 from __future__ import annotations
 
-import ctypes
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
+from edgepress.targets.acceptance.checked import Checked
 from edgepress.targets.backend import Backend, Job, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import (
     Artifact,
@@ -25,8 +24,8 @@ from edgepress.targets.records import (
     Precision,
     Signature,
 )
+from edgepress.targets.tensorrt_gpu.session import ENGINE_FILE, gpus, open_session
 
-ENGINE_FILE = "model.engine"
 ONNX_FILE = "model.onnx"
 GRAPH_PACKAGES = ("onnx", "onnxruntime", "onnxscript", "onnxslim", "onnxconverter_common")
 DISTRIBUTIONS = ("onnx", "onnxruntime", "onnxconverter-common", "torch")
@@ -83,26 +82,21 @@ class TensorRtGpu(Backend[Path]):
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
         if not gpus():
             raise TargetUnavailable(f"{NO_DRIVER} here. Open it on a machine with an NVIDIA GPU.")
-        from edgepress.targets.tensorrt_gpu.session import TensorRtSession, cache_file
-
-        self._check(artifact, folder)
-        rtx = any(name.startswith("tensorrt-rtx") for name in artifact.versions)
-        package = "tensorrt_rtx" if rtx else "tensorrt"
-        (engine,) = (entry for entry in artifact.files if entry.path == ENGINE_FILE)
-        session = TensorRtSession(folder / ENGINE_FILE, artifact.signature, package, cache_file(engine.sha256))
-        yield session
-        session.keep_cache()
+        self._check(artifact, folder, ENGINE_FILE)
+        session = open_session(folder, artifact.model_dump(mode="json"), threads)
+        yield Checked(session, artifact.signature)
+        session.close()
 
     @contextmanager
     def open_stand_in(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
-        from edgepress.targets.onnxruntime_cpu.target import OrtSession, Settings
+        from edgepress.targets.onnxruntime_cpu.target import graph_session
 
-        self._check(artifact, folder)
-        yield OrtSession(folder / ONNX_FILE, artifact.signature, Settings(), threads)
+        self._check(artifact, folder, ONNX_FILE)
+        yield graph_session(folder / ONNX_FILE, artifact.signature, threads)
 
-    def _check(self, artifact: Artifact, folder: Path) -> None:
+    def _check(self, artifact: Artifact, folder: Path, opened: str) -> None:
         self._refuse_settings(artifact)
-        artifact.check_files(folder)
+        artifact.check_files(folder, [opened])
 
     @contextmanager
     def _prepared(
@@ -111,20 +105,20 @@ class TensorRtGpu(Backend[Path]):
         """The fp32 ONNX file."""
         from edgepress.targets.onnx_graph.export import export_onnx
 
-        with TemporaryDirectory(prefix="edgepress-") as temporary:
-            path = Path(temporary) / ONNX_FILE
+        with scratch() as temporary:
+            path = temporary / ONNX_FILE
             yield lambda: export_onnx(model, calibration[0], path)
 
     def _export(self, job: Job[Path], candidate: Candidate, folder: Path) -> Artifact:
         from edgepress.targets.acceptance.accept import accept
         from edgepress.targets.acceptance.seal import seal, versions_of
         from edgepress.targets.onnx_graph.macs import count_macs
-        from edgepress.targets.onnxruntime_cpu.target import OrtSession, Settings
+        from edgepress.targets.onnxruntime_cpu.target import graph_session
         from edgepress.targets.tensorrt_gpu.tools import write_for_other_tools
 
         path, signature, reference = folder / ONNX_FILE, job.model.signature, job.reference
         notes = _write_graph(job.prepared, candidate, reference.batches, path)
-        session = OrtSession(path, signature, Settings(), threads=1)
+        session = graph_session(path, signature, 1)
         comparison = accept(session, reference, signature, candidate.precision)
         profile = shape_profile(signature)
         builds, peak = self._build(profile, candidate, folder)
@@ -222,20 +216,8 @@ def _write_graph(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds],
     if candidate.precision == "fp16":
         to_half(fp32, out)
         return ()
-    with TemporaryDirectory(prefix="edgepress-") as temporary:
-        quantized = Path(temporary) / ONNX_FILE
+    with scratch() as temporary:
+        quantized = temporary / ONNX_FILE
         note = write_qdq(fp32, candidate.options["ranges"], calibration, quantized)
         to_half(quantized, out)
     return (note, "all else is fp16")
-
-
-def gpus() -> int:
-    """NVIDIA GPUs that the driver shows; asked of the driver itself, since torch may be a build without CUDA."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-        return 0
-    return count.value

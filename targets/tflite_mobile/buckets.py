@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from edgepress.targets.errors import TargetError
 from edgepress.targets.records import Feeds, Signature
+from edgepress.targets.tflite_mobile.padding import axes_of, fitted, longest
 
 SHORTEST = 32
 # To calibrate each signature on every row took as long as to convert a BERT-base, with rows that it never gets.
@@ -56,54 +57,29 @@ def shapes_of(signature: Signature, length: int) -> list[tuple[list[int], str]]:
     ]
 
 
-def fitting(feeds: Feeds, signature: Signature, buckets: Mapping[str, int]) -> str:
-    """Name of the shortest signature that holds the feeds; the bounds promise that there is one.
-
-    >>> from edgepress.targets.records import TensorSpec
-    >>> ids = TensorSpec(name="ids", dtype="int64", shape=("batch", "sequence"))
-    >>> signature = Signature(inputs=(ids,), outputs=(), bounds={"batch": (1, 8), "sequence": (2, 128)})
-    >>> fitting({"ids": np.zeros((1, 33))}, signature, {"seq32": 32, "seq64": 64, "seq128": 128})
-    'seq64'
-    """
-    longest = _sequence(feeds, signature)
-    return min((length, name) for name, length in buckets.items() if length >= longest)[1]
-
-
-def fitted(feeds: Feeds, signature: Signature, length: int) -> dict[str, np.ndarray]:
-    """The feeds as the signature of `length` takes them: int32 for int64; cut, or padded with zeros, which the mask
-    hides."""
-    arrays = {}
-    for spec in signature.inputs:
-        value = feeds[spec.name]
-        value = value.astype(np.int32) if value.dtype == np.int64 else value
-        if "sequence" in spec.shape:
-            axis = spec.shape.index("sequence")
-            value = value.take(range(min(length, value.shape[axis])), axis)
-            value = np.pad(value, [(0, (length - size) * (at == axis)) for at, size in enumerate(value.shape)])
-        arrays[spec.name] = value
-    return arrays
-
-
 def calibration_rows(
     signature: Signature, batches: Sequence[Feeds], length: int, shorter: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """Rows on their own, as the signature of `length` takes them: those that it gets at run time, which are longer than
     the next `shorter` one's. Where they are fewer than 64, batches of the nearest lengths go with them; cut ones last.
     """
-    sizes = [_sequence(feeds, signature) for feeds in batches]
+    sizes = [longest_of(feeds, signature) for feeds in batches]
     own = [number for number, size in enumerate(sizes) if shorter < size <= length]
     others = sorted(set(range(len(batches))) - set(own), key=lambda at: (sizes[at] > length, abs(sizes[at] - length)))
     count = 0
     for number in (*own, *others):
         if number not in own and count >= LEAST_ROWS:
             break
-        ready = fitted(batches[number], signature, length)
+        ready = fitted(batches[number], _axes(signature), length)
         rows = len(next(iter(ready.values())))
         yield from ({name: value[row : row + 1] for name, value in ready.items()} for row in range(rows))
         count += rows
 
 
-def _sequence(feeds: Feeds, signature: Signature) -> int:
-    """The longest sequence of the feeds; 0 without any."""
-    shapes = ((feeds[spec.name].shape, spec.shape) for spec in signature.inputs if "sequence" in spec.shape)
-    return max((sizes[names.index("sequence")] for sizes, names in shapes), default=0)
+def longest_of(feeds: Feeds, signature: Signature) -> int:
+    """Tokens of the longest sequence of the feeds; 0 without any."""
+    return longest(feeds, _axes(signature))
+
+
+def _axes(signature: Signature) -> dict[str, int | None]:
+    return axes_of((spec.name, spec.shape) for spec in signature.inputs)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepress.targets.errors import TargetError
+from edgepress.targets.errors import TargetError, told
 from edgepress.targets.graph.export import module_using
 from edgepress.targets.process.quiet import quiet
 
@@ -39,7 +39,7 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
             builder.convert().export(request["out"])
         except Exception as fault:  # the converter's errors share no base class
             where = _where(program, str(fault))
-            raise TargetError(f"litert-torch refused the model{where}: {_first_line(fault)}") from fault
+            raise TargetError(f"litert-torch refused the model{where}: {told(fault)}") from fault
     return {"bytes": Path(request["out"]).stat().st_size}
 
 
@@ -79,8 +79,3 @@ def _where(program: torch.export.ExportedProgram, message: str) -> str:
     """The module of the operation that `message` names first, in words; "" where it names none of the program's."""
     found = (module_using(program, operation) for operation in re.findall(r"\w+[.:]+(\w+)", message))
     return next(filter(None, found), "")
-
-
-def _first_line(fault: BaseException) -> str:
-    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
-    return f"{type(fault).__name__}: {lines[0][:300]}" if lines else type(fault).__name__

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgepress.targets.errors import TargetError
+from edgepress.targets.device.pinning import usable_cores
+from edgepress.targets.errors import TargetError, told
 from edgepress.targets.process.feeds import load_feeds
-from edgepress.targets.process.isolation import usable_cores
 from edgepress.targets.process.quiet import quiet
 from edgepress.targets.records import Record
 
@@ -47,7 +47,7 @@ def quantize(request: dict[str, Any]) -> dict[str, Any]:
             ranges = _calibrate(request, worker) if worker.need_calibration else None
             result = worker.quantize(ranges, enable_progress_report=False)
         except Exception as fault:  # the quantizer's errors share no base class
-            raise TargetError(f"the quantizer refused the model: {type(fault).__name__}: {str(fault)[:300]}") from fault
+            raise TargetError(f"the quantizer refused the model: {told(fault)}") from fault
         Path(request["out"]).write_bytes(bytes(result.quantized_model))
     return {"bytes": Path(request["out"]).stat().st_size}
 

@@ -1,30 +1,44 @@
-"""A .tflite behind the Session protocol: picks the signature that fits, pads, and runs row after row."""
+"""A .tflite: picks the signature that fits, pads, and runs row after row; here and on devices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgepress.targets.errors import ArtifactError
-from edgepress.targets.process.quiet import quiet_native
-from edgepress.targets.records import Feeds, Signature
-from edgepress.targets.tflite_mobile.buckets import fitted, fitting
+from ..device.needs import (
+    ArtifactFacts,
+    Feeds,
+    Runtime,
+    input_specs,
+    is_installed,
+    needed,
+    output_names,
+    refuse_settings,
+)
+from ..device.quiet import quiet_native
+from ..errors import ArtifactError, told
+from .padding import axes_of, fitted, fitting, longest
 
+MODEL_FILE = "model.tflite"
 # The second is the old name, with wheels for boards that the first has none for.
 RUNTIMES = ("ai_edge_litert", "tflite_runtime")
+INSTALL = "ai-edge-litert (or tflite-runtime, where that has no wheel)"
 
 
 class TfliteSession:
-    """One interpreter; `buckets` are {signature name: sequence length}, or {name: 0} without a sequence."""
+    """One interpreter of the file `path`; `buckets` are {signature: tokens}, or {name: 0} without a sequence.
 
-    def __init__(self, path: Path, signature: Signature, buckets: Mapping[str, int], threads: int) -> None:
-        self._signature = signature
+    Raises:
+        ArtifactError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, facts: ArtifactFacts, buckets: Mapping[str, int], threads: int) -> None:
+        self._axes = axes_of((spec["name"], spec["shape"]) for spec in input_specs(facts))
+        self._names = output_names(facts)
         self._buckets = buckets
         with quiet_native():  # the runtime tells of its delegate on the standard error
             interpreter = _interpreter(path, threads)
@@ -33,26 +47,45 @@ class TfliteSession:
         self._outputs = {name: runner.get_output_details() for name, runner in self._runners.items()}
 
     def infer(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        """{"logits": `[batch, classes]`}. Raises SignatureError for feeds that do not fit."""
-        self._signature.check(feeds)
-        name = fitting(feeds, self._signature, self._buckets)
+        """Arrays by the outputs' names."""
+        name = fitting(longest(feeds, self._axes), self._buckets)
         details = self._inputs[name]
-        padded = fitted(feeds, self._signature, self._buckets[name])
+        padded = fitted(feeds, self._axes, self._buckets[name])
         ready = {key: _quantized(value, details[key]) for key, value in padded.items()}
-        output = self._outputs[name]["logits"]
         rows = len(next(iter(ready.values())))
-        answers = [self._run(name, {key: value[row : row + 1] for key, value in ready.items()}) for row in range(rows)]
-        return {self._signature.outputs[0].name: _dequantized(np.concatenate(answers), output)}
+        answers = [
+            self._runners[name](**{key: value[row : row + 1] for key, value in ready.items()}) for row in range(rows)
+        ]
+        return {
+            output: _dequantized(np.concatenate([answer[output] for answer in answers]), self._outputs[name][output])
+            for output in self._names
+        }
 
-    def _run(self, name: str, row: dict[str, np.ndarray]) -> np.ndarray:
-        logits: np.ndarray = self._runners[name](**row)["logits"]
-        return logits
+    def close(self) -> None:
+        """Nothing outlives the object."""
+
+
+def load_runtime(facts: ArtifactFacts) -> Runtime:
+    """Raises TargetUnavailable where neither of the two packages is installed."""
+    package, _ = runtime()
+    return Runtime(package, version(package.replace("_", "-")), "CPU", compiles=False)
+
+
+def open_session(folder: Path, facts: ArtifactFacts, threads: int) -> TfliteSession:
+    """The artifact in `folder`; it takes no settings."""
+    refuse_settings(facts)
+    return TfliteSession(folder / MODEL_FILE, facts, buckets_of(facts), threads)
+
+
+def buckets_of(facts: ArtifactFacts) -> dict[str, int]:
+    """{signature: tokens} of an artifact; the one signature of a model without a sequence has 0 tokens."""
+    return {f"seq{length}" if length else "image": length for length in facts["candidate"]["options"]["sequences"]}
 
 
 def runtime() -> tuple[str, Any]:
-    """The package that is here, and its interpreter's module."""
-    package = next(name for name in RUNTIMES if find_spec(name))
-    return package, import_module(f"{package}.interpreter")
+    """The package that is here, and its interpreter's module. Raises TargetUnavailable without any."""
+    package = next((name for name in RUNTIMES if is_installed(name)), RUNTIMES[0])
+    return package, needed(f"{package}.interpreter", INSTALL)
 
 
 def _interpreter(path: Path, threads: int) -> Any:
@@ -61,10 +94,8 @@ def _interpreter(path: Path, threads: int) -> Any:
         interpreter = module.Interpreter(str(path), num_threads=threads)
         interpreter.allocate_tensors()
     except Exception as fault:  # its errors share no base class
-        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-        raise ArtifactError(
-            f"{path} cannot be opened by {package} {version(package.replace('_', '-'))}: {reason}"
-        ) from fault
+        named = f"{package} {version(package.replace('_', '-'))}"
+        raise ArtifactError(f"{path} cannot be opened by {named}: {told(fault)}") from fault
     return interpreter
 
 

@@ -6,27 +6,35 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from edgepress.targets.acceptance.checked import Checked
 from edgepress.targets.backend import Backend, Job, absent
 from edgepress.targets.errors import TargetError
 from edgepress.targets.process.feeds import save_feeds
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, MacCount, Options, Precision, Signature
 from edgepress.targets.tflite_mobile.buckets import (
     calibration_rows,
-    fitting,
     has_mask,
+    longest_of,
     names_of,
     sequence_lengths,
     shapes_of,
 )
-from edgepress.targets.tflite_mobile.session import RUNTIMES, TfliteSession, runtime
+from edgepress.targets.tflite_mobile.padding import fitting
+from edgepress.targets.tflite_mobile.session import (
+    MODEL_FILE,
+    RUNTIMES,
+    TfliteSession,
+    buckets_of,
+    open_session,
+    runtime,
+)
 
-MODEL_FILE = "model.tflite"
 DISTRIBUTIONS = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "torch")
 TIMEOUT_S = 900.0
 
@@ -96,17 +104,15 @@ class TfliteMobile(Backend[Converted]):
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
         if all(absent([name]) for name in RUNTIMES):
             self._require(RUNTIMES[:1])
-        artifact.check_files(folder)
+        artifact.check_files(folder, [MODEL_FILE])
         self._refuse_settings(artifact)
-        lengths = artifact.candidate.options["sequences"]
-        yield TfliteSession(folder / MODEL_FILE, artifact.signature, names_of(lengths), threads)
+        yield Checked(open_session(folder, artifact.model_dump(mode="json"), threads), artifact.signature)
 
     def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
         from edgepress.targets.tflite_mobile.macs import count_macs
 
         self._require(self.exports_with)
-        buckets = names_of(artifact.candidate.options["sequences"])
-        name = fitting(feeds, artifact.signature, buckets)
+        name = fitting(longest_of(feeds, artifact.signature), buckets_of(artifact.model_dump(mode="json")))
         return count_macs(folder / MODEL_FILE, name, len(next(iter(feeds.values()))))
 
     @contextmanager
@@ -118,8 +124,8 @@ class TfliteMobile(Backend[Converted]):
         from edgepress.targets.process.isolation import converting
 
         lengths = sequence_lengths(model.signature, self.options.sequences)
-        with TemporaryDirectory(prefix="edgepress-") as temporary:
-            program, path = Path(temporary) / "program.pt2", Path(temporary) / MODEL_FILE
+        with scratch() as temporary:
+            program, path = temporary / "program.pt2", temporary / MODEL_FILE
             traced = inference_program(self._seen(model), calibration[0])
             refuse_custom(traced, self.name)
             save_program(traced, program)
@@ -142,7 +148,7 @@ class TfliteMobile(Backend[Converted]):
     def _export(self, job: Job[Converted], candidate: Candidate, folder: Path) -> Artifact:
         from edgepress.targets.acceptance.accept import accept
         from edgepress.targets.acceptance.seal import seal, versions_of
-        from edgepress.targets.process.isolation import usable_cores
+        from edgepress.targets.device.pinning import usable_cores
         from edgepress.targets.tflite_mobile.legacy import refuse_newer
         from edgepress.targets.tflite_mobile.macs import count_macs
         from edgepress.targets.tflite_mobile.metadata import attach
@@ -157,7 +163,8 @@ class TfliteMobile(Backend[Converted]):
         if self.options.compatibility == "legacy":
             refuse_newer(path)
         attach(path, job.model.description, signature, buckets)
-        session = TfliteSession(path, signature, buckets, usable_cores())
+        facts = {"signature": signature.model_dump(mode="json")}
+        session = Checked(TfliteSession(path, facts, buckets, usable_cores()), signature)
         comparison = accept(session, job.reference, signature, candidate.precision)
         share = count_macs(path, list(buckets)[-1]).int8_share if candidate.precision == "int8" else 0.0
         if candidate.precision == "int8" and share == 0:
@@ -177,10 +184,10 @@ def _quantize(
     """Write the candidate's file as `request` says; returns the quantizer's peak memory in bytes."""
     from edgepress.targets.process.isolation import convert_apart
 
-    with TemporaryDirectory(prefix="edgepress-") as temporary:
+    with scratch() as temporary:
         shorter = (-1, *buckets.values())
         places = {
-            name: save_feeds(calibration_rows(signature, batches, length, shorter[number]), Path(temporary) / name)
+            name: save_feeds(calibration_rows(signature, batches, length, shorter[number]), temporary / name)
             for number, (name, length) in enumerate(buckets.items())
         }
         _, peak = convert_apart(

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgepress.targets.errors import TargetError
+from edgepress.targets.errors import TargetError, told
 from edgepress.targets.records import Signature
 from edgepress.targets.xla_tpu.chips import CHIPS, Chip
 from edgepress.targets.xla_tpu.session import PROGRAM
@@ -86,7 +86,7 @@ def compile_for_chips(
             ).devices[0]
             builds += [_build(name, device, exported, signature, each) for each in sizes]
         except Exception as fault:  # jaxlib's errors share no base class
-            raise TargetError(f"libtpu refused TPU {name}: {' '.join(str(fault).split())[:300]}") from fault
+            raise TargetError(f"libtpu refused TPU {name}: {told(fault)}") from fault
     return builds
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.targets.errors import TargetError
+from edgepress.targets.errors import TargetError, told
 from edgepress.targets.process.feeds import load_feeds
 from edgepress.targets.records import Feeds, Signature
 from edgepress.targets.xla_tpu.calibrate import calibrate, weights_for
@@ -105,7 +105,7 @@ def _convert(
     except TargetError:
         raise
     except Exception as fault:  # jax's errors share no base class
-        raise TargetError(f"jax refused the model: {' '.join(str(fault).split())[:300]}") from fault
+        raise TargetError(f"jax refused the model: {told(fault)}") from fault
     macs = _macs(lowering, specs, batches[-1], signature)
     if precision == "int8" and not macs.int8:
         raise TargetError("the program is called int8, yet no product in it is. It was refused.")
@@ -164,7 +164,7 @@ def _write_manifest(
 
     from jaxlib.mlir.dialects import stablehlo
 
-    from edgepress.targets.records import sha256_of
+    from edgepress.targets.files import sha256_of
 
     facts = {
         "jax": version("jax"),

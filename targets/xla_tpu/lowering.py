@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from edgepress.targets.errors import TargetError, one_line
+from edgepress.targets.errors import TargetError, told
 from edgepress.targets.graph.export import module_of
 from edgepress.targets.xla_tpu.operations.kit import Kit
 from edgepress.targets.xla_tpu.operations.table import OPERATIONS
@@ -77,7 +77,7 @@ class Lowering:
                 result = OPERATIONS[target](kit, *arguments, **named)
         except Exception as fault:  # jax's errors share no base class
             raise TargetError(
-                f"xla-tpu has no form of {target} as it is used{module_of(node)}: {one_line(fault)}"
+                f"xla-tpu has no form of {target} as it is used{module_of(node)}: {told(fault)}"
             ) from fault
         if macs is not None and (target in PRODUCTS or target in ACTIVATION_PRODUCTS):
             _count(macs, target, arguments, result, node.name in self.scales)

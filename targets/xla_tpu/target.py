@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
+from edgepress.targets.acceptance.checked import Checked
 from edgepress.targets.backend import Backend, Job, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
 from edgepress.targets.process.feeds import rounded_up, save_feeds
+from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Exportable, Session
 from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, HardwareBuild, Options, Precision
+from edgepress.targets.xla_tpu.session import has_tpu
 
 DISTRIBUTIONS = ("jax", "jaxlib", "torch")
 NO_COMPILER = "no compiler estimate: pip install 'edgepress[tpu]'"
@@ -75,7 +77,7 @@ class XlaTpu(Backend[Converted]):
         if not find_spec("libtpu"):
             return Availability(state="built-only", reason=f"{jax}; no TPU here", remedy="pip install 'edgepress[tpu]'")
         jax += f" with libtpu {version('libtpu')}"
-        if _has_tpu():
+        if has_tpu():
             return Availability(state="available", reason=jax)
         chips = ", ".join(self.options.topologies)
         reason = f"{jax}: compiles for TPU {chips}; no TPU here"
@@ -86,7 +88,7 @@ class XlaTpu(Backend[Converted]):
 
     @contextmanager
     def open(self, artifact: Artifact, folder: Path, threads: int = 1) -> Iterator[Session]:
-        if not _has_tpu():
+        if not has_tpu():
             raise TargetUnavailable(NO_TPU)
         yield self._session(artifact, folder, cpu=False)
 
@@ -96,12 +98,12 @@ class XlaTpu(Backend[Converted]):
         yield self._session(artifact, folder, cpu=True)
 
     def _session(self, artifact: Artifact, folder: Path, cpu: bool) -> Session:
-        from edgepress.targets.xla_tpu.session import XlaSession
+        from edgepress.targets.xla_tpu.session import PROGRAM, WEIGHTS, XlaSession
 
         self._require(self.exports_with)
-        artifact.check_files(folder)
+        artifact.check_files(folder, [PROGRAM, WEIGHTS])
         self._refuse_settings(artifact)
-        return XlaSession(folder, artifact.signature, cpu)
+        return Checked(XlaSession(folder, artifact.model_dump(mode="json"), cpu), artifact.signature)
 
     @contextmanager
     def _prepared(
@@ -115,8 +117,7 @@ class XlaTpu(Backend[Converted]):
 
         precisions = [one.precision for one in candidates if one.precision in self.precisions]
         compiles = find_spec("libtpu") is not None
-        with TemporaryDirectory(prefix="edgepress-") as temporary:
-            folder = Path(temporary)
+        with scratch() as folder:
             program = inference_program(model, calibration[0])
             refuse_custom(program, self.name)
             save_program(program, folder / "program.pt2")
@@ -144,7 +145,7 @@ class XlaTpu(Backend[Converted]):
         signature = job.model.signature
         largest = max(len(next(iter(feeds.values()))) for feeds in job.reference.batches)
         comparison = accept(
-            XlaSession(folder, signature, cpu=True),
+            Checked(XlaSession(folder, {"signature": signature.model_dump(mode="json")}, cpu=True), signature),
             job.reference,
             signature,
             candidate.precision,
@@ -160,10 +161,3 @@ class XlaTpu(Backend[Converted]):
             "notes": ("compiler static estimates, not measured",) if builds else (NO_COMPILER,),
         }
         return seal(self.name, job.model, candidate, folder, comparison, job.reference, **own)
-
-
-def _has_tpu() -> bool:
-    # A VFIO node alone may be any device that is passed through; Google's own vendor id tells a TPU.
-    vendors = (path.read_text(encoding="ascii").strip() for path in Path("/sys/bus/pci/devices").glob("*/vendor"))
-    nodes = [*Path("/dev").glob("accel*"), *Path("/dev").glob("vfio/[0-9]*")]
-    return bool(nodes) and find_spec("libtpu") is not None and "0x1ae0" in vendors

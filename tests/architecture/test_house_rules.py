@@ -45,6 +45,8 @@ def forbidden(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 "yaml.full_load",
                 "joblib.load",
                 "os.system",
+                "torch.jit.load",
+                "torch.hub.load",
             ):
                 yield node.lineno, called
             if called == "yaml.load" and options.get("Loader") not in safe:
@@ -81,6 +83,12 @@ def test_nothing_runs_code_out_of_data(root: Path) -> None:
         for line, what in forbidden(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert found == []
+
+
+def test_an_archive_of_torch_export_is_read_only_by_the_child_of_the_process_that_wrote_it(root: Path) -> None:
+    """To load one is to run whatever its maker wanted: it comes with the request of a converter, and goes after it."""
+    readers = [path.relative_to(root).as_posix() for path in sources(root) if "export.load(" in path.read_text()]
+    assert readers == ["targets/tflite_mobile/convert.py", "targets/xla_tpu/convert.py"]
 
 
 def test_the_check_for_unsafe_code_sees_each_form() -> None:

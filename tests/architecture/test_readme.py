@@ -1,4 +1,4 @@
-"""README is part of the product: its map is complete, its links hold, its code runs."""
+"""README is part of the product: it is short, its links hold, its code runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("compress", "benchmarks", "targets")
 EDGEPRESS = [sys.executable, "-c", "from edgepress.compress.cli.app import app; app()"]
 QUICK = {"--help", "--version", "targets", "init"}
 
@@ -33,19 +32,13 @@ def commands(readme: str) -> list[str]:
     return [line for line in lines if line.startswith(("edgepress", "make", "pip", "git", "python"))]
 
 
-def test_the_code_map_names_every_source_file(root: Path, readme: str) -> None:
-    files = [
-        path.relative_to(root).as_posix()
-        for package in PACKAGES
-        for path in sorted((root / package).rglob("*.py"))
-        if path.name != "__init__.py"
-    ]
-    assert [name for name in files if not re.search(rf"(?<![\w/]){re.escape(name)}\b", readme)] == []
+def test_the_readme_fits_into_eight_kilobytes(root: Path) -> None:
+    assert (root / "README.md").stat().st_size <= 8192
 
 
-def test_the_code_map_names_no_file_that_is_gone(root: Path, readme: str) -> None:
-    named = set(re.findall(rf"(?<![\w/.])((?:{'|'.join(PACKAGES)}|tests|examples)/[\w/]+\.(?:py|yaml))\b", readme))
-    assert sorted(name for name in named if not (root / name).is_file()) == []
+def test_the_readme_names_the_four_targets_in_its_first_sentence(readme: str) -> None:
+    first = readme.split("\n\n")[1]
+    assert all(name in first for name in ("ONNX Runtime CPU", "TensorRT GPU", "TFLite mobile", "XLA TPU"))
 
 
 def test_every_local_link_leads_somewhere(root: Path, readme: str) -> None:
@@ -93,5 +86,6 @@ def test_every_python_block_of_the_readme_is_python(readme: str) -> None:
 def test_the_quick_start_of_the_readme_runs(readme: str, root: Path, workdir: Path) -> None:
     shutil.copytree(root / "examples", workdir / "examples")
     code = blocks(readme, "python")[0]
+    assert "from edgepress import" in code
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr

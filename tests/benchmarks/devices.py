@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.benchmarks.devices.record import record_sha256
-from tests.conftest import ROOT
+from edgepress.compress.release.package import add_runner
+from edgepress.targets.device.record import record_sha256
 
-RUNNER = ROOT / "benchmarks" / "runner"
 TARGET = "onnxruntime-cpu"
 # What a device does not have: the runner must not miss it.
-BLOCKED = ("torch", "transformers", "pydantic", "compress", "benchmarks", "targets")
+BLOCKED = ("torch", "transformers", "pydantic", "edgepress")
 # Python imports this by itself, also in the processes that the runner starts.
 BARE = f"""
 import sys
@@ -31,19 +29,31 @@ for name in {BLOCKED!r}:
 
 
 def run_bare(
-    release: Path, *arguments: str, python: str | Path = sys.executable, before: Sequence[str] = ()
+    release: Path,
+    *arguments: str,
+    python: str | Path = sys.executable,
+    before: Sequence[str] = (),
+    fakes: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """The runner of a release as a device runs it: in its folder, without torch, transformers or this project."""
-    return bare(release, "run_benchmark.py", *arguments, python=python, before=before)
+    """The runner of a release as a device runs it: in its folder, without torch, transformers or this project.
+
+    `fakes`: a folder whose modules take the place of installed ones.
+    """
+    return bare(release, "run_benchmark.py", *arguments, python=python, before=before, fakes=fakes)
 
 
 def bare(
-    folder: Path, *arguments: str, python: str | Path = sys.executable, before: Sequence[str] = ()
+    folder: Path,
+    *arguments: str,
+    python: str | Path = sys.executable,
+    before: Sequence[str] = (),
+    fakes: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Python in an environment that has neither torch nor this project."""
     with tempfile.TemporaryDirectory() as blocking:
         (Path(blocking) / "sitecustomize.py").write_text(BARE)
-        variables = {**os.environ, "PYTHONPATH": blocking, "PYTHONWARNINGS": "error::SyntaxWarning"}
+        path = os.pathsep.join([blocking, *([] if fakes is None else [str(fakes)])])
+        variables = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error::SyntaxWarning"}
         command = [*before, str(python), *arguments]
         return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
 
@@ -77,8 +87,7 @@ def tiny_release(folder: Path, scale: float = 1.0, sample: bool = True) -> Path:
         teacher = pixels_of_rows[:, :2]
         values = {"input:pixels": pixels_of_rows, "widths": np.zeros(4, np.int64), "labels": np.array([0, 1, 0, 0])}
         np.savez(folder / "sample.npz", **values, teacher=teacher)
-    for path in RUNNER.glob("run_*.py"):
-        shutil.copy(path, folder / path.name)
+    add_runner(folder)
     seal(folder)
     return folder
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from edgepress.benchmarks.devices.record import Devices, add_records, read_record
+from edgepress.benchmarks.devices.merge import add_records
+from edgepress.benchmarks.devices.record import Devices, read_record
 from edgepress.targets.errors import ArtifactError, BenchmarkError, StoreError
 from tests.benchmarks.devices import tiny_record, tiny_release, write_sealed
 
@@ -214,5 +215,5 @@ def test_a_run_without_a_release_is_told(tmp_path: Path) -> None:
         add_records(tmp_path / "empty", [])
     (tmp_path / "empty" / "release").mkdir()
     (tmp_path / "empty" / "release" / "manifest.json").write_text(json.dumps({"files": []}))
-    with pytest.raises(ArtifactError, match=r"manifest\.json is damaged \('artifacts'\)"):
+    with pytest.raises(ArtifactError, match=r"manifest\.json is damaged \(KeyError: 'artifacts'\)"):
         add_records(tmp_path / "empty", [])

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from edgepress.benchmarks.measure.environment import environment
-from edgepress.benchmarks.runner.run_environment import versions
+from edgepress.targets.device.environment import versions
 
 ARM = """processor\t: 0
 BogoMIPS\t: 50.00

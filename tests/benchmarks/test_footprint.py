@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from edgepress.benchmarks.measure import footprint
 from edgepress.benchmarks.measure.footprint import compressed_bytes, energy_of, measure_footprint
-from edgepress.benchmarks.runner.run_energy import Meter, Package
+from edgepress.targets.device.energy import Meter, Package
 from edgepress.targets.records import Artifact, Candidate, Comparison, FileEntry, Signature, TensorSpec
 
 # A target for the child process: opening it takes 50 MB, and its settings say how it fails.

@@ -12,12 +12,19 @@ from jsonschema import Draft202012Validator
 from rich.console import Console
 from rich.table import Table
 
-from edgepress.benchmarks.records.files import read_report, report_schema, stages_table, summary_table, write_report
-from edgepress.benchmarks.records.report import SCHEMA_VERSION, LatencyRow, Report, Row
+from edgepress.benchmarks.records.files import (
+    answer_table,
+    read_report,
+    report_schema,
+    stages_table,
+    summary_table,
+    write_report,
+)
+from edgepress.benchmarks.records.report import SCHEMA_VERSION, GateVerdict, LatencyRow, Report, Row
 from edgepress.benchmarks.records.schema import SHIPPED, schema_text
 from edgepress.benchmarks.report.markdown import markdown
 from edgepress.benchmarks.report.page import page
-from edgepress.benchmarks.report.verdicts import verdict
+from edgepress.benchmarks.report.verdicts import gates_line, verdict
 from edgepress.targets.errors import ArtifactError
 from edgepress.targets.records import HardwareBuild
 
@@ -269,6 +276,33 @@ def test_the_summary_shows_all_rows_with_status_and_reason_within_the_terminal(r
     assert "· onnxruntime-cpu static: failed, SQNR is 6 dB" in flat
     assert "· tensorrt-gpu rt: unavailable, needs a GPU" in flat
     assert "· ⚠ these times scatter by more than 2.5 % (coefficient of variation)" in flat
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_answer_is_the_teacher_and_the_chosen_artifact_of_each_target(report: Report, width: int) -> None:
+    text = printed(answer_table(report), width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    for part in ("teacher big", "0.9000", "★ dynamic", "0.8800", "\N{MINUS SIGN}2.0 points", "s32 1.00 ⚠",
+                 "s128 1.60 ⚠", "8.0x", "8.00 MB", "10.0x", "measured", "int8", "unavailable"):  # fmt: skip
+        assert part in text
+    assert "static" not in text and "p90" not in text
+    assert "· tensorrt-gpu rt: unavailable, needs a GPU" in " ".join(text.split())
+
+
+def test_the_answer_has_one_teacher_whatever_the_number_of_targets(report: Report) -> None:
+    text = printed(answer_table(with_second_target(report)))
+    assert text.count("teacher big") == 1 and text.count("★ dynamic") == 2
+
+
+def test_one_line_tells_of_all_gates(report: Report) -> None:
+    assert gates_line(report.model_copy(update={"gates": ()})) == "none set"
+    holds = GateVerdict(gate="min_shrink", target="onnxruntime-cpu", limit=8, measured=10, passed=True)
+    fails = holds.model_copy(update={"limit": 12, "passed": False})
+    both = report.model_copy(update={"gates": (holds, holds)})
+    assert gates_line(both) == "\N{CHECK MARK} 2 of 2 passed"
+    assert gates_line(both.model_copy(update={"gates": (holds, fails)})) == (
+        "\N{BALLOT X} 1 of 2 gates failed: onnxruntime-cpu: shrink at least 12.0x, measured 10.0x"
+    )
 
 
 def with_second_target(report: Report) -> Report:

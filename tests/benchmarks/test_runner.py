@@ -9,30 +9,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from importlib import import_module
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgepress.benchmarks.devices.record import (
-    KIND,
-    PERCENTILES,
-    SCHEMA_VERSION,
-    add_records,
-    read_record,
-    record_sha256,
-)
-from edgepress.benchmarks.statistics import least_samples
+from edgepress.benchmarks.devices.merge import add_records
+from edgepress.benchmarks.devices.record import read_record
+from edgepress.benchmarks.measure import latency, timing
 from edgepress.compress.recipe.recipe import Benchmark
-from edgepress.targets.device.turns import AGREEMENT, WINDOWS, shared_out
-from edgepress.targets.tensorrt_gpu.target import gpus
-from tests.benchmarks.devices import BLOCKED, RUNNER, TARGET, bare, run_bare, seal, tiny_release
-from tests.conftest import is_alive
+from edgepress.targets import device
+from edgepress.targets.device import energy as run_energy
+from edgepress.targets.device import pinning, sitting, turns
+from edgepress.targets.device.percentiles import PERCENTILES
+from edgepress.targets.device.sample import misfit
+from edgepress.targets.tensorrt_gpu.session import gpus
+from tests.benchmarks.devices import BLOCKED, TARGET, bare, run_bare, seal, tiny_release
+from tests.conftest import ROOT, is_alive
 
-FILES = sorted(RUNNER.glob("run_*.py"))
+FILES = [ROOT / "targets" / path for path in (*device.TRAVELLING, "device/launcher.py")]
 
 
 @pytest.fixture(scope="module")
@@ -46,31 +43,37 @@ def own(tmp_path: Path) -> Path:
     return tiny_release(tmp_path / "release")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_the_runner_is_python_3_9_and_needs_numpy_alone(path: Path) -> None:
+def at_the_top(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Statements that run when a module is imported, those for type checkers left out."""
+    for node in tree.body:
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT / "targets").as_posix())
+def test_what_travels_is_python_3_9_and_needs_numpy_alone(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
-    allowed = {"numpy", *sys.stdlib_module_names, *(file.stem for file in FILES)}
-    typing_only = {
-        id(inner)
-        for node in tree.body
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
     found = set()
-    for node in ast.walk(tree):
-        if id(node) not in typing_only and isinstance(node, ast.Import | ast.ImportFrom):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            found |= {name.split(".")[0] for name in names}
-    assert found <= allowed
+    for node in at_the_top(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(str(node.module).split(".")[0])
+    assert found <= {"numpy", *sys.stdlib_module_names}
+    everywhere = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 0]
+    assert not [node.module for node in everywhere if str(node.module).split(".")[0] == "edgepress"]
 
 
-@pytest.fixture
-def travelling(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Imports a file of the runner as a device does."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.syspath_prepend(RUNNER)
-    return import_module
+def test_every_file_that_a_travelling_one_imports_travels_too() -> None:
+    there = {ROOT / "targets" / path for path in device.TRAVELLING}
+    for path in there:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.ImportFrom) and node.level):
+                continue
+            place = path.parents[node.level - 1].joinpath(*(node.module.split(".") if node.module else ()))
+            if place.with_suffix(".py") not in there:
+                missing = [name.name for name in node.names if place / f"{name.name}.py" not in there]
+                assert not missing or place / "__init__.py" in there, (path, missing)
 
 
 def test_the_environment_of_these_tests_is_bare(tmp_path: Path) -> None:
@@ -79,28 +82,35 @@ def test_the_environment_of_these_tests_is_bare(tmp_path: Path) -> None:
         assert done.returncode == 1 and f"import of {name} halted" in done.stderr
 
 
-def test_the_rules_are_those_of_the_benchmarks(travelling: Callable[[str], Any]) -> None:
-    run_benchmark, run_release, run_sitting = map(travelling, ("run_benchmark", "run_release", "run_sitting"))
-
-    assert {name: (share, least_samples(share)) for name, share in PERCENTILES.items()} == run_benchmark.LEAST
-    assert (run_sitting.STEADY, run_sitting.WINDOWS) == (AGREEMENT, WINDOWS)
-    assert Benchmark().warmup == run_sitting.WINDOW
-    assert all(run_benchmark.shared_out(samples) == list(shared_out(samples)) for samples in range(1, 200))
-    assert (run_benchmark.SCHEMA_VERSION, run_benchmark.KIND) == (SCHEMA_VERSION, KIND)
-    assert sorted(run_release.FILES) == [path.name for path in FILES]
-    record = {"b": 1.5, "a": ["é", None], "record_sha256": "x"}
-    assert run_benchmark.record_sha256(record) == record_sha256(record)
+def test_a_device_and_the_benchmarks_time_by_the_same_functions() -> None:
+    assert sitting.take is turns.take and vars(timing)["take"] is turns.take
+    assert vars(timing)["pin"] is pinning.pin and vars(latency)["shared_out"] is turns.shared_out
+    assert Benchmark().warmup == turns.WINDOW
 
 
-def test_warm_up_ends_where_two_windows_agree(
-    travelling: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+def test_the_runner_keeps_threads_on_the_cores_that_the_toolchain_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_sitting = travelling("run_sitting")
+    """cpu0-3 little and cpu4-7 big: the last of the fast ones, and for four threads all of them."""
+    for number in range(8):
+        folder = tmp_path / f"sys/devices/system/cpu/cpu{number}"
+        folder.mkdir(parents=True)
+        (folder / "cpu_capacity").write_text("1024" if number > 3 else "400")
+    kept: list[tuple[int, ...]] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, mine: kept.append(tuple(mine)))
+    choose = pinning.choose
+    monkeypatch.setattr(pinning, "choose", lambda threads, usable, root: choose(threads, usable, tmp_path))
+    assert (pinning.kept_on(1), pinning.kept_on(4), pinning.kept_on(8)) == ([7], [4, 5, 6, 7], list(range(8)))
+    assert kept == [(7,), (4, 5, 6, 7)]
 
-    def warmed(times: list[float]) -> object:
+
+def test_warm_up_ends_where_two_windows_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    def warmed(times: list[float]) -> tuple[int, bool]:
         left = iter(times)
-        monkeypatch.setattr(run_sitting, "timed_ms", lambda call: next(left))
-        return run_sitting.warm_up(lambda: None)
+        monkeypatch.setattr(turns, "timed_ms", lambda call, clock: next(left))
+        rounds, stable = turns.warm_up({"one": lambda: None}, turns.WINDOW)
+        return rounds, stable["one"]
 
     assert warmed([2.0] * 10 + [1.0] * 20) == (30, True)
     assert warmed([2.0**window for window in range(10) for _ in range(10)]) == (100, False)
@@ -120,7 +130,9 @@ def test_a_record_holds_the_raw_values_and_what_they_tell(release: Path, tmp_pat
     ]
     assert all(row.p90 is not None and row.p95 is None for row in record.latency)
     assert [row.sittings for row in record.latency] == [(16, 16, 16, 16)] * 2
-    assert all(row.pinned == (sorted(os.sched_getaffinity(0))[0],) for row in record.latency)
+    usable = os.sched_getaffinity(0)
+    kept = pinning.choose(1, usable) if len(usable) > 1 else tuple(usable)
+    assert all(row.pinned == kept for row in record.latency)
     assert record.cold_start_ms > record.open_ms + record.first_inference_ms
     assert record.peak_memory_bytes is not None and 10e6 < record.peak_memory_bytes < 300e6
     assert record.energy_note.startswith(("RAPL counters", "not measured: "))
@@ -191,6 +203,10 @@ def cut(path: str) -> Callable[[Path], None]:
 cut_sample, cut_model = cut("sample.npz"), cut(f"{TARGET}/model.onnx")
 
 
+def add_code(release: Path) -> None:
+    (release / "edgepress_device" / "device" / "more.py").write_text("")
+
+
 def another_format(release: Path) -> None:
     manifest = json.loads((release / "manifest.json").read_text())
     (release / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
@@ -214,17 +230,19 @@ HARMS: list[tuple[Callable[[Path], object], str]] = [
     (damage("sample.npz"), "sample.npz is not the released file"),
     (remove(f"{TARGET}/model.onnx"), "model.onnx is missing. Copy the release again."),
     (remove("manifest.json"), "manifest.json is missing. Keep run_benchmark.py in its release folder, with all files."),
-    (damage("manifest.json"), "manifest.json is damaged (Expecting value"),
-    (lambda release: (release / "manifest.json").write_text("{}"), "is damaged (no 'format'). Copy the release again."),
+    (damage("manifest.json"), "manifest.json is damaged (JSONDecodeError: Expecting value"),
+    (lambda release: (release / "manifest.json").write_text("{}"), "is damaged: KeyError: 'format'. Copy the release"),
     (unpackaged, "this release was not packaged. Run `edgepress package`, and copy the folder again."),
-    (no_model, "onnxruntime-cpu cannot be opened by onnxruntime "),
+    (no_model, "onnxruntime-cpu/model.onnx cannot be opened by onnxruntime "),
     (narrow, "does not fit the model: input 'pixels' must be float32[batch, 4], got float32[4, 3] for 4 rows. Package"),
     (double, "does not fit the model: input 'pixels' must be float32[batch, 4], got float64[4, 4] for 4 rows. Package"),
     (nameless, "does not fit the model: input 'pixels' is missing, the model takes float32[batch, 4]. Package"),
     (unequal, "does not fit the model: 3 labels, 4 rows of the teacher, 4 widths. Package the release again."),
     (cut_sample, "sample.npz cannot be read: "),
-    (cut_model, "onnxruntime-cpu cannot be opened by onnxruntime "),
-    (damage("run_sitting.py"), "run_sitting.py is not the released file"),
+    (cut_model, "onnxruntime-cpu/model.onnx cannot be opened by onnxruntime "),
+    (damage("edgepress_device/device/sample.py"), "device/sample.py is not the released file"),
+    (remove("edgepress_device/tflite_mobile/session.py"), "session.py is missing. Copy the release again."),
+    (add_code, "device/more.py is not of this release. Copy the release again."),
     (another_format, "manifest.json has format 2, this runner reads 1. Package the release again."),
     (another_artifact, "artifact.json is of another version (no 'signature'). Package the release again."),
     (nan, "the model gives NaN or infinite outputs on this device. Use another target or precision."),
@@ -265,17 +283,22 @@ def test_a_wrong_argument_is_told(release: Path, arguments: tuple[str, ...], wor
     ],
 )
 def test_a_runtime_that_is_not_there_is_told_with_what_to_install(
-    own: Path, target: str, package: str, install: str
+    own: Path, tmp_path: Path, target: str, package: str, install: str
 ) -> None:
     released_for(own, target)
-    (own / f"{package}.py").write_text("raise ImportError('not on this device')")
-    done = run_bare(own, "--target", target)
+    fake(tmp_path / "fakes", package, "raise ImportError('not on this device')")
+    done = run_bare(own, "--target", target, fakes=tmp_path / "fakes")
     assert done.returncode == 2
     named = "ai_edge_litert.interpreter" if target == "tflite-mobile" else package
-    assert (
-        done.stderr
-        == f"error: this target needs the package {named} (not on this device). Run: pip install {install}\n"
-    )
+    lacks = f"error: this target needs the package {named} (ImportError: not on this device)."
+    assert done.stderr == f"{lacks} Run: pip install {install}\n"
+
+
+def fake(folder: Path, package: str, code: str) -> Path:
+    """A folder with a package of that name that takes the installed one's place."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{package}.py").write_text(code)
+    return folder
 
 
 def released_for(release: Path, target: str) -> None:
@@ -315,9 +338,9 @@ FAILING: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("code", "words"), FAILING)
-def test_a_runtime_that_crashes_or_hangs_is_told_in_one_line(own: Path, code: str, words: str) -> None:
-    (own / "onnxruntime.py").write_text(f"__version__ = '0'\ndef SessionOptions():\n    {code}\n")
-    done = run_bare(own, "--limit", "2")
+def test_a_runtime_that_crashes_or_hangs_is_told_in_one_line(own: Path, tmp_path: Path, code: str, words: str) -> None:
+    fakes = fake(tmp_path / "fakes", "onnxruntime", f"__version__ = '0'\ndef SessionOptions():\n    {code}\n")
+    done = run_bare(own, "--limit", "2", fakes=fakes)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{words}\n")
     assert [path.name for path in own.glob("*record*")] == []
 
@@ -330,13 +353,16 @@ def test_a_runtime_that_crashes_or_hangs_is_told_in_one_line(own: Path, code: st
     ],
 )
 def test_a_stopped_runner_leaves_neither_a_record_nor_a_process(
-    own: Path, how: signal.Signals, code: int, words: str
+    own: Path, tmp_path: Path, how: signal.Signals, code: int, words: str
 ) -> None:
-    (own / "onnxruntime.py").write_text(
+    fakes = fake(
+        tmp_path / "fakes",
+        "onnxruntime",
         "import os, time\n__version__ = '0'\n"
-        "def SessionOptions():\n    open('pid', 'w').write(str(os.getpid()))\n    time.sleep(60)\n"
+        "def SessionOptions():\n    open('pid', 'w').write(str(os.getpid()))\n    time.sleep(60)\n",
     )
-    runner = subprocess.Popen([sys.executable, "run_benchmark.py"], cwd=own, stderr=subprocess.PIPE, text=True)
+    command, variables = [sys.executable, "run_benchmark.py"], {**os.environ, "PYTHONPATH": str(fakes)}
+    runner = subprocess.Popen(command, cwd=own, env=variables, stderr=subprocess.PIPE, text=True)
     with runner:
         wait_for(lambda: (own / "pid").is_file() and (own / "pid").read_text() != "")
         runner.send_signal(how)
@@ -354,9 +380,8 @@ def wait_for(state: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_fault_of_the_runner_itself_is_one_line_too(own: Path) -> None:
-    (own / "onnxruntime.py").write_text("raise RuntimeError('first\\nsecond')")
-    done = run_bare(own)
+def test_a_fault_of_the_runner_itself_is_one_line_too(own: Path, tmp_path: Path) -> None:
+    done = run_bare(own, fakes=fake(tmp_path / "fakes", "onnxruntime", "raise RuntimeError('first\\nsecond')"))
     assert done.returncode == 2
     assert (
         done.stderr == "error: measuring (loading the runtime) ended with exit code 1: second. Nothing was recorded.\n"
@@ -372,18 +397,15 @@ def test_a_fault_of_the_runner_itself_is_one_line_too(own: Path) -> None:
         ([2, 5], 7, "its rows have 2 to 5 tokens, the model takes 2 to 4"),
     ],
 )
-def test_sequences_of_a_sample_fit_the_bounds(
-    travelling: Callable[[str], Any], widths: list[int], tokens: int, words: str | None
-) -> None:
+def test_sequences_of_a_sample_fit_the_bounds(widths: list[int], tokens: int, words: str | None) -> None:
     ids = {"name": "ids", "dtype": "int64", "shape": ["batch", "sequence"]}
     artifact = {"signature": {"inputs": [ids], "bounds": {"batch": [1, 8], "sequence": [2, 4]}}}
     sample = {"labels": np.zeros(2), "teacher": np.zeros((2, 2)), "widths": np.array(widths)}
     sample["input:ids"] = np.zeros(tokens, np.int64)
-    assert travelling("run_sample").misfit(sample, artifact) == words
+    assert misfit(sample, artifact) == words
 
 
-def test_energy_is_what_the_packages_counted(travelling: Callable[[str], Any], tmp_path: Path) -> None:
-    run_energy = travelling("run_energy")
+def test_energy_is_what_the_packages_counted(tmp_path: Path) -> None:
     assert run_energy.meter(tmp_path) == ((), "not measured: this system shows no RAPL counters")
     for name, kind, counted in (("intel-rapl:0", "package-0", 900), ("intel-rapl:1", "package-1", 10)):
         write_counter(tmp_path, name, kind, counted)
@@ -403,10 +425,7 @@ def write_counter(root: Path, name: str, kind: str, counted: int) -> None:
         (folder / file).write_text(f"{value}\n")
 
 
-def test_energy_that_cannot_be_read_is_told_with_the_reason(
-    travelling: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_energy = travelling("run_energy")
+def test_energy_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_counter(tmp_path, "intel-rapl:0", "package-0", 1)
     (tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj").write_text("")
     assert run_energy.meter(tmp_path) == ((), "not measured: intel-rapl:0 cannot be read (ValueError)")
@@ -419,10 +438,10 @@ def test_energy_that_cannot_be_read_is_told_with_the_reason(
     assert run_energy.meter(tmp_path).note == "not measured: intel-rapl:0/energy_uj may be read by root alone"
 
 
-def test_a_process_counts_its_own_memory_and_not_that_of_its_parent(travelling: Callable[[str], Any]) -> None:
+def test_a_process_counts_its_own_memory_and_not_that_of_its_parent() -> None:
     ballast = np.ones(40_000_000)  # 320 MB
-    code = "import run_environment; print(run_environment.peak_memory_bytes())"
-    done = subprocess.run([sys.executable, "-c", code], cwd=RUNNER, capture_output=True, text=True, check=True)
+    code = "from edgepress.targets.device.environment import peak_memory_bytes; print(peak_memory_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 1e6 < int(done.stdout) < ballast.nbytes / 2
 
 
@@ -432,3 +451,16 @@ def test_a_setting_that_the_runner_does_not_know_is_not_passed_over(own: Path) -
     seal(own)
     done = run_bare(own)
     assert "error: the artifact asks for the setting 'turbo', which this runner does not know." in done.stderr
+
+
+def test_the_launcher_calls_itself_and_its_package_as_the_toolchain_does() -> None:
+    text = (ROOT / "targets/device/launcher.py").read_text(encoding="utf-8")
+    assert f'PACKAGE, LAUNCHER = "{device.PACKAGE}", "{device.LAUNCHER}"' in text
+
+
+@pytest.mark.parametrize("name", ["numpy", "json", "onnxruntime", "edgepress_device"])
+def test_a_file_beside_the_runner_poses_as_no_library(own: Path, name: str) -> None:
+    (own / f"{name}.py").write_text("open('harmed', 'w').close()")
+    done = run_bare(own, "--samples", "1")
+    assert done.returncode == 0, done.stderr
+    assert not (own / "harmed").exists()

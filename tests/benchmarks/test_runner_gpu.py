@@ -1,4 +1,4 @@
-"""The runner on a GPU, where there is none: it uses names of the real packages, and its buffers are right.
+"""A session on a GPU, where there is none: it uses names of the real packages, and its buffers are right.
 
 No test here has run an engine. What it holds to is the API of the installed tensorrt_rtx, and a context that multiplies
 on the CPU through the very addresses it is told.
@@ -10,7 +10,6 @@ import ast
 import ctypes
 from collections.abc import Iterator
 from contextlib import nullcontext
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -19,8 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgepress.benchmarks.runner.run_runtimes import Infer, gpu_context, gpu_infer
-from tests.benchmarks.devices import RUNNER
+from edgepress.targets.errors import TargetError
+from edgepress.targets.tensorrt_gpu.session import TensorRtSession, rtx_config
 from tests.conftest import ROOT
 
 trt = pytest.importorskip("tensorrt_rtx")
@@ -33,8 +32,7 @@ OWNERS = {
     "config": trt.IRuntimeConfig,
     "torch": torch,  # but for Stream.cuda_stream, which a torch without CUDA lacks
 }
-GPU_FUNCTIONS = ("tensorrt_gpu", "gpu_context", "gpu_infer")
-SIGNATURE = {"outputs": [{"name": "logits"}]}
+SESSION = ROOT / "targets/tensorrt_gpu/session.py"
 
 
 def chains(tree: ast.AST) -> Iterator[tuple[str, ...]]:
@@ -46,15 +44,9 @@ def chains(tree: ast.AST) -> Iterator[tuple[str, ...]]:
                 yield tuple(text.split("."))
 
 
-@pytest.mark.parametrize(
-    "path", [RUNNER / "run_runtimes.py", ROOT / "targets/tensorrt_gpu/session.py"], ids=lambda p: p.name
-)
-def test_every_name_of_tensorrt_and_torch_that_is_used_exists(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    parts = [
-        node for node in tree.body if path.parent.name == "tensorrt_gpu" or getattr(node, "name", "") in GPU_FUNCTIONS
-    ]
-    used = sorted({chain for part in parts for chain in chains(part) if chain[0] in OWNERS and len(chain) > 1})
+def test_every_name_of_tensorrt_and_torch_that_is_used_exists() -> None:
+    tree = ast.parse(SESSION.read_text(encoding="utf-8"))
+    used = sorted({chain for chain in chains(tree) if chain[0] in OWNERS and len(chain) > 1})
     assert {"set_input_shape", "execute_async_v3", "deserialize_cuda_engine", "WHOLE_GRAPH_CAPTURE"} <= {
         c[-1] for c in used
     }
@@ -77,13 +69,10 @@ def test_names_that_do_not_exist_are_found() -> None:
 
 def test_rtx_is_told_to_capture_graphs_and_full_tensorrt_is_not() -> None:
     engine = Mock(spec=trt.ICudaEngine)
-    assert gpu_context(trt, engine) is engine.create_execution_context.return_value
     config = engine.create_runtime_config.return_value
+    assert rtx_config(trt, engine, None) is config
     assert config.cuda_graph_strategy == trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-    engine.create_execution_context.assert_called_once_with(config)
-    full = Mock(spec=trt.ICudaEngine)
-    gpu_context(SimpleNamespace(), full)
-    full.create_execution_context.assert_called_once_with()
+    assert rtx_config(SimpleNamespace(), Mock(spec=trt.ICudaEngine), None) is None
 
 
 class Doubling:
@@ -114,40 +103,55 @@ class Doubling:
 
 
 @pytest.fixture
-def context() -> Doubling:
-    return Doubling()
+def contexts() -> list[Doubling]:
+    """Those that the engine made, in order."""
+    return []
 
 
 @pytest.fixture
-def infer(context: Doubling) -> Infer:
-    """torch as it is, with its tensors on the CPU."""
-    cuda = SimpleNamespace(Stream=lambda: SimpleNamespace(cuda_stream=7), stream=lambda stream: nullcontext())
+def session(contexts: list[Doubling], monkeypatch: pytest.MonkeyPatch) -> TensorRtSession:
+    """A session whose engine multiplies here, with torch's tensors on the CPU."""
+    empty = torch.empty
 
-    def empty(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> torch.Tensor:
-        assert device == "cuda"
-        return torch.empty(shape, dtype=dtype)
+    def on_cpu(*size: Any, device: str = "", pin_memory: bool = False, **kinds: Any) -> torch.Tensor:
+        assert device == "cuda" or pin_memory
+        return empty(*size, **kinds)
 
-    here = SimpleNamespace(cuda=cuda, empty=empty, from_numpy=torch.from_numpy, float32=torch.float32)
-    return gpu_infer(here, object(), object(), context.mock, {"signature": SIGNATURE})
+    event = SimpleNamespace(record=lambda stream: None, synchronize=lambda: None)
+    monkeypatch.setattr("torch.empty", on_cpu)
+    monkeypatch.setattr("torch.cuda.stream", lambda stream: nullcontext())
+    monkeypatch.setattr("torch.cuda.Event", lambda: event)
+
+    def create_execution_context(config: object) -> Mock:
+        contexts.append(Doubling())
+        return contexts[-1].mock
+
+    made = object.__new__(TensorRtSession)
+    made._inputs, made._outputs = [{"name": "pixels", "dtype": "float32", "shape": ["batch", 3]}], ["logits"]
+    made._engine, made._config = SimpleNamespace(create_execution_context=create_execution_context), object()
+    made._stream, made._shaped = SimpleNamespace(cuda_stream=7), {}
+    return made
 
 
-def test_inputs_reach_the_engine_and_its_answer_comes_back(infer: Infer, context: Doubling) -> None:
+def test_inputs_reach_the_engine_and_its_answer_comes_back(session: TensorRtSession) -> None:
     pixels = np.arange(6, dtype=np.float32).reshape(2, 3)
-    assert infer({"pixels": pixels}).tolist() == (2 * pixels).tolist()
-    turned = pixels.T  # not contiguous
-    assert infer({"pixels": turned}).tolist() == (2 * turned).tolist()
+    assert session.infer({"pixels": pixels})["logits"].tolist() == (2 * pixels).tolist()
+    turned = np.arange(9, dtype=np.float32).reshape(3, 3).T  # not contiguous
+    assert session.infer({"pixels": turned})["logits"].tolist() == (2 * turned).tolist()
 
 
-def test_each_shape_keeps_its_addresses(infer: Infer, context: Doubling) -> None:
+def test_each_shape_keeps_a_context_and_its_addresses(session: TensorRtSession, contexts: list[Doubling]) -> None:
     for rows in (1, 2, 1, 2):
-        infer({"pixels": np.ones((rows, 3), np.float32)})
-    first, second, third, fourth = context.seen
-    assert first == third and second == fourth and first != second
+        session.infer({"pixels": np.ones((rows, 3), np.float32)})
+    one, two = contexts
+    assert [len(context.seen) for context in (one, two)] == [2, 2]
+    assert one.seen[0] == one.seen[1] and two.seen[0] == two.seen[1] and one.seen[0] != two.seen[0]
 
 
-def test_shapes_and_runs_that_tensorrt_refuses_are_told(infer: Infer, context: Doubling) -> None:
-    with pytest.raises(RuntimeError, match=r"TensorRT refused the shapes \(\('pixels', \(9, 3\)\),\)"):
-        infer({"pixels": np.ones((9, 3), np.float32)})
-    context.works = False
-    with pytest.raises(RuntimeError, match="TensorRT could not run the engine on these inputs"):
-        infer({"pixels": np.ones((1, 3), np.float32)})
+def test_shapes_and_runs_that_tensorrt_refuses_are_told(session: TensorRtSession, contexts: list[Doubling]) -> None:
+    with pytest.raises(TargetError, match=r"TensorRT refused shape \[9, 3\] of input 'pixels'"):
+        session.infer({"pixels": np.ones((9, 3), np.float32)})
+    session.infer({"pixels": np.ones((1, 3), np.float32)})
+    contexts[-1].works = False
+    with pytest.raises(TargetError, match="TensorRT could not run the engine on these inputs"):
+        session.infer({"pixels": np.ones((1, 3), np.float32)})

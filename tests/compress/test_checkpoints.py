@@ -3,18 +3,23 @@ from pathlib import Path
 import pytest
 
 from edgepress.compress.cli.console import Console
-from edgepress.compress.recipe.recipe import Training
+from edgepress.compress.recipe.sections import Training
 from edgepress.compress.training import checkpoints
 from edgepress.compress.training.checkpoints import Mark, latest, step_of
-from edgepress.compress.training.fit import fit
+from edgepress.compress.training.epochs import History
+from edgepress.compress.training.fit import TrainingJob, fit
 from tests.compress.fakes import TokenFeatures, tiny_bert
+
+
+def train(job: TrainingJob, rows: int) -> History:
+    return fit(tiny_bert(), job, TokenFeatures(rows), TokenFeatures(8), Console("silent"), "train")[1]
 
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
     """After two epochs of four steps."""
     options = Training(epochs=2, batch_size=8, learning_rate=1e-3)
-    fit(tiny_bert(), TokenFeatures(32), TokenFeatures(8), options, tmp_path, Console("silent"), "train")
+    train(TrainingJob(options, tmp_path), 32)
     return tmp_path
 
 
@@ -39,8 +44,7 @@ def test_a_checkpoint_with_half_a_file_is_passed_over_and_training_goes_on_from_
     damaged = scratch / "checkpoint-8" / name
     damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
     options = Training(epochs=2, batch_size=8, learning_rate=1e-3)
-    rows = TokenFeatures(32)
-    _, history = fit(tiny_bert(), rows, TokenFeatures(8), options, scratch, Console("silent"), "train")
+    history = train(TrainingJob(options, scratch), 32)
     assert history.resumed and history.steps == 8 and [epoch.epoch for epoch in history.epochs] == [1, 2]
 
 
@@ -56,6 +60,6 @@ def test_nothing_is_said_on_the_terminal_while_checkpoints_come_fast(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     options = Training(epochs=1, batch_size=8, learning_rate=1e-3, checkpoint_seconds=1e-6)
-    fit(tiny_bert(), TokenFeatures(64), TokenFeatures(8), options, tmp_path, Console("silent"), "train")
+    train(TrainingJob(options, tmp_path), 64)
     assert len(list(tmp_path.glob("checkpoint-*"))) == checkpoints.KEPT
     assert capfd.readouterr() == ("", "")

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from rich.table import Table
+from rich.text import Text
 
 from edgepress.compress.cli.console import Console, Mode, duration
 
@@ -41,8 +42,8 @@ class Said:
 
 
 def result_table() -> Table:
-    table = Table("candidate", "accuracy", title="Result [b]digits[/b]")
-    table.add_row("teacher", "[bold]0.98[/bold]")
+    table = Table("candidate", "accuracy", title=Text.assemble("Result ", ("digits", "bold")))
+    table.add_row("teacher", Text("0.98", "bold"))
     table.add_row("int8", "0.97")
     return table
 
@@ -127,6 +128,37 @@ def test_a_table_as_json_is_plain_data_on_stdout() -> None:
         "rows": [["teacher", "0.98"], ["int8", "0.97"]],
     }
     assert said.err.getvalue() == ""
+
+
+def users_table() -> Table:
+    table = Table("[/a] and so on, so that the title fits", title="[red]mine[/red] :bug:")
+    table.add_row("[/x] \x1b[31m")
+    return table
+
+
+@pytest.mark.parametrize("out", [io.StringIO, Terminal], ids=["file", "terminal"])
+def test_a_table_shows_the_users_texts_as_they_are(out: type[io.StringIO], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = out()
+    Console("rich", out=stream).table(users_table())
+    for words in ("[red]mine[/red] :bug:", "[/a]", r"[/x] \x1b[31m"):
+        assert words in stream.getvalue()
+
+
+def test_a_table_of_the_users_texts_is_the_same_as_json() -> None:
+    said = Said("json")
+    said.console.table(users_table())
+    found = json.loads(said.out.getvalue())
+    assert (found["title"], found["columns"], found["rows"]) == (
+        "[red]mine[/red] :bug:", ["[/a] and so on, so that the title fits"], [["[/x] \x1b[31m"]],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["plain", "rich"])
+def test_control_characters_of_others_do_not_reach_the_terminal(mode: Mode) -> None:
+    said = Said(mode)
+    said.console.error("unknown key \x1b[31mred\x9b0m \u202egnp \ud800")
+    assert said.lines() == [r"error: unknown key \x1b[31mred\x9b0m \u202egnp \ud800"]
 
 
 def test_results_go_to_stdout_and_the_rest_to_stderr() -> None:

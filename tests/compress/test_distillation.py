@@ -1,12 +1,20 @@
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from edgepress.compress.methods.distill.objective import DistillationObjective, layer_map
-from edgepress.compress.methods.distill.terms import attention_divergence, distillation_loss, masked_mse
-from edgepress.compress.recipe.recipe import Distill
+from edgepress.compress.methods.distill.objective import DistillationObjective, layer_map, needs_layers, needs_of
+from edgepress.compress.methods.distill.options import Distill
+from edgepress.compress.methods.distill.terms import TERMS
+from edgepress.compress.methods.distill.terms.attention import attention_divergence
+from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term
+from edgepress.compress.methods.distill.terms.hidden_states import masked_mse
+from edgepress.compress.methods.distill.terms.soft_targets import distillation_loss
+from edgepress.compress.recipe.sections import Training
+from edgepress.compress.training.batches import TeacherOutputs
+from edgepress.compress.training.teacher_cache import Wanted
 from edgepress.targets.errors import StageError
 
 
@@ -65,12 +73,56 @@ def test_layers_meet_at_the_end_and_a_given_map_is_counted_from_zero() -> None:
 
 def test_the_objective_adds_hidden_and_attention_terms_through_a_projection() -> None:
     options = Distill(alpha=0.0, hidden=2.0, attention=3.0)
-    objective = DistillationObjective(options, [1], [(2, 4)])
+    objective = DistillationObjective(options, Compared([(1, 1)], [(2, 4)]))
     hidden = torch.randn(1, 3, 2)
     attention = torch.softmax(torch.randn(1, 2, 3, 3), -1)
     output = SimpleNamespace(logits=torch.zeros(1, 2), hidden_states=(None, hidden), attentions=(attention,))
     wanted = {"logits": torch.zeros(1, 2), "hidden": [torch.zeros(1, 3, 4)], "attention": [attention.mean(1)]}
     loss = objective(output, torch.tensor([0]), wanted, None)
-    projected = objective.projections[0](hidden).pow(2).mean()
+    (projections,) = (term.projections for term in objective.terms if hasattr(term, "projections"))
+    projected = projections[0](hidden).pow(2).mean()
     assert loss.item() == pytest.approx(math.log(2) + 2.0 * projected.item(), rel=1e-4)
     assert objective.outputs == {"output_hidden_states": True, "output_attentions": True}
+
+
+class LargestLogits(Term):
+    """A term from outside: how far the largest logits are apart."""
+
+    def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
+        return (student.logits.max(-1).values - teacher["logits"].max(-1).values).abs().mean()
+
+
+def test_a_term_from_outside_is_one_class_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TERMS, "largest", f"{__name__}:LargestLogits")
+    options = Distill(alpha=0.0, terms={"largest": 0.5})
+    objective = DistillationObjective(options, Compared())
+    loss = objective(
+        SimpleNamespace(logits=torch.zeros(1, 2)), torch.tensor([0]), {"logits": torch.tensor([[3.0, 1.0]])}, None
+    )
+    # Cross-entropy of even logits is ln 2; the largest logits are 3 apart.
+    assert loss.item() == pytest.approx(math.log(2) + 0.5 * 3.0, rel=1e-6)
+    assert not needs_layers(options) and needs_of(options, Compared(), "fp32") == Wanted()
+
+
+def test_an_unknown_term_is_named_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="there is no other term 'relations': there are none yet"):
+        Distill(terms={"relations": 1.0})
+    with pytest.raises(ValueError, match="there is no other term 'hidden'"):
+        Distill(terms={"hidden": 1.0})
+
+
+def test_a_recovery_follows_the_soft_targets_alone_whatever_terms_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TERMS, "largest", "somewhere:Largest")
+    options = Distill(temperature=3.0, alpha=0.7, hidden=1.0, attention=1.0, terms={"largest": 1.0}, control=True)
+    assert options.weights == {"soft_targets": 1.0, "hidden": 1.0, "attention": 1.0, "largest": 1.0}
+    alone = options.logits_only(Training(epochs=5))
+    assert alone.weights == {"soft_targets": 1.0} and not alone.control
+    assert (alone.temperature, alone.alpha, alone.training.epochs) == (3.0, 0.7, 5)
+
+
+def test_the_terms_together_say_what_is_kept_of_the_teacher() -> None:
+    compared = Compared([(0, 0), (1, 2)], [(4, 4), (4, 4)])
+    assert needs_of(Distill(hidden=1.0, attention=1.0), compared, "bf16") == Wanted(
+        hidden=(0, 2), attention=(2,), precision="bf16"
+    )
+    assert needs_of(Distill(), compared, "fp32") == Wanted()

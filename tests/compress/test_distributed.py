@@ -14,11 +14,11 @@ from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler
 
 from edgepress.compress.cli.console import Console
-from edgepress.compress.recipe.recipe import Training
+from edgepress.compress.recipe.sections import Training
 from edgepress.compress.tasks.inference import metric_of
 from edgepress.compress.training import processes as distributed
 from edgepress.compress.training.batches import BucketSampler
-from edgepress.compress.training.fit import CrossEntropy, Job, fit, take_part
+from edgepress.compress.training.fit import SharedJob, TrainingJob, fit, take_part
 from edgepress.compress.training.teacher_cache import TeacherCache, Wanted
 from edgepress.targets.errors import ProcessLost, StageError
 from tests.compress.fakes import TokenFeatures, tiny_bert
@@ -29,6 +29,7 @@ from tests.end_to_end.recipes import (
     TRAINING,
     changed,
     environment,
+    stage_folder,
     write_image_inputs,
     write_recipe,
     write_text_inputs,
@@ -47,13 +48,13 @@ Splits.test = test
 """
 # After a training both processes are joined: the first one fails, the other waits for its word.
 FAIL_AFTER_TRAINING = """
-from edgepress.compress.pipeline.stages import teacher
+from edgepress.compress.training import fit as training
 from edgepress.targets.errors import StageError
-fit = teacher.fit
+fit = training.fit
 def fail(*arguments):
     fit(*arguments)
     raise StageError("the teacher went wrong")
-teacher.fit = fail
+training.fit = fail
 """
 FAIL_IN_TRAINING = """
 from edgepress.compress.training import batches, fit as training
@@ -102,7 +103,7 @@ def test_processes_share_each_epochs_batches_and_meet_again_in_the_next_order() 
 
 def test_a_process_with_other_rows_or_another_disk_is_told(tmp_path: Path) -> None:
     rows = TokenFeatures(8)
-    job = Job(tmp_path / "start", rows.digest, Training(), tmp_path, None, 0, CrossEntropy(), None)
+    job = SharedJob(TrainingJob(Training(), tmp_path), rows.digest, checkpoint=None)
     with pytest.raises(StageError, match="read other training rows than the first one"):
         take_part(job, TokenFeatures(8, seed=1))
     with pytest.raises(StageError, match="several machines need the folder of runs on a shared disk"):
@@ -112,10 +113,8 @@ def test_a_process_with_other_rows_or_another_disk_is_told(tmp_path: Path) -> No
 def test_taking_part_trains_the_model_that_was_handed_out(tmp_path: Path) -> None:
     rows, model = TokenFeatures(32), tiny_bert()
     model.save(tmp_path / "start")
-    job = Job(
-        tmp_path / "start", rows.digest, Training(epochs=1, batch_size=8), tmp_path, None, 0, CrossEntropy(), None
-    )
-    take_part(job, rows)
+    job = TrainingJob(Training(epochs=1, batch_size=8), tmp_path)
+    take_part(SharedJob(job, rows.digest, checkpoint=None), rows)
     assert (tmp_path / "checkpoint-4" / "whole.json").is_file() and not (tmp_path / "best.safetensors").exists()
 
 
@@ -137,10 +136,8 @@ def test_a_teacher_in_bf16_has_a_cache_of_its_own_close_to_that_in_fp32(tmp_path
 
 
 def test_a_training_of_one_process_needs_no_group(tmp_path: Path) -> None:
-    trained, history = fit(
-        tiny_bert(), TokenFeatures(8), TokenFeatures(8), Training(epochs=1, batch_size=8), tmp_path, Console("silent"),
-        "train",
-    )  # fmt: skip
+    job = TrainingJob(Training(epochs=1, batch_size=8), tmp_path)
+    trained, history = fit(tiny_bert(), job, TokenFeatures(8), TokenFeatures(8), Console("silent"), "train")
     assert not (tmp_path / "start").exists() and history.best == metric_of(trained, TokenFeatures(8))
 
 
@@ -170,7 +167,7 @@ def test_two_processes_train_together_and_the_first_one_does_the_rest(tmp_path: 
     assert done.stdout.count("Report:") == 1 and "Warning" not in done.stderr
     report = json.loads((tmp_path / "runs/text/report/report.json").read_text())
     assert report["teacher"]["status"] == "measured"
-    row: dict[str, Any] = json.loads((tmp_path / "runs/text/03-distill/row.json").read_text())
+    row: dict[str, Any] = json.loads((stage_folder(tmp_path / "runs/text", "03-distill") / "row.json").read_text())
     # 96 rows, a fifth of them for validation: 77 are 5 batches of 16, 3 for each process, in each of 2 epochs.
     assert row["details"]["steps"] == 2 * 3
     assert (tmp_path / "reads.txt").read_text() == "0\n"
@@ -188,4 +185,4 @@ def test_an_error_in_one_process_ends_all_with_its_line(tmp_path: Path, code: st
     done = launched(write_image_inputs(tmp_path), IMAGE, code, "--until", "teacher")
     assert done.returncode == exit_code
     assert done.stderr.count(line) == 1
-    assert "gloo" not in done.stderr and not (tmp_path / "runs/image/01-teacher").exists()
+    assert "gloo" not in done.stderr and not list((tmp_path / "runs/image/stages").glob("*-teacher"))

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from edgepress.compress.recipe.recipe import Distill, Prune, Quantize, Teacher, Training
+from edgepress.compress.methods.distill.options import Distill
+from edgepress.compress.methods.prune.options import Prune
+from edgepress.compress.methods.quantize.options import Quantize
+from edgepress.compress.recipe.recipe import Teacher
+from edgepress.compress.recipe.sections import Training
 from edgepress.compress.training import precision as half_speed
 from edgepress.compress.training.precision import bf16_cost, bf16_warning, settled, trainings
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from edgepress.compress.methods.factorize.options import Factorize
 from edgepress.compress.methods.factorize.svd import RankPlan, apply_ranks, plan_ranks, ranks_within
 from edgepress.compress.network.probing import logits_of
 from edgepress.compress.network.spectra import Layer, Spectrum, factorizable, spectra
-from edgepress.compress.recipe.recipe import Factorize
 from edgepress.targets.errors import StageError
 from tests.compress.tiny_models import feeds_of, tiny
 

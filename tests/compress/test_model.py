@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from edgepress.compress.methods.factorize.options import Factorize
 from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
+from edgepress.compress.methods.prune.options import Prune
 from edgepress.compress.methods.prune.structured import apply_pruning, plan_pruning
 from edgepress.compress.model.model import Model
 from edgepress.compress.network.probing import logits_of
-from edgepress.compress.recipe.recipe import Factorize, Prune
 from edgepress.targets.errors import ModelError
 from tests.compress.tiny_models import feeds_of, tiny
 
@@ -125,4 +126,14 @@ def test_edits_of_another_architecture_are_refused(saved: Path) -> None:
     card["edits"] = [{"kind": "resize", "module": "bert.pooler", "sizes": {"in_features": 3}}]
     (saved / "model.json").write_text(json.dumps(card))
     with pytest.raises(ModelError, match=r"names module 'bert.pooler', which this architecture lacks"):
+        Model.load(saved)
+
+
+def test_a_stage_folder_that_wants_to_run_code_of_its_own_is_refused_without_a_question(saved: Path) -> None:
+    """transformers asks on a terminal whether to run it; a run folder may be anybody's."""
+    config = json.loads((saved / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}
+    (saved / "config.json").write_text(json.dumps(config))
+    (saved / "own.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(ModelError, match=r"config.json is damaged or of an unknown architecture: "):
         Model.load(saved)

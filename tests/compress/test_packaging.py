@@ -21,13 +21,14 @@ from edgepress.compress.recipe.kept import KeptRecipe, keep_recipe
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.release import package as packaging
 from edgepress.compress.release.package import check_recipe, package_release, sample_arrays
+from edgepress.targets.device.release import FILES
 from edgepress.targets.records import TensorSpec
-from tests.benchmarks.devices import RUNNER, run_bare, tiny_release
+from tests.benchmarks.devices import run_bare, tiny_release
 from tests.compress.fakes import TokenFeatures
 from tests.compress.tiny import tiny_text_data
 from tests.end_to_end.recipes import PLAIN, changed, hashes, write_recipe
 
-RUNNER_FILES = {path.name for path in RUNNER.glob("run_*.py")}
+RUNNER_FILES = set(FILES)
 
 
 @pytest.fixture
@@ -107,8 +108,9 @@ def made(workdir: Path) -> Path:
     (workdir / "teacher/config.json").write_text("{}")
     recipe = Recipe.load(write_recipe(workdir, PLAIN))
     last = plan(recipe)[-1]
-    with RunFolder("plain").locked() as folder, folder.write_stage(last.index, last.name, last.digest) as stage:
+    with RunFolder("plain").locked() as folder, folder.write_stage(last.key) as stage:
         (stage / "rows").write_text("")
+        folder.set_chain([last.key])
     keep_recipe(recipe, folder.root)
     return folder.root
 

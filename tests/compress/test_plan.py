@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from edgepress.compress.pipeline.plan import Planned, plan, source_digest
-from edgepress.compress.recipe.recipe import Recipe
+from edgepress.compress.data.bounds import check_bounds
+from edgepress.compress.pipeline.plan import Planned, plan
+from edgepress.compress.pipeline.sources import source_digest
+from edgepress.compress.recipe.recipe import Data, Recipe
 from edgepress.targets.errors import DataError, ModelError, RecipeError
 
 
@@ -31,13 +33,13 @@ def planned(
 
 def first_change(before: tuple[Planned, ...], after: tuple[Planned, ...]) -> str:
     """The first stage that has to be done again; all behind it have to be, too."""
-    differ = [old.digest != new.digest for old, new in zip(before, after, strict=True)]
+    differ = [old.key != new.key for old, new in zip(before, after, strict=True)]
     assert differ == sorted(differ), "a stage behind a changed one kept its digest"
     return next((stage.name for stage, other in zip(after, differ, strict=True) if other), "none")
 
 
 def test_a_run_is_teacher_student_stages_export_and_benchmark() -> None:
-    assert [stage.folder for stage in planned()] == [
+    assert [stage.label for stage in planned()] == [
         "01-teacher", "02-student", "03-distill", "04-quantize", "05-benchmark",
     ]  # fmt: skip
     assert [stage.name for stage in planned(stages=())] == ["teacher", "student", "export", "benchmark"]
@@ -97,6 +99,63 @@ def test_missing_sources_are_told_before_any_work() -> None:
         planned(teacher={"model": "./nowhere"})
     with pytest.raises(DataError, match=r"nowhere\.jsonl"):
         planned(data={"train": "nowhere.jsonl"})
+
+
+@pytest.mark.parametrize("source", ["/" + "x" * 300, "~nobody-here/x", "./a/" + "b/" * 3000])
+def test_a_source_that_can_be_no_path_is_missing(source: str) -> None:
+    with pytest.raises(ModelError, match=r"the model folder .* does not exist"):
+        planned(teacher={"model": source})
+    with pytest.raises(DataError, match="is missing"):
+        planned(data={"train": source})
+
+
+def test_the_whole_file_system_is_no_data(inputs: Path) -> None:
+    (inputs / "link").symlink_to("/")
+    for root in ("/", "//", "/../.", "link"):
+        with pytest.raises(DataError, match=r"is the root of the file system, all of which would be read. Name a fold"):
+            planned(data={"train": root})
+
+
+def test_a_folder_of_images_for_a_text_task_is_told_before_it_is_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.walk")
+    for split in ("train", "test"):
+        with pytest.raises(DataError, match="teacher holds images, and the task is text-classification"):
+            planned(data={"train": "rows.jsonl", split: "teacher"})
+
+
+def test_a_folder_of_too_many_files_is_told_before_they_are_listed(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inputs / "many/class").mkdir(parents=True)
+    for number in range(4):
+        (inputs / f"many/class/{number}.png").touch()
+    monkeypatch.setattr("edgepress.compress.data.bounds.MOST_FILES", 3)
+    with pytest.raises(DataError, match=r"many holds more than 3 files. Name the folder of the classes alone"):
+        planned(task="image-classification", data={"train": "many"})
+
+
+def test_what_may_not_be_read_is_told_before_any_work(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", locked)
+    with pytest.raises(DataError, match=r"rows.jsonl cannot be read: Permission denied. Mend its rights."):
+        check_bounds(Data(train="rows.jsonl"), "text-classification")
+    with pytest.raises(ModelError, match=r"config.json of the model cannot be read: Permission denied"):
+        source_digest("teacher")
+
+
+def test_a_folder_that_is_called_like_a_model_file_is_no_part_of_the_model(inputs: Path) -> None:
+    before = source_digest("teacher")
+    (inputs / "teacher/logs.txt").mkdir()
+    assert source_digest("teacher") == before
+
+
+def test_a_tilde_is_the_home_folder_of_models_and_data(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(inputs))
+    told = planned(teacher={"model": "~/teacher"}, data={"train": "~/rows.jsonl"})
+    absolute = planned(teacher={"model": f"{inputs}/teacher"}, data={"train": f"{inputs}/rows.jsonl"})
+    assert first_change(told, absolute) == "none"
 
 
 def test_quantize_is_the_last_stage() -> None:

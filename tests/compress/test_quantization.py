@@ -7,7 +7,7 @@ from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.records.report import Measurement, Shape
 from edgepress.compress.methods.quantize.choice import Measured, Selection, choose
 from edgepress.compress.methods.quantize.export import Exported
-from edgepress.compress.recipe.recipe import Quantize
+from edgepress.compress.methods.quantize.options import Quantize
 from edgepress.targets.errors import StageError
 from edgepress.targets.records import Artifact, Candidate, Comparison, FileEntry, HardwareBuild, Precision, Signature
 from tests.benchmarks.quality import quality

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.compress.recipe.reader import parse_recipe, read_recipe
-from edgepress.compress.recipe.recipe import Distill, Prune, Quantize, Recipe
+from edgepress.compress.methods.distill.options import Distill
+from edgepress.compress.methods.prune.options import Prune
+from edgepress.compress.methods.quantize.options import Quantize
+from edgepress.compress.recipe.recipe import Recipe, parse_recipe
 from edgepress.compress.recipe.sections import Gates
 from edgepress.targets.errors import RecipeError
 
@@ -71,7 +73,10 @@ def test_all_faults_come_in_one_message() -> None:
     ("changes", "words"),
     [
         ({"taks": 1}, "taks: unknown key. Allowed: name, task, seed, data, teacher, student"),
-        ({"stages": [{"prune": {"hedas": 0.5}}]}, "stages[0].prune.hedas: unknown key. Allowed: auto, max_drop, heads"),
+        (
+            {"stages": [{"prune": {"hedas": 0.5}}]},
+            "stages[0].prune.hedas: unknown key. Allowed: method, auto, max_drop, recover, heads",
+        ),
         ({"stages": [{"prune": {"hedas": 0.5}}]}, "Did you mean 'heads'?"),
         (
             {"stages": [{"prnue": {}}]},
@@ -102,10 +107,11 @@ def test_all_faults_come_in_one_message() -> None:
         ({"teacher": {"config": {}}}, "teacher.tokenizer: missing. A text model trained in the run needs"),
         ({"data": None}, "data: got null, allowed: a mapping with the keys train, validation"),
         (
-            {"data": {"train": "a", "max_length": 16}},
+            {"data": {"train": "a", "max_length": 16}, "benchmark": {"sequences": [32, 128]}},
             "benchmark.sequences: got 128, allowed: lengths up to data.max_length",
         ),
-        ({"seed": "3"}, 'seed: got "3", allowed: an integer.'),
+        ({"seed": "3"}, 'seed: got "3", allowed: an integer >= 0 and <= 4294967295.'),
+        ({"seed": -1}, "seed: got -1, allowed: an integer >= 0 and <= 4294967295."),
         ({"gates": {"min_speedup": float("inf")}}, "gates.min_speedup: got Infinity, allowed: a number > 0."),
     ],
 )
@@ -130,17 +136,17 @@ def test_missing_parts_are_listed_with_what_they_take() -> None:
 )
 def test_broken_yaml_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
-        read_recipe(written(tmp_path, text))
+        Recipe.load(written(tmp_path, text))
 
 
 def test_a_missing_recipe_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"is missing. `edgepress init` writes a recipe"):
-        read_recipe(tmp_path / "none.yaml")
+        Recipe.load(tmp_path / "none.yaml")
 
 
 def test_overrides_reach_sections_stages_by_kind_and_by_index(tmp_path: Path) -> None:
     sets = ("student.layers=3", "stages.prune.heads=0.3", "stages.0.alpha=1e-1", "stages.0.distill.hidden=1", "seed=7")
-    recipe = read_recipe(written(tmp_path), sets)
+    recipe = Recipe.load(written(tmp_path), sets)
     assert (recipe.student.layers, recipe.seed) == (3, 7)
     assert isinstance(recipe.stages[0], Distill) and isinstance(recipe.stages[1], Prune)
     assert (recipe.stages[0].alpha, recipe.stages[0].hidden, recipe.stages[1].heads) == (0.1, 1.0, 0.3)
@@ -159,13 +165,13 @@ def test_overrides_reach_sections_stages_by_kind_and_by_index(tmp_path: Path) ->
 )
 def test_a_wrong_override_is_a_fault(tmp_path: Path, override: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
-        read_recipe(written(tmp_path), (override,))
+        Recipe.load(written(tmp_path), (override,))
 
 
 def test_two_stages_of_a_kind_need_an_index(tmp_path: Path) -> None:
     path = written(tmp_path, YAML + "  - prune: {ffn: 0.5}\n")
     with pytest.raises(RecipeError, match=r"2 stages are 'prune'; give the index"):
-        read_recipe(path, ("stages.prune.heads=0.3",))
+        Recipe.load(path, ("stages.prune.heads=0.3",))
 
 
 def test_the_environment_fills_variables(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,3 +297,20 @@ def test_a_metric_that_the_task_does_not_take_is_named_before_any_work() -> None
     gated = parse_recipe(mapping(gates={"metrics": {"rmse": {"max": 1.0}}}), "r.yaml")
     with pytest.raises(RecipeError, match=r"gates.metrics: text-classification does not take 'rmse'"):
         metrics_of(task, gated)
+
+
+def test_sequences_that_the_recipe_does_not_name_follow_the_longest_text() -> None:
+    for length, sequences in ((16, (16,)), (32, (32,)), (64, (32, 64)), (128, (32, 128)), (512, (32, 128))):
+        recipe = parse_recipe(mapping(data={"train": "a", "max_length": length}), "r")
+        assert recipe.benchmark.sequences == sequences
+    named = parse_recipe(mapping(data={"train": "a", "max_length": 64}, benchmark={"samples": 50}), "r")
+    assert (named.benchmark.sequences, named.benchmark.samples) == ((32, 64), 50)
+
+
+def test_a_tilde_is_the_home_folder_in_every_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    given = mapping(data={"train": "~/a.csv"}, teacher={"model": "~/t", "tokenizer": "~/w"}, student={"model": "~/s"})
+    recipe = parse_recipe(given, "r")
+    assert (recipe.data.train, recipe.teacher.model) == ("/home/ada/a.csv", "/home/ada/t")
+    assert (recipe.teacher.tokenizer, recipe.student.model) == ("/home/ada/w", "/home/ada/s")
+    assert parse_recipe(mapping(teacher={"model": "~nobody-here/x"}), "r").teacher.model == "~nobody-here/x"

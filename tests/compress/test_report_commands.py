@@ -187,9 +187,9 @@ def test_add_hands_over_the_records_and_tells_where_the_report_lies(monkeypatch:
         given.append((run, list(records)))
         return run / "hardware"
 
-    module = ModuleType("edgepress.benchmarks.devices.record")
+    module = ModuleType("edgepress.benchmarks.devices.merge")
     module.add_records = add_records  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "edgepress.benchmarks.devices.record", module)
+    monkeypatch.setitem(sys.modules, "edgepress.benchmarks.devices.merge", module)
     told = edgepress("report", "add", "runs/a", "one.json", "two.json")
     assert (told.exit_code, told.stdout) == (0, "Hardware report: runs/a/hardware\n")
     assert given == [(Path("runs/a"), [Path("one.json"), Path("two.json")])]

@@ -12,14 +12,19 @@ import pytest
 from safetensors import SafetensorError
 
 from edgepress.compress.pipeline.disk import disk_faults
-from edgepress.compress.pipeline.store import RunFolder, stage_digest
+from edgepress.compress.pipeline.keys import StageKey, stage_digest
+from edgepress.compress.pipeline.store import RunFolder
 from edgepress.targets.errors import ModelError, StoreError
 
 
-def write(run: RunFolder, index: int, name: str, digest: str, text: str = "weights") -> Path:
-    with run.write_stage(index, name, digest) as folder:
+def key(name: str, digest: str) -> StageKey:
+    return StageKey(name=name, digest=digest)
+
+
+def write(run: RunFolder, name: str, digest: str, text: str = "weights") -> Path:
+    with run.write_stage(key(name, digest)) as folder:
         (folder / "model.bin").write_text(text)
-    return run.folder(index, name)
+    return run.folder(key(name, digest))
 
 
 def killed(run: RunFolder, code: str) -> None:
@@ -27,7 +32,9 @@ def killed(run: RunFolder, code: str) -> None:
     script = f"""
 import os, pathlib, signal
 from edgepress.compress.pipeline import store
+from edgepress.compress.pipeline.keys import StageKey
 from edgepress.compress.pipeline.store import RunFolder
+def key(name, digest): return StageKey(name=name, digest=digest)
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
 with RunFolder({run.name!r}, pathlib.Path({str(run.root.parent)!r})).locked() as run:
 {textwrap.indent(textwrap.dedent(code), "    ")}
@@ -37,7 +44,7 @@ with RunFolder({run.name!r}, pathlib.Path({str(run.root.parent)!r})).locked() as
 
 
 def hidden(run: RunFolder) -> list[str]:
-    return sorted(path.name for path in run.root.glob(".[0-9]*"))
+    return sorted(path.name for path in run.root.glob("stages/.*"))
 
 
 @pytest.fixture
@@ -47,62 +54,92 @@ def run(tmp_path: Path) -> RunFolder:
 
 def test_a_stage_takes_its_place_only_when_its_block_ends_well(run: RunFolder) -> None:
     with run.locked():
-        with pytest.raises(ZeroDivisionError), run.write_stage(3, "prune", "d1") as folder:
+        with pytest.raises(ZeroDivisionError), run.write_stage(key("prune", "d1")) as folder:
             (folder / "model.bin").write_text("half")
             raise ZeroDivisionError
-        assert run.finished(3, "prune", "d1") is None and hidden(run) == []
-        write(run, 3, "prune", "d1")
-    assert run.finished(3, "prune", "d1") == run.root / "03-prune"
-    assert (run.root / "03-prune/model.bin").read_text() == "weights"
+        assert run.finished(key("prune", "d1")) is None and hidden(run) == []
+        write(run, "prune", "d1")
+    assert run.finished(key("prune", "d1")) == run.root / "stages/d1-prune"
+    assert (run.root / "stages/d1-prune/model.bin").read_text() == "weights"
+
+
+def test_a_folder_is_called_by_16_digits_of_its_digest_and_read_by_all_of_them(run: RunFolder) -> None:
+    with run.locked():
+        assert write(run, "prune", "a" * 64) == run.root / f"stages/{'a' * 16}-prune"
+    assert run.finished(key("prune", "a" * 64)) is not None
+    assert run.finished(key("prune", "a" * 63 + "b")) is None
 
 
 def test_ctrl_c_leaves_no_half_stage_behind(run: RunFolder) -> None:
-    with run.locked(), pytest.raises(KeyboardInterrupt), run.write_stage(0, "teacher", "d") as folder:
+    with run.locked(), pytest.raises(KeyboardInterrupt), run.write_stage(key("teacher", "d")) as folder:
+        run.set_chain([key("teacher", "d")])
         (folder / "model.bin").write_text("half")
         raise KeyboardInterrupt
     assert run.stages() == [] and hidden(run) == []
 
 
-def test_a_changed_digest_runs_the_stage_again_and_replaces_it_when_whole(run: RunFolder) -> None:
+def test_a_changed_digest_is_another_stage_and_both_stay(run: RunFolder) -> None:
     with run.locked():
-        write(run, 1, "prune", "old", "old")
-        assert run.finished(1, "prune", "new") is None
-        with run.write_stage(1, "prune", "new") as folder:
-            assert (run.root / "01-prune/model.bin").read_text() == "old"
+        write(run, "prune", "old", "old")
+        assert run.finished(key("prune", "new")) is None
+        with run.write_stage(key("prune", "new")) as folder:
+            assert (run.root / "stages/old-prune/model.bin").read_text() == "old"
             (folder / "model.bin").write_text("new")
-        assert run.finished(1, "prune", "new") is not None and run.finished(1, "prune", "old") is None
-    assert (run.root / "01-prune/model.bin").read_text() == "new"
+        assert run.finished(key("prune", "new")) is not None and run.finished(key("prune", "old")) is not None
+    assert (run.root / "stages/new-prune/model.bin").read_text() == "new"
+    assert (run.root / "stages/old-prune/model.bin").read_text() == "old"
 
 
-def test_another_stage_at_an_index_replaces_the_one_there_and_those_made_from_it(run: RunFolder) -> None:
+def test_the_index_says_which_stages_the_recipe_has_now_and_siblings_share_their_prefix(run: RunFolder) -> None:
     with run.locked():
-        for index, name in enumerate(("teacher", "prune", "quantize")):
-            write(run, index, name, f"d{index}")
-        write(run, 1, "factorize", "other")
-    assert sorted(path.name for path in run.root.glob("[0-9]*")) == ["00-teacher", "01-factorize"]
-    assert run.latest_stage() == run.root / "01-factorize"
+        first = [key(name, f"d{number}") for number, name in enumerate(("teacher", "prune", "quantize"))]
+        for each in first:
+            write(run, each.name, each.digest)
+        run.set_chain(first)
+        assert [record.key for record in run.stages()] == first
+        other = [first[0], key("factorize", "other"), key("quantize", "behind")]
+        run.set_chain(other)
+        write(run, "factorize", "other")
+    assert sorted(path.name for path in run.root.glob("stages/*")) == [
+        "d0-teacher", "d1-prune", "d2-quantize", "other-factorize",
+    ]  # fmt: skip
+    assert run.chain() == tuple(other) and [record.key for record in run.stages()] == other[:2]
+    assert run.latest_stage() == run.root / "stages/other-factorize"
+
+
+def test_a_damaged_index_is_told_and_counts_as_none(tmp_path: Path) -> None:
+    said: list[str] = []
+    run = RunFolder("demo", tmp_path, warn=said.append)
+    with run.locked():
+        run.set_chain([key("teacher", "d")])
+    (run.root / "stages.json").write_text("{")
+    assert run.chain() == () and run.latest_stage() is None
+    assert "stages.json is damaged" in said[0] and said[0].endswith("Run the recipe again: what is finished is kept.")
 
 
 def test_writing_a_damaged_stage_again_keeps_those_behind_it(run: RunFolder) -> None:
     with run.locked():
-        write(run, 0, "teacher", "d0")
-        write(run, 1, "prune", "d1")
-        (run.root / "00-teacher/stage.json").write_text("{")
-        write(run, 0, "teacher", "d0")
-    assert [stage.name for stage in run.stages()] == ["teacher", "prune"]
+        run.set_chain([key("teacher", "d0"), key("prune", "d1")])
+        write(run, "teacher", "d0")
+        write(run, "prune", "d1")
+        (run.root / "stages/d0-teacher/stage.json").write_text("{")
+        write(run, "teacher", "d0")
+    assert [stage.key.name for stage in run.stages()] == ["teacher", "prune"]
 
 
 def test_a_damaged_stage_counts_as_not_done_and_says_why(tmp_path: Path) -> None:
     said: list[str] = []
     run = RunFolder("demo", tmp_path, warn=said.append)
+    teacher = key("teacher", "d")
     with run.locked():
-        folder = write(run, 0, "teacher", "d")
+        folder = write(run, "teacher", "d")
+        run.set_chain([teacher])
     (folder / "model.bin").write_text("weight")
-    assert run.finished(0, "teacher", "d") is None
+    assert run.finished(teacher) is None
     (folder / "model.bin").unlink()
     assert run.latest_stage() is None
-    (folder / "stage.json").write_text('{"format": 1')
-    assert run.finished(0, "teacher", "d") is None
+    (folder / "stage.json").write_text('{"format": 2')
+    assert run.finished(teacher) is None
     assert "model.bin is damaged (6 bytes, 7 were written). The stage counts as not done." in said[0]
     assert "model.bin is damaged (missing, 7 were written)" in said[1]
     assert "stage.json is damaged" in said[2]
@@ -122,63 +159,70 @@ def test_the_digest_changes_with_each_input_and_not_with_the_order_of_keys() -> 
 
 
 def test_scratch_survives_a_kill_and_goes_when_the_stage_is_finished(run: RunFolder) -> None:
-    killed(run, 'f = run.scratch(2, "distill", "d" * 64); (f / "checkpoint").write_text("step 100"); die()')
+    killed(run, 'f = run.scratch(key("distill", "d" * 64)); (f / "checkpoint").write_text("step 100"); die()')
     with run.locked():
-        scratch = run.scratch(2, "distill", "d" * 64)
+        scratch = run.scratch(key("distill", "d" * 64))
         assert (scratch / "checkpoint").read_text() == "step 100"
-        write(run, 2, "distill", "d" * 64)
+        write(run, "distill", "d" * 64)
         assert not scratch.exists()
 
 
-def test_scratch_of_another_digest_is_removed(run: RunFolder) -> None:
+def test_scratch_of_a_stage_that_the_recipe_has_no_more_is_removed(run: RunFolder) -> None:
     with run.locked():
-        old = run.scratch(2, "distill", "a" * 64)
-        new = run.scratch(2, "distill", "b" * 64)
+        old = run.scratch(key("distill", "a" * 64))
+        new = run.scratch(key("distill", "b" * 64))
+        run.set_chain([key("distill", "b" * 64)])
         assert not old.exists() and new.is_dir()
 
 
 def test_a_kill_inside_a_stage_loses_that_stage_only(run: RunFolder) -> None:
     with run.locked():
-        write(run, 0, "teacher", "d0")
-    killed(run, 'with run.write_stage(1, "prune", "d1") as f: (f / "model.bin").write_text("half"); die()')
-    assert hidden(run) == [".01-prune.part"]
+        write(run, "teacher", "d0")
+    killed(run, 'with run.write_stage(key("prune", "d1")) as f: (f / "model.bin").write_text("half"); die()')
+    assert hidden(run) == [".d1-prune.part"]
     with run.locked():
         assert hidden(run) == []
-        assert run.finished(0, "teacher", "d0") is not None and run.finished(1, "prune", "d1") is None
+        assert run.finished(key("teacher", "d0")) is not None and run.finished(key("prune", "d1")) is None
 
 
 def test_a_kill_between_the_two_renames_loses_nothing(run: RunFolder) -> None:
     with run.locked():
-        write(run, 1, "prune", "old", "old")
+        write(run, "prune", "d", "damaged")
     killed(
         run,
         """
         rename = pathlib.Path.rename
         pathlib.Path.rename = lambda self, to: die() if self.suffix == ".part" else rename(self, to)
-        with run.write_stage(1, "prune", "new") as f: (f / "model.bin").write_text("new")
+        with run.write_stage(key("prune", "d")) as f: (f / "model.bin").write_text("new")
         """,
     )
-    assert hidden(run) == [".01-prune.old", ".01-prune.part"] and run.stages() == []
+    assert hidden(run) == [".d-prune.old", ".d-prune.part"] and run.finished(key("prune", "d")) is None
     with run.locked():
-        assert run.finished(1, "prune", "new") is not None and hidden(run) == []
-    assert (run.root / "01-prune/model.bin").read_text() == "new"
+        assert run.finished(key("prune", "d")) is not None and hidden(run) == []
+    assert (run.root / "stages/d-prune/model.bin").read_text() == "new"
 
 
 def test_a_kill_after_the_renames_leaves_nothing_behind(run: RunFolder) -> None:
     with run.locked():
-        write(run, 1, "prune", "old")
+        write(run, "prune", "d", "damaged")
     killed(
-        run, 'store._sync = lambda p: die() if p == run.root else None\nwith run.write_stage(1, "prune", "new"): pass'
+        run,
+        """
+        run.scratch(key("prune", "d"))
+        store._sync = lambda p: die() if p == run.root / "stages" else None
+        with run.write_stage(key("prune", "d")): pass
+        """,
     )
+    assert hidden(run) == [".d-prune.old", ".d-prune.scratch"]
     with run.locked():
-        assert run.finished(1, "prune", "new") is not None and hidden(run) == []
+        assert run.finished(key("prune", "d")) is not None and hidden(run) == []
 
 
 def test_a_stage_moved_away_for_nothing_is_put_back(run: RunFolder) -> None:
     with run.locked():
-        write(run, 1, "prune", "d").rename(run.root / ".01-prune.old")
+        write(run, "prune", "d").rename(run.root / "stages/.d-prune.old")
     with run.locked():
-        assert run.finished(1, "prune", "d") is not None
+        assert run.finished(key("prune", "d")) is not None
 
 
 def test_a_run_held_by_another_process_is_refused_with_its_pid(run: RunFolder) -> None:
@@ -208,11 +252,12 @@ FULL_DISK = "^no space left on the disk that holds .*demo: free some and run the
 
 def test_a_full_disk_is_one_clear_line_and_finished_stages_are_kept(run: RunFolder) -> None:
     with run.locked():
-        write(run, 0, "teacher", "d0")
-        with pytest.raises(StoreError, match=FULL_DISK), run.write_stage(1, "prune", "d1") as folder:
+        run.set_chain([key("teacher", "d0"), key("prune", "d1")])
+        write(run, "teacher", "d0")
+        with pytest.raises(StoreError, match=FULL_DISK), run.write_stage(key("prune", "d1")) as folder:
             (folder / "model.bin").symlink_to("/dev/full")
             (folder / "model.bin").write_text("weights")
-        assert [stage.name for stage in run.stages()] == ["teacher"] and hidden(run) == []
+        assert [stage.key.name for stage in run.stages()] == ["teacher"] and hidden(run) == []
 
 
 @pytest.mark.parametrize(
@@ -260,13 +305,21 @@ def test_other_errors_pass_through_unchanged(tmp_path: Path) -> None:
         assert caught.value is fault
 
 
-def test_stages_of_a_longer_recipe_can_be_dropped(run: RunFolder) -> None:
+def test_stages_of_a_longer_recipe_are_out_of_the_chain_with_their_checkpoints(run: RunFolder) -> None:
     with run.locked():
-        for index in range(3):
-            write(run, index, "stage", f"d{index}")
-        run.scratch(3, "distill", "d" * 64)
-        run.drop_after(0)
-    assert run.latest_stage() == run.root / "00-stage" and hidden(run) == []
+        for number in range(3):
+            write(run, "stage", f"d{number}")
+        run.scratch(key("distill", "d" * 64))
+        run.set_chain([key("stage", "d0")])
+    assert run.latest_stage() == run.root / "stages/d0-stage" and hidden(run) == []
+
+
+def test_stages_of_the_layout_before_digests_are_known_as_such(run: RunFolder) -> None:
+    for name in ("01-teacher", "02-student", "03-not-finished", "report"):
+        (run.root / name).mkdir(parents=True)
+    for name in ("01-teacher", "02-student"):
+        (run.root / name / "stage.json").write_text("{}")
+    assert [path.name for path in run.old_stages()] == ["01-teacher", "02-student"]
 
 
 @pytest.mark.parametrize("name", ["", "../other", "a/b", ".hidden"])

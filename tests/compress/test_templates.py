@@ -9,8 +9,8 @@ import pydantic
 import pytest
 
 from edgepress.compress.cli.init import recipe_template
-from edgepress.compress.recipe.reader import read_recipe
-from edgepress.compress.recipe.recipe import STAGE_KINDS, Recipe
+from edgepress.compress.recipe.methods import FAMILIES, METHODS, find
+from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.tasks import TASKS
 from edgepress.targets.errors import DataError, RecipeError
 from tests.compress.tiny import tiny_text_data
@@ -19,7 +19,7 @@ from tests.compress.tiny import tiny_text_data
 def read(folder: Path, task: str, data: str | None) -> Recipe:
     path = folder / "recipe.yaml"
     path.write_text(recipe_template(task, data))
-    return read_recipe(path)
+    return Recipe.load(path)
 
 
 def options(model: type[pydantic.BaseModel]) -> set[str]:
@@ -36,13 +36,15 @@ def options(model: type[pydantic.BaseModel]) -> set[str]:
 def test_a_template_can_be_read_and_has_all_kinds_of_stages(tmp_path: Path, task: str) -> None:
     recipe = read(tmp_path, task, None)
     assert recipe.task == task
-    assert [stage.kind for stage in recipe.stages] == list(STAGE_KINDS)
+    assert [stage.kind for stage in recipe.stages] == list(FAMILIES)
 
 
 def test_the_templates_explain_every_option() -> None:
     text = "".join(recipe_template(task, None) for task in TASKS)
     # In the recipe a target's options stand behind its name: `- tensorrt-gpu: {capabilities: [86]}`.
-    names = (options(Recipe) - {"target_options"}).union(*(options(kind) for kind in STAGE_KINDS.values()))
+    names = (options(Recipe) - {"target_options"}).union(
+        *(options(kind) for kind in (find(*name).options for name in METHODS))
+    )
     assert [name for name in sorted(names) if f"{name}:" not in text] == []
     assert "- tensorrt-gpu: {capabilities: [86, 89]}" in text
 
@@ -85,5 +87,5 @@ def test_what_cannot_be_filled_in_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["digits", "sst2"])
 def test_the_examples_can_be_read(name: str) -> None:
-    recipe = read_recipe(Path(__file__).parents[2] / "examples" / f"{name}.yaml")
+    recipe = Recipe.load(Path(__file__).parents[2] / "examples" / f"{name}.yaml")
     assert recipe.name == name

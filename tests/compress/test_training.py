@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from edgepress.compress.cli.console import Console
-from edgepress.compress.recipe.recipe import Training
+from edgepress.compress.recipe.sections import Training
 from edgepress.compress.tasks.inference import logits_of, metric_of
 from edgepress.compress.training import epochs
 from edgepress.compress.training import fit as training
-from edgepress.compress.training.fit import BucketSampler, fit
+from edgepress.compress.training.fit import BucketSampler, TrainingJob, fit
 from edgepress.targets.errors import StageError
 from tests.compress.fakes import TokenFeatures, tiny_bert
 
@@ -32,9 +32,8 @@ def test_a_sampler_gives_each_row_once_in_batches_of_similar_length_and_a_new_or
 def test_training_learns_and_leaves_its_input_alone(tmp_path: Path) -> None:
     model, rows, validation = tiny_bert(), TokenFeatures(256), TokenFeatures(64, seed=1)
     before = logits_of(model, validation)
-    trained, history = fit(
-        model, rows, validation, Training(epochs=6, batch_size=8, learning_rate=2e-3), tmp_path, SILENT, "train"
-    )
+    job = TrainingJob(Training(epochs=6, batch_size=8, learning_rate=2e-3), tmp_path)
+    trained, history = fit(model, job, rows, validation, SILENT, "train")
     np.testing.assert_array_equal(logits_of(model, validation), before)
     assert metric_of(trained, validation) == history.best > 0.9
     assert history.precision == "fp32" and history.steps == 6 * 32
@@ -54,7 +53,8 @@ def test_the_best_epoch_on_validation_data_is_kept(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(epochs, "metric_of", score)
     options = Training(epochs=3, batch_size=8, learning_rate=1e-3)
-    trained, history = fit(tiny_bert(), TokenFeatures(32), TokenFeatures(8), options, tmp_path, SILENT, "train")
+    job = TrainingJob(options, tmp_path)
+    trained, history = fit(tiny_bert(), job, TokenFeatures(32), TokenFeatures(8), SILENT, "train")
     assert history.best == 0.9
     torch.testing.assert_close(trained.network.classifier.weight, states[1])
 
@@ -71,8 +71,8 @@ def test_the_best_epoch_is_that_of_the_primary_metric(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(epochs, "metric_of", score)
     options = Training(epochs=3, batch_size=8, learning_rate=1e-3)
-    rows = TokenFeatures(32), TokenFeatures(8)
-    trained, history = fit(tiny_bert(), *rows, options, tmp_path, SILENT, "train", metric="log-loss")
+    job = TrainingJob(options, tmp_path, metric="log-loss")
+    trained, history = fit(tiny_bert(), job, TokenFeatures(32), TokenFeatures(8), SILENT, "train")
     assert (history.metric, history.best) == ("log-loss", 0.5)
     torch.testing.assert_close(trained.network.classifier.weight, states[1])
 
@@ -80,8 +80,8 @@ def test_the_best_epoch_is_that_of_the_primary_metric(tmp_path: Path, monkeypatc
 def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = (tiny_bert(), TokenFeatures(64), TokenFeatures(16, seed=1), QUICK)
-    whole, _ = fit(*arguments, tmp_path / "whole", SILENT, "train")
+    model, rows = tiny_bert(), (TokenFeatures(64), TokenFeatures(16, seed=1))
+    whole, _ = fit(model, TrainingJob(QUICK, tmp_path / "whole"), *rows, SILENT, "train")
     calls = 0
 
     class Cut(training.Collator):
@@ -94,8 +94,8 @@ def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_wei
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(training, "Collator", Cut)
-        fit(*arguments, tmp_path / "cut", SILENT, "train")
-    resumed, history = fit(*arguments, tmp_path / "cut", SILENT, "train")
+        fit(model, TrainingJob(QUICK, tmp_path / "cut"), *rows, SILENT, "train")
+    resumed, history = fit(model, TrainingJob(QUICK, tmp_path / "cut"), *rows, SILENT, "train")
     assert history.resumed and len(history.epochs) == 2
     for name, value in whole.network.state_dict().items():
         torch.testing.assert_close(resumed.network.state_dict()[name], value, atol=1e-5, rtol=1e-4)
@@ -108,12 +108,13 @@ def test_a_loss_that_is_not_finite_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         StageError, match=r"the loss became nan at step 1. Lower training.learning_rate, or use precision fp32."
     ):
-        fit(model, TokenFeatures(16), TokenFeatures(8), QUICK, tmp_path, SILENT, "train")
+        fit(model, TrainingJob(QUICK, tmp_path), TokenFeatures(16), TokenFeatures(8), SILENT, "train")
 
 
 def test_gradient_accumulation_takes_fewer_steps_over_the_same_rows(tmp_path: Path) -> None:
     options = QUICK.model_copy(update={"gradient_accumulation": 4})
-    _, history = fit(tiny_bert(), TokenFeatures(64), TokenFeatures(8), options, tmp_path, SILENT, "train")
+    job = TrainingJob(options, tmp_path)
+    _, history = fit(tiny_bert(), job, TokenFeatures(64), TokenFeatures(8), SILENT, "train")
     assert history.steps == 2 * 64 // 32
 
 

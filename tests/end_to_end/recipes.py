@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from edgepress.compress.pipeline.store import RunFolder
 from tests.compress.tiny import tiny_image_data, tiny_text_data, tiny_text_teacher
 from tests.conftest import ROOT
 
@@ -113,9 +114,19 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
+def stage_folders(run: Path) -> dict[str, Path]:
+    """`03-prune` -> its folder, of every finished stage of the recipe that the run is at."""
+    records = RunFolder(run.name, run.parent).stages()
+    return {f"{number:02d}-{one.key.name}": run / one.key.folder for number, one in enumerate(records, 1)}
+
+
+def stage_folder(run: Path, label: str) -> Path:
+    return stage_folders(run)[label]
+
+
 def stage_hashes(run: Path) -> dict[str, dict[str, str]]:
-    """Of every finished stage."""
-    return {path.name: hashes(path) for path in sorted(run.glob("[0-9]*-*")) if path.is_dir()}
+    """Of every finished stage of the recipe that the run is at."""
+    return {label: hashes(path) for label, path in stage_folders(run).items()}
 
 
 def leftovers(run: Path) -> list[str]:

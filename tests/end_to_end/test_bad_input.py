@@ -85,7 +85,7 @@ def test_an_unknown_target_is_refused_before_any_work(inputs: Path) -> None:
     assert told.exit_code == 2
     assert "onnxruntime-gpu" in told.stderr
     assert "onnxruntime-cpu" in told.stderr
-    assert not list(inputs.glob("runs/*/01-*"))
+    assert not list(inputs.glob("runs/*/stages/*"))
 
 
 def test_missing_data(inputs: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_full_disk_keeps_finished_stages(inputs: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("edgepress.compress.methods.figures.export_fp32", no_space)
     refused(edgepress("run", "recipe.yaml"), 1, "no space left on the disk that holds", "finished stages are kept")
     assert stage_hashes(inputs / "runs/plain") == before
-    assert not list(inputs.glob("runs/plain/.*.part"))
+    assert not list(inputs.glob("runs/plain/stages/.*.part"))
 
 
 @pytest.mark.slow

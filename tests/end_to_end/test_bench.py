@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from edgepress.benchmarks.bench import (
+from edgepress.benchmarks.measure.jobs import SubjectResult
+from edgepress.benchmarks.records.report import LatencyRow, Measurement, Shape
+from edgepress.compress.cli.bench import (
     Key,
     Shapes,
     Timed,
@@ -21,8 +23,6 @@ from edgepress.benchmarks.bench import (
     latency_texts,
     synthetic_cases,
 )
-from edgepress.benchmarks.measure.jobs import SubjectResult
-from edgepress.benchmarks.records.report import LatencyRow, Measurement, Shape
 from edgepress.compress.cli.console import Console
 from edgepress.targets.errors import BenchmarkError
 from edgepress.targets.records import Artifact, Candidate, Comparison, Signature, TensorSpec

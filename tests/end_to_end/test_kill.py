@@ -132,7 +132,7 @@ def long_training() -> dict[str, Any]:
     return recipe
 
 
-CHECKPOINT = "runs/plain/.01-teacher.scratch-*/teacher/checkpoint-*"
+CHECKPOINT = "runs/plain/stages/.*-teacher.scratch/teacher/checkpoint-*"
 
 
 def test_a_second_run_at_the_same_time_is_told_who_holds_the_run(inputs: Path) -> None:
@@ -166,4 +166,4 @@ def test_ctrl_c_is_one_line_and_nothing_is_lost(inputs: Path) -> None:
         "error: stopped by Ctrl-C. Finished stages are kept; run the same command again to go on."
     )
     assert list(inputs.glob(CHECKPOINT)), "the checkpoint is kept"
-    assert not list(inputs.glob("runs/plain/.*.part"))
+    assert not list(inputs.glob("runs/plain/stages/.*.part"))

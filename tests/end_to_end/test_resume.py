@@ -15,7 +15,18 @@ from edgepress.compress.data.splits import Rows, Splits
 from edgepress.compress.pipeline.run import Result
 from edgepress.compress.recipe.kept import KeptRecipe
 from edgepress.targets.records import Artifact
-from tests.end_to_end.recipes import PLAIN, TEXT, changed, edgepress, hashes, leftovers, stage_hashes, write_recipe
+from tests.end_to_end.recipes import (
+    PLAIN,
+    TEXT,
+    changed,
+    edgepress,
+    hashes,
+    leftovers,
+    stage_folder,
+    stage_folders,
+    stage_hashes,
+    write_recipe,
+)
 
 # Printed as the process ends.
 TELL_HEAVY = """
@@ -49,6 +60,36 @@ def test_a_changed_stage_is_run_again_with_those_behind_it(text_copy: Path) -> N
     after = stage_hashes(text_copy / "runs/text")
     assert list(after) == STAGES
     assert [name for name in STAGES if before[name] == after[name]] == ["01-teacher", "02-student", "03-distill"]
+
+
+@pytest.mark.slow
+def test_going_back_to_an_option_finds_what_was_finished_under_it(plain_copy: Path) -> None:
+    run_folder = plain_copy / "runs/plain"
+    before = hashes(run_folder / "release")
+    stages = stage_hashes(run_folder)
+    assert again(plain_copy, "student.ffn=8").fresh == ("student", "export", "benchmark")
+    assert stage_hashes(run_folder)["01-teacher"] == stages["01-teacher"]
+    assert hashes(run_folder / "release") != before
+    assert again(plain_copy).fresh == ()
+    assert (stage_hashes(run_folder), hashes(run_folder / "release")) == (stages, before)
+    assert len(list((run_folder / "stages").iterdir())) == 4 + 3
+    assert again(plain_copy, "student.ffn=8").fresh == ()
+
+
+@pytest.mark.slow
+def test_stages_of_an_older_layout_are_told_in_one_line_and_made_again(inputs: Path) -> None:
+    write_recipe(inputs, PLAIN)
+    old = inputs / "runs/plain/01-teacher"
+    old.mkdir(parents=True)
+    (old / "stage.json").write_text('{"format": 1, "index": 1, "name": "teacher", "digest": "d", "files": []}')
+    told = edgepress(inputs, "run", "recipe.yaml", "--until", "teacher")
+    assert told.returncode == 0, told.stderr
+    assert (
+        "warning: runs/plain holds 1 stages of an older edgepress (01-teacher …), which cannot be read any more: they "
+        "are made again. `edgepress gc runs` removes the old ones.\n"
+    ) in told.stderr
+    shown = edgepress(inputs, "report", "runs/plain")
+    assert shown.stderr.endswith("its last finished stage is teacher. Finish it with `edgepress run`.\n")
 
 
 @pytest.mark.slow
@@ -110,7 +151,7 @@ def test_stages_in_another_order_run_through(plain_copy: Path) -> None:
 def test_other_bounds_are_exported_anew_for_teacher_and_student(plain_copy: Path) -> None:
     again(plain_copy, "data.max_length=16")
     run_folder = plain_copy / "runs/plain"
-    places = json.loads((run_folder / "04-benchmark/artifacts.json").read_text())["artifacts"]
+    places = json.loads((stage_folder(run_folder, "04-benchmark") / "artifacts.json").read_text())["artifacts"]
     assert [place["name"] for place in places] == ["teacher", "fp32"]
     folders = [run_folder / place["folder"] for place in places]
     bounds = [Artifact.read(folder / "artifact.json").signature.bounds for folder in folders]
@@ -129,7 +170,7 @@ def test_a_lost_report_or_release_is_written_again_without_running_a_stage(plain
 
 @pytest.mark.slow
 def test_a_damaged_stage_is_told_and_done_again(plain_copy: Path) -> None:
-    (plain_copy / "runs/plain/03-export/model.safetensors").write_bytes(b"")
+    (stage_folder(plain_copy / "runs/plain", "03-export") / "model.safetensors").write_bytes(b"")
     log = io.StringIO()
     recipe = Recipe.load("recipe.yaml")
     result = run(recipe, console=Console("plain", err=log))
@@ -149,7 +190,7 @@ def test_until_stops_there_and_the_next_run_goes_on(inputs: Path, monkeypatch: p
     read, finished_by_then = Splits.test, []
 
     def spy(splits: Splits) -> Rows:
-        finished_by_then.append(sorted(path.name for path in inputs.glob("runs/plain/[0-9]*")))
+        finished_by_then.append(sorted(stage_folders(inputs / "runs/plain")))
         return read(splits)
 
     monkeypatch.setattr(Splits, "test", spy)

@@ -10,11 +10,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from edgepress.benchmarks.runner import run_runtimes
+from edgepress.targets.onnxruntime_cpu import session
 from edgepress.targets.onnxruntime_cpu import sums as onnx_sums
-from edgepress.targets.onnxruntime_cpu import target as onnxruntime_cpu
 from edgepress.targets.onnxruntime_cpu.sums import PRODUCT, cuts_sums
-from edgepress.targets.onnxruntime_cpu.target import KEEP_SUMS, Settings
 from edgepress.targets.records import Candidate
 from tests.targets.tiny import Exported
 
@@ -47,7 +45,7 @@ def test_the_product_is_one_of_u8_by_s8_and_valid_onnx() -> None:
 def test_the_answer_is_what_the_flags_of_this_processor_say() -> None:
     flags = next(line.split() for line in CPUINFO.read_text().splitlines() if line.startswith("flags"))
     expected = "avx2" in flags and not {"avx512_vnni", "avx_vnni"} & set(flags)
-    assert cuts_sums() is run_runtimes.cuts_sums(onnxruntime) is expected
+    assert cuts_sums() is expected
 
 
 # (whether the processor cuts sums off, the artifact's setting) -> the entry of the session.
@@ -55,9 +53,7 @@ CASES = [(True, False, "1"), (True, True, "0"), (False, False, "0"), (False, Tru
 
 
 @pytest.mark.parametrize(("cuts", "saturate", "expected"), CASES)
-@pytest.mark.parametrize("opener", ["session", "runner"])
 def test_slower_kernels_are_asked_for_only_where_sums_would_be_cut_off(
-    opener: str,
     cuts: bool,
     saturate: bool,
     expected: str,
@@ -65,13 +61,9 @@ def test_slower_kernels_are_asked_for_only_where_sums_would_be_cut_off(
     entries: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The session here, which is the runner's on devices too."""
     case = exported("onnxruntime-cpu", "resnet", Candidate(name="fp32", precision="fp32"))
-    if opener == "session":
-        monkeypatch.setattr(onnx_sums, "cuts_sums", lambda: cuts)
-        path = case.folder / onnxruntime_cpu.MODEL_FILE
-        onnxruntime_cpu.OrtSession(path, case.artifact.signature, Settings(saturate=saturate), threads=1)
-    else:
-        monkeypatch.setattr(run_runtimes, "cuts_sums", lambda _: cuts)
-        artifact = {**case.artifact.model_dump(mode="json"), "settings": {"saturate": saturate}}
-        run_runtimes.onnxruntime_cpu(artifact).open(case.folder, artifact, 1)
-    assert entries[KEEP_SUMS] == expected
+    monkeypatch.setattr(onnx_sums, "cuts_sums", lambda: cuts)
+    facts = {**case.artifact.model_dump(mode="json"), "settings": {"saturate": saturate}}
+    session.open_session(case.folder, facts, threads=1)
+    assert entries[session.KEEP_SUMS] == expected

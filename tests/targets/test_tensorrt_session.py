@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from edgepress.targets.errors import TargetError
-from edgepress.targets.records import Signature, TensorSpec
 from edgepress.targets.tensorrt_gpu.session import Shaped, TensorRtSession, cache_file, rtx_config
 
 
@@ -47,12 +46,12 @@ def test_for_rtx_graphs_are_captured_and_compiled_kernels_kept_from_one_session_
     first = rtx_config(trt, SimpleNamespace(create_runtime_config=RuntimeConfig), cache)
     assert first.cuda_graph_strategy == "whole graph" and first.read is None
     session._config, session._cache = first, cache
-    session.keep_cache()
+    session.close()
     assert cache.read_bytes() == b"kernels"
     second = rtx_config(trt, SimpleNamespace(create_runtime_config=RuntimeConfig), cache)
     assert second.read == b"kernels" and second.cache is not None
     session._cache = cache / "below a file"
-    session.keep_cache()
+    session.close()
     assert cache.read_bytes() == b"kernels"
 
 
@@ -117,16 +116,14 @@ def test_a_graph_is_captured_at_the_second_inference_and_replayed_from_then_on(
     captures: bool, runs: int, replays: int, no_gpu_needed: dict[str, torch.Tensor]
 ) -> None:
     """Of four inferences, the first runs, the second captures a run and replays it: 2 runs and 3 replays."""
-    pixels = TensorSpec(name="pixel_values", dtype="float32", shape=("batch", 3))
-    logits = TensorSpec(name="logits", dtype="float32", shape=("batch", 3))
-    signature = Signature(inputs=(pixels,), outputs=(logits,), bounds={"batch": (1, 8)})
+    inputs = [{"name": "pixel_values", "dtype": "float32", "shape": ["batch", 3]}]
     context, stream = Context(no_gpu_needed), SimpleNamespace(cuda_stream=7)
-    shaped = Shaped(context, signature, ((2, 3),), stream, captures)  # type: ignore[arg-type]
+    shaped = Shaped(context, inputs, ["logits"], ((2, 3),), stream, captures)  # type: ignore[arg-type]
     for number in range(4):
         answer = shaped.infer({"pixel_values": np.full((2, 3), number, np.float32)})
         if not captures:
-            assert (answer == 2 * number).all()
+            assert (answer["logits"] == 2 * number).all()
     assert context.runs == runs
     assert (shaped._graph.replays if shaped._graph is not None else 0) == replays  # type: ignore[attr-defined]
     with pytest.raises(TargetError, match=r"TensorRT refused shape \[9, 3\] of input 'pixel_values'"):
-        Shaped(context, signature, ((9, 3),), stream, captures)  # type: ignore[arg-type]
+        Shaped(context, inputs, ["logits"], ((9, 3),), stream, captures)  # type: ignore[arg-type]

@@ -17,8 +17,9 @@ import torch
 
 from edgepress import targets
 from edgepress.targets.errors import TargetError
+from edgepress.targets.files import sha256_of
 from edgepress.targets.process.quiet import quiet
-from edgepress.targets.records import Precision, Signature, TensorSpec, sha256_of
+from edgepress.targets.records import Precision, Signature, TensorSpec
 from edgepress.targets.xla_tpu.compile import count_products, sizes_to_compile
 from edgepress.targets.xla_tpu.lowering import refuse_missing
 from tests.targets.tiny import Exported, make_model, text_signature

@@ -3,52 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import nn
 
-from edgepress.compress.methods.distill.terms import attention_divergence, distillation_loss, masked_mse
-from edgepress.compress.recipe.recipe import Distill
+from edgepress.compress.methods.distill.options import Distill
+from edgepress.compress.methods.distill.terms import TERMS
+from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term
 from edgepress.compress.training.batches import TeacherOutputs
-from edgepress.compress.training.teacher_cache import as_tokens
+from edgepress.compress.training.teacher_cache import Wanted
 from edgepress.targets.errors import StageError
 
 
 class DistillationObjective(nn.Module):
-    """The whole loss. Where student and teacher differ in width, a learned projection stands between (TinyBERT's W_h);
-    it is thrown away with the objective. `layers`: the student's hidden states to compare, 0 the embedding."""
+    """The whole loss: the sum of the terms that the options give a weight, each times it."""
 
-    def __init__(self, options: Distill, layers: Sequence[int], widths: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, options: Distill, compared: Compared) -> None:
+        """
+        Args:
+            options: weights of the terms, and what the terms themselves ask of them.
+            compared: which layers the terms that compare layers compare.
+        """
         super().__init__()
-        self.options = options
-        self.layers = tuple(layers)
-        self.attention_layers = tuple(layer for layer in layers if layer)
-        self.projections = nn.ModuleList(
-            nn.Linear(own, wanted) if own != wanted else nn.Identity() for own, wanted in widths
-        )
-        self.outputs: Mapping[str, bool] = {}
-        if options.hidden:
-            self.outputs = {"output_hidden_states": True}
-        if options.attention:
-            self.outputs = {**self.outputs, "output_attentions": True}
+        self.weights = tuple(options.weights.values())
+        self.terms = nn.ModuleList(find_term(name)(options, compared) for name in options.weights)
+        self.outputs: Mapping[str, bool] = {key: on for term in self._terms for key, on in term.outputs.items()}
+
+    @property
+    def _terms(self) -> list[Term]:
+        return list(self.terms)  # type: ignore[arg-type]  # a ModuleList knows no more than that they are modules
 
     def forward(self, output: Any, labels: torch.Tensor, teacher: TeacherOutputs, mask: torch.Tensor | None) -> Any:
-        options = self.options
-        loss = distillation_loss(
-            output.logits.float(), teacher["logits"].float(), labels, options.temperature, options.alpha
-        )
-        if options.hidden:
-            for layer, projection, wanted in zip(self.layers, self.projections, teacher["hidden"], strict=True):
-                own = projection(as_tokens(output.hidden_states[layer])).float()
-                loss = loss + options.hidden / len(self.projections) * masked_mse(own, wanted.float(), mask)
-        if options.attention:
-            for layer, wanted in zip(self.attention_layers, teacher["attention"], strict=True):
-                own = output.attentions[layer - 1].float().mean(1)
-                loss = loss + options.attention / len(self.attention_layers) * attention_divergence(
-                    own, wanted.float(), mask
-                )
-        return loss
+        batch = Batch(labels, mask)
+        losses = (term.loss(output, teacher, batch) for term in self._terms)
+        return sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))
+
+
+def find_term(name: str) -> type[Term]:
+    """The class of a term; KeyError where `TERMS` has none of that name."""
+    module, _, attribute = TERMS[name].partition(":")
+    found: type[Term] = getattr(import_module(module), attribute)
+    return found
+
+
+def needs_layers(options: Distill) -> bool:
+    """Whether a term that has a weight compares layers."""
+    return any(find_term(name).layers for name in options.weights)
+
+
+def needs_of(options: Distill, compared: Compared, precision: str) -> Wanted:
+    """What all terms together need of the teacher, computed in this precision."""
+    found: dict[str, Any] = {"precision": "bf16" if precision == "bf16" else "fp32"}
+    for name in options.weights:
+        found |= find_term(name).needs(compared).model_dump(exclude_defaults=True)
+    return Wanted(**found)
 
 
 def layer_map(student_depth: int, teacher_depth: int, given: Sequence[int] | None) -> tuple[tuple[int, int], ...]:

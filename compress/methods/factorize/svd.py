@@ -17,11 +17,11 @@ import torch
 from pydantic import ConfigDict, Field
 from torch import nn
 
+from edgepress.compress.methods.factorize.options import Factorize
 from edgepress.compress.model.edits import Edit, set_submodule
 from edgepress.compress.model.factors import low_rank_module
 from edgepress.compress.model.model import Model
 from edgepress.compress.network.spectra import Layer, Spectrum, factorizable, spectra
-from edgepress.compress.recipe.recipe import Factorize
 from edgepress.targets.errors import StageError
 from edgepress.targets.records import Feeds, Record
 

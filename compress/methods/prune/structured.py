@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgepress.compress.methods.prune.options import Prune
 from edgepress.compress.model.edits import resize_edits, structure
 from edgepress.compress.model.model import Model
 from edgepress.compress.network.blocks import ffn_groups, head_groups
 from edgepress.compress.network.importance import Importance, importance_of
 from edgepress.compress.network.probing import logits_of
 from edgepress.compress.network.slicing import Cut, Group, cut, cuts_of, silence
-from edgepress.compress.recipe.recipe import Prune
-from edgepress.targets.errors import StageError
+from edgepress.targets.errors import StageError, told
 from edgepress.targets.records import Feeds, Record
 
 GroupKind = Literal["heads", "ffn", "channels", "hidden"]
@@ -198,8 +198,9 @@ def _prove(network: nn.Module, plan: PruningPlan, feeds: Feeds) -> None:
     try:
         got = logits_of(pruned, feeds)
     except (RuntimeError, ValueError, TypeError, IndexError) as fault:
-        reason = str(fault).splitlines()[0]
-        raise StageError(f"prune: {type(network).__name__} does not run when pruned like this: {reason}") from fault
+        raise StageError(
+            f"prune: {type(network).__name__} does not run when pruned like this: {told(fault)}"
+        ) from fault
     silent = copy.deepcopy(network)
     cuts = [one for group in plan.groups for one in group.cuts]
     silence(silent, cuts)

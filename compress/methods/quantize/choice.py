@@ -17,9 +17,9 @@ from edgepress.benchmarks.records.figures import Figure, known_primary, primary_
 from edgepress.benchmarks.records.report import Measurement, Metrics
 from edgepress.compress.methods.desk import desk_of
 from edgepress.compress.methods.quantize.export import FP32, Exported
+from edgepress.compress.methods.quantize.options import Quantize
 from edgepress.compress.methods.verdict import TIE
 from edgepress.compress.model.model import Model
-from edgepress.compress.recipe.recipe import Quantize
 from edgepress.targets.errors import EdgepressError, StageError
 from edgepress.targets.protocols import Target
 from edgepress.targets.records import Candidate, Precision, Record

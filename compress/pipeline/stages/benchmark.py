@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,34 +20,65 @@ from edgepress.benchmarks.measure.settings import time_all
 from edgepress.benchmarks.records.costs import MachinePeak
 from edgepress.benchmarks.records.files import write_report
 from edgepress.benchmarks.records.places import Place, Places
-from edgepress.benchmarks.records.report import ABSENT_HARDWARE, Report, Row, StageRow, Status
+from edgepress.benchmarks.records.report import ABSENT_HARDWARE, GateVerdict, Report, Row, StageRow, Status
 from edgepress.benchmarks.report.wording import unsteady_notes
-from edgepress.compress.methods.context import Context
 from edgepress.compress.methods.desk import desk_of
-from edgepress.compress.methods.figures import FigureTaker
-from edgepress.compress.methods.quantize.choice import Selection
-from edgepress.compress.model.model import Model
-from edgepress.compress.pipeline.plan import Planned
-from edgepress.compress.recipe.recipe import Teacher
-from edgepress.compress.tasks.base import Features
+from edgepress.compress.pipeline.stages.base import Finished, Work, plain
 from edgepress.targets import load
 from edgepress.targets.errors import TargetError
 from edgepress.targets.protocols import Target
 
 if TYPE_CHECKING:
-    from edgepress.compress.pipeline.execute import Execution
+    from edgepress.compress.methods.context import Context
+    from edgepress.compress.methods.figures import FigureTaker
+    from edgepress.compress.methods.quantize.choice import Selection
+    from edgepress.compress.model.model import Model
+    from edgepress.compress.recipe.recipe import Recipe, Teacher
+    from edgepress.compress.recipe.sections import Benchmark, Gates
+    from edgepress.compress.tasks.base import Features
 
 
-def benchmark(execution: Execution, stage: Planned, context: Context, folder: Path) -> None:
+BENCHMARK = "benchmark"
+
+
+@dataclass(frozen=True)
+class BenchmarkStage:
+    """Measures everything and writes the report.
+
+    Args:
+        options: shapes, samples and loads.
+        gates: what the chosen artifacts must hold.
+        title: the report's name.
+    """
+
+    options: Benchmark
+    gates: Gates
+    title: str
+    name: str = BENCHMARK
+
+    def covers(self) -> Mapping[str, object]:
+        return {"benchmark": plain(self.options), "gates": plain(self.gates), "name": self.title}
+
+    def run(self, work: Work, folder: Path) -> None:
+        benchmark(work, folder)
+
+
+def stages_of(recipe: Recipe) -> tuple[BenchmarkStage, ...]:
+    return (BenchmarkStage(recipe.benchmark, recipe.gates, recipe.name),)
+
+
+def benchmark(work: Work, folder: Path) -> None:
     """Measure the teacher and all candidates of every target; write the report into `folder`."""
+    from edgepress.compress.methods.figures import FigureTaker
+
+    context = work.measuring
     figures = FigureTaker(context)
-    export_folder = execution.stage_folder(execution.stages[stage.index - 2])
-    student = Model.load(export_folder)
+    export_folder, student = work.before[-1].folder, work.model
     test = context.workspace.test()
-    selections = {name: Selection.read(export_folder / f"selection-{name}.json") for name in context.recipe.targets}
+    selections = _selections(export_folder, context.recipe.targets)
     teachers: dict[str, Row] = {}
     candidates: list[Row] = []
-    notes: list[str] = []
+    notes = _fine_tuning(context)
     places: list[Place] = []
     load_before = machine_load()
     made = [target for target in context.recipe.targets if not selections[target].failure]
@@ -60,24 +92,18 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
             candidates.append(_without_artifact(selection))
             continue
         sources = _candidates(selection, export_folder / "artifacts" / target, student, figures)
-        sources += _arms(execution, figures, target) if target == context.clock_target else []
+        sources += _arms(work.before, figures, target) if target == context.clock_target else []
         teacher = _teacher(figures, context, target, notes)
         row, rows = measure(teacher, sources, figures, test, peaks)
         for source in (teacher, *sources):
             if source.folder is not None:
-                folder_name = source.folder.relative_to(execution.folder.root).as_posix()
+                folder_name = source.folder.relative_to(work.root).as_posix()
                 places.append(Place(target=target, name=source.name, folder=folder_name))
         # The report's teacher is that of the first target; those of the others stand before their candidates.
         candidates += rows if not teachers else [row, *rows]
         teachers[target] = row
     first = next(iter(teachers))
     chosen = [row for row in candidates if row.chosen]
-    asked = context.recipe.gates
-    gates = [
-        gate
-        for row in chosen
-        for gate in judge_gates(asked.of(row.target), teachers[row.target], row, asked.confidence)
-    ]
     notes += [*_unjudged(context, chosen), *load_notes(load_before), *unsteady_notes([*teachers.values(), *candidates])]
     report = Report(
         name=context.recipe.name,
@@ -88,14 +114,21 @@ def benchmark(execution: Execution, stage: Planned, context: Context, folder: Pa
         data=_data(context, test),
         teacher=teachers[first],
         candidates=tuple(candidates),
-        stages=tuple(stage_rows(execution)),
-        gates=tuple(gates),
+        stages=tuple(stage_rows(work.before)),
+        gates=_judged(context, teachers, chosen),
         notes=tuple(notes),
         peaks=peaks,
     )
     write_report(report, folder)
     # Where each row's artifact lies, for `edgepress bench`.
     Places(artifacts=tuple(places)).write(folder / Places.FILE_NAME)
+
+
+def _selections(folder: Path, targets: Sequence[str]) -> dict[str, Selection]:
+    """What was chosen for each target, as the stage of the artifacts left it."""
+    from edgepress.compress.methods.quantize.choice import Selection
+
+    return {name: Selection.read(folder / f"selection-{name}.json") for name in targets}
 
 
 def _with_roofline(context: Context, names: Sequence[str]) -> list[Target]:
@@ -108,6 +141,23 @@ def _without_artifact(selection: Selection) -> Row:
     """The row of a target that made nothing of the model."""
     status: Status = "unavailable" if selection.unavailable else "failed"
     return Row(name="no artifact", target=selection.target, precision="–", status=status, reason=selection.failure)
+
+
+def _fine_tuning(context: Context) -> list[str]:
+    """How the teacher came to be, where this run has trained on a model that was given to it."""
+    if not context.recipe.teacher.fine_tuned:
+        return []
+    return [f"The teacher was fine-tuned in this run: {'; '.join(step.summary for step in context.teacher.lineage)}."]
+
+
+def _judged(context: Context, teachers: Mapping[str, Row], chosen: Sequence[Row]) -> tuple[GateVerdict, ...]:
+    """What the chosen artifacts had to hold, each against the teacher on its own target."""
+    asked = context.recipe.gates
+    return tuple(
+        gate
+        for row in chosen
+        for gate in judge_gates(asked.of(row.target), teachers[row.target], row, asked.confidence)
+    )
 
 
 def _unjudged(context: Context, chosen: Sequence[Row]) -> list[str]:
@@ -159,11 +209,13 @@ def _candidates(selection: Selection, folder: Path, student: Model, figures: Fig
     return found
 
 
-def _arms(execution: Execution, figures: FigureTaker, target: str) -> list[RowSource]:
+def _arms(stages: Sequence[Finished], figures: FigureTaker, target: str) -> list[RowSource]:
     """The distilled student and its control arm, both fp32, where the recipe asks for a control."""
+    from edgepress.compress.model.model import Model
+
     found = []
-    for stage in execution.stages:
-        control = execution.stage_folder(stage) / "control"
+    for stage in stages:
+        control = stage.folder / "control"
         if control.is_dir():
             for name, place in (("distilled, fp32", control.parent), ("control (no teacher), fp32", control)):
                 model = Model.load(place)
@@ -221,7 +273,7 @@ def _data(context: Context, test: Features) -> dict[str, object]:
     }
 
 
-def stage_rows(execution: Execution) -> list[StageRow]:
+def stage_rows(stages: Sequence[Finished]) -> list[StageRow]:
     """The rows that the finished stages left, in order."""
-    paths = [execution.stage_folder(stage) / "row.json" for stage in execution.stages]
+    paths = [stage.folder / "row.json" for stage in stages]
     return [StageRow.read(path) for path in paths if path.is_file()]

@@ -1,50 +1,134 @@
-"""The teacher: loaded from a folder or hub id, or trained in the run from a configuration."""
+"""The teacher: loaded from a folder or hub id as it is or to be fine-tuned, or trained from a configuration."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from edgepress.compress.methods.context import Context
-from edgepress.compress.model.loading import load_network
-from edgepress.compress.model.model import Model, Step, network_from_config
-from edgepress.compress.training.fit import fit
+from edgepress.compress.pipeline.sources import source_digest
+from edgepress.compress.pipeline.stages.base import Work, plain
 from edgepress.targets.errors import ModelError
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def make_teacher(context: Context) -> Model:
+    from edgepress.compress.model.loading import Loaded
+    from edgepress.compress.model.model import Model, TaskName
+    from edgepress.compress.recipe.recipe import Data, Recipe, Teacher
+
+
+# Weights of a fresh head that are named one by one; a head of more is told by its first ones.
+NAMED = 8
+
+
+@dataclass(frozen=True)
+class TeacherStage:
+    """Makes the model that everything is compared with.
+
+    Args:
+        options: where it comes from, and how it is trained where the run trains it.
+        task: what it does.
+        rows: the recipe's section on data, which bounds the signature.
+    """
+
+    options: Teacher
+    task: TaskName
+    rows: Data
+    name: str = "teacher"
+
+    def covers(self) -> Mapping[str, object]:
+        found = {"teacher": plain(self.options), "source": source_digest(self.options.model)}
+        tokenizer = self.options.tokenizer
+        return found | ({"tokenizer": source_digest(tokenizer)} if tokenizer is not None else {})
+
+    def run(self, work: Work, folder: Path) -> None:
+        make_teacher(self, work).save(folder)
+        work.data.task.save_processor(work.data.processor, folder)
+
+
+def stages_of(recipe: Recipe) -> tuple[TeacherStage, ...]:
+    return (TeacherStage(recipe.teacher, recipe.task, recipe.data),)
+
+
+def make_teacher(stage: TeacherStage, work: Work) -> Model:
     """The recipe's teacher as a Model with its signature.
 
     Raises:
         ModelError: it cannot be loaded, is not trusted, or does not fit the data.
+        StageError: its training diverged.
     """
-    teacher = context.recipe.teacher
-    if teacher.model is not None:
-        network = load_network(teacher.model, context.recipe.task, teacher.trust_remote_code)
-        model = _model(network, context, f"loaded from {teacher.model}")
-        _check_classes(model, context)
+    import torch
+
+    from edgepress.compress.model.loading import load_network
+    from edgepress.compress.recipe.sections import Training
+    from edgepress.compress.training.fit import TrainingJob, fit
+
+    teacher, data, run = stage.options, work.data, work.run
+    if teacher.model is not None and not teacher.fine_tuned:
+        network = load_network(teacher.model, stage.task, teacher.trust_remote_code)
+        model = _model(network, stage, work, f"loaded from {teacher.model}")
+        _check_classes(model, work)
         return model
-    assert teacher.config is not None
-    torch.manual_seed(context.seed)
-    network = network_from_config(_config(teacher.config, context), context.recipe.task)
-    model = _model(network, context, "random initialisation")
-    trained, history = fit(
-        model, context.train, context.validation, teacher.training, context.scratch / "teacher", context.console,
-        context.title("teacher"), context.seed, metric=context.metrics[0],
-    )  # fmt: skip
+    torch.manual_seed(run.seed)  # of whatever starts at random
+    start = _pretrained(teacher.model, stage, work) if teacher.model is not None else _random(stage, work)
+    job = TrainingJob(teacher.training or Training(), run.scratch / "teacher", run.seed, metric=data.metrics[0])
+    trained, history = fit(start, job, data.train, data.validation, run.progress, run.title("teacher"))
     return trained.after("teacher", f"trained {history.steps} steps, validation {history.metric} {history.best:.4f}")
 
 
-def _model(network: torch.nn.Module, context: Context, origin: str) -> Model:
-    signature = context.task.signature(network, context.processor, context.recipe.data)
-    return Model(network.eval(), context.recipe.task, signature, lineage=(Step(stage="teacher", summary=origin),))
+def _random(stage: TeacherStage, work: Work) -> Model:
+    from edgepress.compress.model.model import network_from_config
+
+    assert stage.options.config is not None
+    network = network_from_config(_config(stage.options.config, work), stage.task)
+    return _model(network, stage, work, "random initialisation")
 
 
-def _config(given: dict[str, Any], context: Context) -> Any:
+def _pretrained(source: str, stage: TeacherStage, work: Work) -> Model:
+    """The weights of `source` under the classes of the data, before its training."""
+    from edgepress.compress.model.loading import load_to_train
+
+    names = work.data.label_names
+    loaded = load_to_train(source, stage.task, stage.options.trust_remote_code, len(names))
+    config: Any = loaded.network.config
+    config.id2label, config.label2id = dict(enumerate(names)), {name: index for index, name in enumerate(names)}
+    if loaded.fresh:
+        work.run.progress.event("teacher", name=source, state=f"starts with {fresh_text(loaded.fresh)}")
+    return _model(loaded.network, stage, work, start_text(source, loaded, names))
+
+
+def start_text(source: str, loaded: Loaded, names: Sequence[str]) -> str:
+    """Where a teacher that is fine-tuned started: which weights were loaded, and which were random."""
+    head = fresh_text(loaded.fresh) if loaded.fresh else "the head that came with it"
+    return f"started from {source} with {head}, for {len(names)} classes ({_few(names, 5)})"
+
+
+def fresh_text(fresh: Sequence[str]) -> str:
+    """A fresh head: which weights no file had.
+
+    >>> fresh_text(("classifier.bias", "classifier.weight"))
+    'a fresh head (classifier.bias, classifier.weight)'
+    """
+    return f"a fresh head ({_few(fresh, NAMED)})"
+
+
+def _few(names: Sequence[str], limit: int) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def _model(network: nn.Module, stage: TeacherStage, work: Work, origin: str) -> Model:
+    from edgepress.compress.model.model import Model, Step
+
+    signature = work.data.task.signature(network, work.data.processor, stage.rows)
+    return Model(network.eval(), stage.task, signature, lineage=(Step(stage="teacher", summary=origin),))
+
+
+def _config(given: dict[str, Any], work: Work) -> Any:
     from transformers import AutoConfig
 
-    names = context.workspace.splits.label_names
+    names = work.data.label_names
     options = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
     options |= {key: value for key, value in given.items() if key != "model_type"}
     if "model_type" not in given:
@@ -61,11 +145,13 @@ def _config(given: dict[str, Any], context: Context) -> Any:
         raise ModelError(f"teacher.config: transformers has no model_type {given['model_type']!r}.{hint}") from None
 
 
-def _check_classes(model: Model, context: Context) -> None:
+def _check_classes(model: Model, work: Work) -> None:
+    from edgepress.compress.model.loading import FINE_TUNE
+
     classes = model.signature.outputs[0].shape[-1]
-    names = context.workspace.splits.label_names
+    names = work.data.label_names
     if len(names) != classes:
         raise ModelError(
-            f"the teacher tells {classes} classes apart, the data has {len(names)} ({', '.join(names[:5])}"
-            f"{', …' if len(names) > 5 else ''}). Give data with the teacher's labels, or another teacher."
+            f"the model knows {classes} classes, the data has {len(names)} ({_few(names, 5)}). Give data with the "
+            f"model's labels, another model, {FINE_TUNE}."
         )

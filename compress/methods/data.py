@@ -1,0 +1,134 @@
+"""What a method is given: the rows and teacher that it may read (`Data`), and how it is run (`Run`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.compress.model.model import Model
+from edgepress.compress.tasks.base import Features, Task, batches
+from edgepress.compress.tasks.inference import logits_of
+from edgepress.compress.training.output_store import OutputStore
+from edgepress.compress.training.teacher_cache import TeacherCache, Wanted, compute, digest_of
+from edgepress.targets.progress import Progress
+from edgepress.targets.records import Feeds
+
+if TYPE_CHECKING:
+    from edgepress.compress.tasks.workspace import Workspace
+
+CALIBRATION_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a stage is run.
+
+    Args:
+        stage: what it is called.
+        seed: of all that is random in it.
+        scratch: a folder for what it wants to find again after a kill; gone when the stage is finished.
+        progress: whoever listens.
+        used: entries of the run's cache that the stage was made with; whoever opens one adds it.
+    """
+
+    stage: str
+    seed: int
+    scratch: Path
+    progress: Progress
+    used: set[Path] = field(default_factory=set)
+
+    def title(self, what: str) -> str:
+        """How the progress of `what` is called, e.g. `prune: recovery`."""
+        return self.stage if what == self.stage else f"{self.stage}: {what}"
+
+
+class Data:
+    """The rows that a method may read, as models take them, and the teacher. There is no way from here to the test
+    split. All of it is made when it is first asked for, once a run."""
+
+    def __init__(
+        self, workspace: Workspace, teacher: Path, outputs: OutputStore, teacher_layers: tuple[int, ...] | None = None
+    ) -> None:
+        """
+        Args:
+            workspace: makes the rows.
+            teacher: the folder of the teacher's stage; it need not be there before the teacher is asked for.
+            outputs: where the teacher's outputs are kept.
+            teacher_layers: the layers of the teacher, from 0, that the student was made of, where the recipe names
+                them.
+        """
+        self._workspace = workspace
+        self._teacher_folder = teacher
+        self._outputs = outputs
+        self.teacher_layers = teacher_layers
+
+    @property
+    def task(self) -> Task:
+        return self._workspace.task
+
+    @property
+    def processor(self) -> Any:
+        """The teacher's tokenizer or image pre-processing."""
+        return self._workspace.processor
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Keys of the metrics that the run takes, the primary one first."""
+        return self._workspace.metrics
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return self._workspace.splits.label_names
+
+    @property
+    def train(self) -> Features:
+        return self._workspace.train
+
+    @property
+    def validation(self) -> Features:
+        return self._workspace.validation
+
+    @property
+    def calibration(self) -> Features:
+        return self._workspace.calibration
+
+    @cached_property
+    def teacher(self) -> Model:
+        return Model.load(self._teacher_folder)
+
+    @cached_property
+    def teacher_logits(self) -> np.ndarray:
+        """The teacher's logits `[rows, classes]` on the validation split, in torch, fp32."""
+        with self._workspace.progress.task("Teacher on validation rows", total=len(self.validation)) as advance:
+            return logits_of(self.teacher, self.validation, advance)
+
+    @contextmanager
+    def teacher_outputs(self, wanted: Wanted, run: Run) -> Iterator[TeacherCache]:
+        """What the teacher gives on the training rows, computed first where it is not kept yet; it stays where it is
+        until the block ends.
+
+        Args:
+            wanted: what is kept besides the logits.
+            run: of the stage that reads it.
+
+        Raises:
+            StageError: the teacher's outputs are not finite.
+        """
+        with self._outputs.hold(digest_of(self.teacher, self.train, wanted)) as folder:
+            run.used.add(folder)
+            self._outputs.fill(folder, lambda: compute(folder, self.teacher, self.train, wanted, run.progress))
+            yield TeacherCache.opened(folder, self.train)
+
+    def calibration_batches(self, model: Model) -> list[Feeds]:
+        """The calibration rows as feeds of 8 rows of similar length, the same for each stage and target."""
+        return [model.signature.select(feeds) for _, feeds in batches(self.calibration, CALIBRATION_BATCH)]
+
+    def calibration_labels(self) -> list[np.ndarray]:
+        """Labels `[batch]` of `calibration_batches`."""
+        return [self.calibration.labels[index] for index, _ in batches(self.calibration, CALIBRATION_BATCH)]

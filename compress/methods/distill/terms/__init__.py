@@ -1,0 +1,12 @@
+"""The terms of the distillation loss: a new one is a file and a line here. Knows no torch.
+
+In a recipe `hidden` and `attention` are the weights of two of them; `terms: {NAME: weight}` names the others.
+"""
+
+from __future__ import annotations
+
+TERMS: dict[str, str] = {
+    "soft_targets": "edgepress.compress.methods.distill.terms.soft_targets:SoftTargets",
+    "hidden": "edgepress.compress.methods.distill.terms.hidden_states:HiddenStates",
+    "attention": "edgepress.compress.methods.distill.terms.attention:Attention",
+}

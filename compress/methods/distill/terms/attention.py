@@ -1,0 +1,40 @@
+"""Attention maps layer by layer (TinyBERT, arXiv 1909.10351), by the divergence of MiniLM (arXiv 2002.10957)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term
+from edgepress.compress.training.batches import TeacherOutputs
+from edgepress.compress.training.teacher_cache import Wanted
+
+
+def attention_divergence(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """KL(teacher || student) of attention distributions `[batch, tokens, tokens]`, averaged over the heads beforehand
+    (so head counts may differ) and over the query tokens where `mask` is 1. In nats."""
+    tiny = 1e-8
+    divergence = (teacher * ((teacher + tiny).log() - (student + tiny).log())).sum(-1)
+    if mask is None:
+        return divergence.mean()
+    return (divergence * mask).sum() / mask.sum()
+
+
+class Attention(Term):
+    """The mean over the pairs of their divergences; embeddings have no attention."""
+
+    outputs = {"output_attentions": True}
+    layers = True
+
+    @classmethod
+    def needs(cls, compared: Compared) -> Wanted:
+        return Wanted(attention=tuple(theirs for mine, theirs in compared.pairs if mine))
+
+    def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
+        losses = []
+        layers = (layer for layer in self.compared.layers if layer)
+        for layer, wanted in zip(layers, teacher["attention"], strict=True):
+            own = student.attentions[layer - 1].float().mean(1)
+            losses.append(attention_divergence(own, wanted.float(), batch.mask))
+        return torch.stack(losses).mean()

@@ -1,0 +1,86 @@
+"""What a term of the distillation loss is: what it needs of the teacher, and its loss on a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from edgepress.compress.training.batches import TeacherOutputs
+from edgepress.compress.training.teacher_cache import Wanted
+
+if TYPE_CHECKING:
+    from edgepress.compress.methods.distill.options import Distill
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Which layers of student and teacher are compared; empty where no term compares any.
+
+    Args:
+        pairs: (student's, teacher's) numbers of hidden states, 0 the embedding.
+        widths: for each pair the channels (student's, teacher's).
+    """
+
+    pairs: Sequence[tuple[int, int]] = ()
+    widths: Sequence[tuple[int, int]] = ()
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The student's hidden states."""
+        return tuple(mine for mine, _ in self.pairs)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loss may know of a batch besides the two networks' outputs.
+
+    Args:
+        labels: `[batch]`, int64.
+        mask: 1 for real tokens, `[batch, tokens]`; None for images.
+    """
+
+    labels: torch.Tensor
+    mask: torch.Tensor | None
+
+
+class Term(nn.Module):
+    """One term. As a module it may have parameters of its own, which are trained along and then thrown away.
+
+    `outputs`: what it asks the student's forward for besides the logits. `layers`: whether it compares layers, so that
+    the layer map is needed.
+    """
+
+    outputs: Mapping[str, bool] = {}
+    layers: bool = False
+
+    def __init__(self, options: Distill, compared: Compared) -> None:
+        """
+        Args:
+            options: the recipe's distillation.
+            compared: the layer map.
+        """
+        super().__init__()
+        self.options = options
+        self.compared = compared
+
+    @classmethod
+    def needs(cls, compared: Compared) -> Wanted:
+        """What must be kept of the teacher besides its logits."""
+        return Wanted()
+
+    def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
+        """The term on one batch, before its weight.
+
+        Args:
+            student: what the network gave: `logits [batch, classes]`, and what `outputs` asked for.
+            teacher: `logits [batch, classes]`, and lists of what `needs` asked for, one entry a pair.
+            batch: labels and mask.
+
+        Returns:
+            A scalar.
+        """
+        raise NotImplementedError

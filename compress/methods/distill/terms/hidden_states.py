@@ -1,0 +1,48 @@
+"""Hidden states layer by layer, through learned projections where widths differ (TinyBERT, arXiv 1909.10351)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term
+from edgepress.compress.training.batches import TeacherOutputs
+from edgepress.compress.training.teacher_cache import Wanted, as_tokens
+
+if TYPE_CHECKING:
+    from edgepress.compress.methods.distill.options import Distill
+
+
+def masked_mse(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Mean squared difference of hidden states `[batch, tokens, hidden]` over the tokens where `mask` is 1."""
+    squares = (student - teacher).pow(2).mean(-1)
+    if mask is None:
+        return squares.mean()
+    return (squares * mask).sum() / mask.sum()
+
+
+class HiddenStates(Term):
+    """The mean over the pairs of their mean squared differences. Where student and teacher differ in width, a learned
+    projection stands between (TinyBERT's W_h)."""
+
+    outputs = {"output_hidden_states": True}
+    layers = True
+
+    def __init__(self, options: Distill, compared: Compared) -> None:
+        super().__init__(options, compared)
+        self.projections = nn.ModuleList(
+            nn.Linear(own, wanted) if own != wanted else nn.Identity() for own, wanted in compared.widths
+        )
+
+    @classmethod
+    def needs(cls, compared: Compared) -> Wanted:
+        return Wanted(hidden=tuple(theirs for _, theirs in compared.pairs))
+
+    def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
+        losses = []
+        for layer, projection, wanted in zip(self.compared.layers, self.projections, teacher["hidden"], strict=True):
+            own = projection(as_tokens(student.hidden_states[layer])).float()
+            losses.append(masked_mse(own, wanted.float(), batch.mask))
+        return torch.stack(losses).mean()

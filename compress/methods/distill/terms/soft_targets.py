@@ -1,0 +1,44 @@
+"""The labels and the teacher's softened logits (arXiv 1503.02531)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from edgepress.compress.methods.distill.terms.base import Batch, Term
+from edgepress.compress.training.batches import TeacherOutputs
+
+
+def distillation_loss(
+    student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float, alpha: float
+) -> torch.Tensor:
+    """(1 - alpha) * cross-entropy + alpha * T² * KL(teacher_T || student_T), mean over the batch, in nats.
+
+    T² keeps the soft part's gradients of the same size whatever the temperature (arXiv 1503.02531, section 2).
+
+    Args:
+        student: logits `[batch, classes]`.
+        teacher: logits `[batch, classes]`.
+        labels: `[batch]`, int64.
+
+    >>> student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])
+    >>> round(distillation_loss(student, teacher, torch.tensor([0]), temperature=2.0, alpha=1.0).item(), 4)
+    0.4438
+    """
+    soft = F.kl_div(
+        F.log_softmax(student / temperature, -1),
+        F.log_softmax(teacher / temperature, -1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return (1 - alpha) * F.cross_entropy(student, labels) + alpha * temperature**2 * soft
+
+
+class SoftTargets(Term):
+    """The share `alpha` of it is the teacher's, the rest the labels'."""
+
+    def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
+        own, wanted = student.logits.float(), teacher["logits"].float()
+        return distillation_loss(own, wanted, batch.labels, self.options.temperature, self.options.alpha)

@@ -1,0 +1,40 @@
+"""What a model that a recipe names is known by: the content of a folder, the name of a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from edgepress.compress.recipe.paths import kind_of
+from edgepress.targets.errors import ModelError
+from edgepress.targets.files import sha256_of
+
+# Weights, configurations, vocabularies (SentencePiece's are *.model) and a trusted model's own code.
+SOURCE_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.py")
+
+
+def source_digest(source: str | None) -> str:
+    """Digest of a local model folder's files; a hub id stands for itself.
+
+    Args:
+        source: a folder or hub id; None gives "".
+
+    Raises:
+        ModelError: a folder that does not exist, or a file of it that cannot be read.
+    """
+    if source is None:
+        return ""
+    folder = Path(source)
+    kind = kind_of(folder)
+    if kind != "folder":
+        if kind is not None or source.startswith((".", "/", "~")) or source.count("/") > 1:
+            raise ModelError(f"the model folder {source} does not exist. Give a transformers folder or a hub id.")
+        return source
+    digest = hashlib.sha256()
+    try:
+        for path in sorted({path for pattern in SOURCE_FILES for path in folder.glob(pattern) if path.is_file()}):
+            digest.update(os.fsencode(path.name) + f" {sha256_of(path)}\n".encode())
+    except OSError as fault:
+        raise ModelError(f"{fault.filename} of the model cannot be read: {fault.strerror}. Mend its rights.") from None
+    return digest.hexdigest()

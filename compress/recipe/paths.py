@@ -1,0 +1,24 @@
+"""What a user named as a source: the home folder put in place of `~`, and what lies there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Literal
+
+
+def in_home(source: str) -> str:
+    """`~` and `~user` at the front as that home folder; left as it is where there is no such user, as shells do and
+    `Path.expanduser` does not."""
+    return os.path.expanduser(source)  # noqa: PTH111
+
+
+def kind_of(path: Path) -> Literal["folder", "file", "other"] | None:
+    """What is there: "other" for pipes and devices; None for nothing, and for what no path can be: names that are too
+    long or hold NUL, folders that may not be entered."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"

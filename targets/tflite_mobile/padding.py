@@ -1,0 +1,48 @@
+"""Rows of any length for graphs of fixed lengths: the shortest that holds them, padded with what the mask hides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ..device.needs import Feeds, as_int32
+
+Axes = Mapping[str, "int | None"]
+"""Input -> which of its axes is the sequence; None where it has none."""
+
+
+def axes_of(inputs: Iterable[tuple[str, Sequence[int | str]]]) -> dict[str, int | None]:
+    """Of names and shapes.
+
+    >>> axes_of([("ids", ("batch", "sequence")), ("pixels", ("batch", 3, 8, 8))])
+    {'ids': 1, 'pixels': None}
+    """
+    return {name: list(shape).index("sequence") if "sequence" in shape else None for name, shape in inputs}
+
+
+def longest(feeds: Feeds, axes: Axes) -> int:
+    """Tokens of the longest sequence; 0 without any."""
+    return max((feeds[name].shape[axis] for name, axis in axes.items() if axis is not None), default=0)
+
+
+def fitting(length: int, buckets: Mapping[str, int]) -> str:
+    """Name of the shortest of the buckets {name: tokens} that holds `length` tokens; there is one within the bounds.
+
+    >>> fitting(33, {"seq32": 32, "seq64": 64, "seq128": 128})
+    'seq64'
+    """
+    return min((tokens, name) for name, tokens in buckets.items() if tokens >= length)[1]
+
+
+def fitted(feeds: Feeds, axes: Axes, length: int) -> dict[str, np.ndarray]:
+    """The feeds as a graph of `length` tokens takes them: int32 for int64; cut, or padded with zeros, which the mask
+    hides."""
+    return {name: _of_length(as_int32(feeds[name]), axis, length) for name, axis in axes.items()}
+
+
+def _of_length(value: np.ndarray, axis: int | None, length: int) -> np.ndarray:
+    if axis is None:
+        return value
+    value = value.take(range(min(length, value.shape[axis])), axis)
+    return np.pad(value, [(0, (length - size) * (at == axis)) for at, size in enumerate(value.shape)])

@@ -1,9 +1,9 @@
-"""What samples can be trusted to say: enough of them for a percentile, intervals of medians, ratios and accuracies."""
+"""What samples can be trusted to say: enough of them for a percentile; intervals of medians, ratios and metrics."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -138,6 +138,90 @@ def difference_interval(lost: int, won: int, rows: int, confidence: float = CONF
     middle = wins - losses
     half = _quantile(confidence) * math.sqrt((wins + losses - middle**2) / (rows + 2))
     return max(-1.0, middle - half), min(1.0, middle + half)
+
+
+class Bootstrap(Record):
+    """What resampled rows say of a metric, and of its difference to the teacher's on the same rows.
+
+    `p`: two-sided, of a difference at least as large were there none. None where the metric has no value in some
+    resamples, and for what concerns the teacher where there is none.
+    """
+
+    interval: Interval | None
+    difference: Interval | None
+    p: float | None
+
+
+def bootstrap(
+    counts: np.ndarray,
+    value: Callable[[np.ndarray], np.ndarray],
+    teacher: np.ndarray | None = None,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Bootstrap:
+    """Percentile-bootstrap intervals of a metric over 2,000 resamples of the rows.
+
+    The teacher's and the candidate's counts are drawn together, row by row: what makes a row hard is hard for both, so
+    the interval of their difference is much narrower than those of the two figures would suggest. Rows with the same
+    counts are drawn as one with its weight, which is the same distribution and takes no memory for large splits.
+
+    Args:
+        counts: `[rows, k]`, the candidate's sufficient statistics of each row.
+        value: from the means `[resamples, k]` to the metric `[resamples]`.
+        teacher: the teacher's counts of the same rows, `[rows, k]`; None where there is nothing to compare with.
+        confidence: what an interval holds, 0..1.
+        seed: of the draws; the same one gives the same intervals.
+
+    References: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13 and 16; paired over rows as
+    in Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004, W04-3250.
+
+    >>> right = np.array([[1.0], [0.0]] * 50)
+    >>> bootstrap(right, lambda means: means[:, 0], right).difference
+    (0.0, 0.0)
+
+    Raises:
+        BenchmarkError: no rows, or the teacher's counts are of other rows.
+    """
+    if len(counts) == 0 or (teacher is not None and teacher.shape != counts.shape):
+        other = "" if teacher is None else f" and {list(teacher.shape)} of the teacher"
+        raise BenchmarkError(f"a bootstrap needs counts [rows, k] of the same rows, got {list(counts.shape)}{other}")
+    width = counts.shape[1]
+    joint = counts if teacher is None else np.concatenate([counts, teacher], axis=1)
+    means = np.concatenate(list(_resampled_means(joint, seed)))
+    values = np.asarray(value(means[:, :width]), np.float64)
+    if teacher is None:
+        return Bootstrap(interval=_known_bounds(values, confidence), difference=None, p=None)
+    differences = values - np.asarray(value(means[:, width:]), np.float64)
+    bounds = _known_bounds(differences, confidence)
+    return Bootstrap(
+        interval=_known_bounds(values, confidence),
+        difference=bounds,
+        p=None if bounds is None else _two_sided(differences),
+    )
+
+
+def _resampled_means(rows: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """Means of `rows` `[rows, k]` under resampling, `[resamples, k]` in pieces of about a million weights."""
+    rows = np.ascontiguousarray(rows)
+    # One opaque value a row: sorting those is much faster than sorting by columns.
+    keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
+    _, first, repeats = np.unique(keys, return_index=True, return_counts=True)
+    patterns, shares = rows[first].astype(np.float64), repeats / len(rows)
+    random = np.random.default_rng(seed)
+    piece = max(1, CHUNK // len(patterns))
+    for start in range(0, RESAMPLES, piece):
+        weights = random.multinomial(len(rows), shares, size=min(piece, RESAMPLES - start))
+        yield weights @ patterns / len(rows)
+
+
+def _known_bounds(values: np.ndarray, confidence: float) -> Interval | None:
+    return None if not np.isfinite(values).all() else _bounds(values, confidence)
+
+
+def _two_sided(differences: np.ndarray) -> float:
+    """Twice the share of resamples on the rarer side of 0, at most 1: the level at which the interval meets 0."""
+    rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    return min(1.0, 2 * (rarer + 1) / (len(differences) + 1))
 
 
 def _quantile(confidence: float) -> float:

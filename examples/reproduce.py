@@ -19,6 +19,8 @@ from typing import Any
 
 from edgepress.benchmarks.measure.environment import lacks_vnni
 from edgepress.benchmarks.records.files import read_report
+from edgepress.benchmarks.records.report import Row
+from edgepress.benchmarks.records.upgrade import upgraded_row
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -73,14 +75,20 @@ def without_samples(row: dict[str, Any]) -> dict[str, Any]:
 
 def table(figures: dict[str, Any]) -> str:
     """The chosen artifact of each target of one recipe as Markdown, beside the teacher's figures in the line above."""
-    data, teacher = figures["data"], figures["rows"][0]
+    data, teacher = figures["data"], Row.model_validate(upgraded_row(figures["rows"][0]))
     took = f", {figures['seconds'] / 60:.1f} min in all" if figures["seconds"] else ""
     head = (
-        f"**[`{figures['recipe']}`]({figures['recipe']})**: teacher {teacher['name']}, accuracy "
-        f"{teacher['accuracy']:.4f} on {data['test']} test rows ({_processor(figures['environment'])}{took})\n\n"
+        f"**[`{figures['recipe']}`]({figures['recipe']})**: teacher {teacher.name}, "
+        f"{_metric(teacher)} on {data['test']} test rows ({_processor(figures['environment'])}{took})\n\n"
         "| artifact | accuracy | faster | smaller |\n|---|---|---|---|\n"
     )
-    return head + "".join(_line(row) for row in figures["rows"] if row["chosen"])
+    # Results that were kept before metrics had a list of their own are read as they stand.
+    kept = [Row.model_validate(upgraded_row(row)) for row in figures["rows"]]
+    return head + "".join(_line(row) for row in kept if row.chosen)
+
+
+def _metric(row: Row) -> str:
+    return f"{row.primary.name} {row.primary.value:.4f}" if row.primary else "not measured"
 
 
 def _processor(environment: dict[str, Any]) -> str:
@@ -90,14 +98,14 @@ def _processor(environment: dict[str, Any]) -> str:
     return f"{environment['cpu']}{vnni}"
 
 
-def _line(row: dict[str, Any]) -> str:
-    timed = [item for item in row["latency"] if item["speedup"] is not None]
-    speed = " / ".join(f"{item['speedup']:.1f}x" for item in timed)
-    lengths = " / ".join(str(item["sequence"]) for item in timed if item["sequence"])
-    absent = {"built": "built, not run here", "estimated": "compiled, not run here"}.get(row["status"], "–")
+def _line(row: Row) -> str:
+    timed = [item for item in row.latency if item.speedup is not None]
+    speed = " / ".join(f"{item.speedup:.1f}x" for item in timed)
+    lengths = " / ".join(str(item.sequence) for item in timed if item.sequence)
+    absent = {"built": "built, not run here", "estimated": "compiled, not run here"}.get(row.status, "–")
     faster = f"{speed} (sequence {lengths})" if lengths else speed or absent
-    size = f"{row['shrink']:.1f}x, {row['bytes'] / 1e6:.2f} MB"
-    return f"| {row['target']}: {row['name']} | {row['accuracy']:.4f} | {faster} | {size} |\n"
+    value = f"{row.primary.value:.4f}" if row.primary else "–"
+    return f"| {row.target}: {row.name} | {value} | {faster} | {row.shrink:.1f}x, {(row.bytes or 0) / 1e6:.2f} MB |\n"
 
 
 def update_readme(paths: list[Path]) -> None:

@@ -25,10 +25,14 @@ def remarks(before: Report, after: Report) -> Iterator[str]:
     if versions := _differing(old, new, sorted({*old, *new})):
         yield f"Package versions differ ({'; '.join(versions)}): a change, of latency above all, may come from them."
     if before.task != after.task:
-        yield f"The tasks differ ({before.task} → {after.task}): accuracy does not compare."
+        yield f"The tasks differ ({before.task} → {after.task}): {_metric(before)} does not compare."
     names = sorted({*before.data, *after.data} - COUNTERS)
     if data := [name for name in names if before.data.get(name) != after.data.get(name)]:
-        yield f"The data differ ({', '.join(data)}): accuracy is of other rows."
+        yield f"The data differ ({', '.join(data)}): {_metric(before)} is of other rows."
+
+
+def _metric(report: Report) -> str:
+    return report.primary.name if report.primary else "the metric"
 
 
 def _versions(report: Report) -> dict[str, object]:

@@ -8,7 +8,9 @@ from typing import Literal
 from pydantic import Field
 
 from edgepress.benchmarks.judge.conditions import remarks, same_machine
+from edgepress.benchmarks.metrics.base import Unit as MetricUnit
 from edgepress.benchmarks.records.costs import Footprint
+from edgepress.benchmarks.records.figures import Figure, primary_of
 from edgepress.benchmarks.records.report import (
     WITH_ARTIFACT,
     Figures,
@@ -22,7 +24,7 @@ from edgepress.benchmarks.records.report import (
 from edgepress.benchmarks.report.wording import gate_text
 from edgepress.targets.records import Record
 
-Unit = Literal["share", "ms", "bytes", "count", "text"]
+Unit = MetricUnit | Literal["ms", "bytes", "count", "text"]
 Effect = Literal["regression", "not judged", "changed", "improvement", "within limits", "unchanged"]
 ORDER: tuple[Effect, ...] = ("regression", "not judged", "changed", "improvement", "within limits", "unchanged")
 # A threshold that is met exactly is kept: 0.9 - 0.895 is more than 0.005 in binary.
@@ -33,7 +35,7 @@ ABSENT = "absent"
 class Limits(Record):
     """By how much a figure may get worse; what is more is a regression."""
 
-    accuracy_drop: float = Field(default=0.005, ge=0, description="loss of accuracy, as a share of 1")
+    drop: float = Field(default=0.005, ge=0, description="loss of the primary metric, in its unit; 0.005: half a point")
     latency_rise: float = Field(default=0.05, ge=0, description="rise of p50, as a share of the old one")
     bytes_rise: float = Field(default=0.01, ge=0, description="rise of the bytes, as a share of the old ones")
 
@@ -55,6 +57,7 @@ class Difference(Record):
     before: str = Field(description="what the first report is called")
     after: str = Field(description="what the second report is called")
     limits: Limits = Field(description="what counted as a regression")
+    metric: Figure | None = Field(default=None, description="a figure of the primary metric, for its name and unit")
     remarks: tuple[str, ...] = Field(description="machines, packages or data that differ, one line each")
     changes: tuple[Change, ...] = Field(description="every figure that either has, regressions first")
 
@@ -90,20 +93,29 @@ def difference(
         before=names[0] or before.name,
         after=names[1] or after.name,
         limits=limits,
+        metric=before.primary or after.primary,
         remarks=tuple(remarks(before, after)),
         changes=tuple(sorted(taken, key=lambda change: ORDER.index(change.effect))),
     )
 
 
 class _Judge:
-    """Turns two values into a Change. Confidence intervals, where rows will carry them, belong here."""
+    """Turns two values into a Change."""
 
     def __init__(self, limits: Limits, same_machine: bool) -> None:
         self._limits = limits
         self._same_machine = same_machine
 
-    def accuracy(self, place: str, before: float | None, after: float | None) -> Change:
-        return _judged(place, "accuracy", "share", before, after, _drop(before, after, self._limits.accuracy_drop))
+    def metrics(self, place: str, before: Iterable[Figure], after: Iterable[Figure]) -> Iterator[Change]:
+        """Every metric that either side has; the primary one is judged, where it is primary in both."""
+        old, new = ({figure.key: figure for figure in figures} for figures in (before, after))
+        for key in dict.fromkeys((*old, *new)):
+            one, other = old.get(key), new.get(key)
+            kind = one or other
+            assert kind is not None  # the key is of one of them
+            judged = kind.primary and (one is None or other is None or one.primary == other.primary)
+            effect = _drop(one, other, self._limits.drop) if judged else "changed"
+            yield _judged(place, kind.name, kind.unit, _value(one), _value(other), effect)
 
     def bytes(self, place: str, before: float | None, after: float | None) -> Change:
         return _judged(place, "bytes", "bytes", before, after, _rise(before, after, self._limits.bytes_rise))
@@ -130,12 +142,17 @@ def shape_text(shape: Shape) -> str:
     return ", ".join(f"{name} {value}" for name, value in parts if value is not None)
 
 
-def _drop(before: float | None, after: float | None, limit: float) -> Effect:
+def _value(figure: Figure | None) -> float | None:
+    return None if figure is None else figure.value
+
+
+def _drop(before: Figure | None, after: Figure | None, limit: float) -> Effect:
     if before is None or after is None:
         return _presence(before, after)
-    if after < before - limit - ROUNDING:
+    loss = before.loss_to(after.value)
+    if loss > limit + ROUNDING:
         return "regression"
-    return "improvement" if after > before + limit + ROUNDING else "within limits"
+    return "improvement" if loss < -limit - ROUNDING else "within limits"
 
 
 def _rise(before: float | None, after: float | None, limit: float) -> Effect:
@@ -173,8 +190,7 @@ def _targets(before: Report, after: Report, judge: _Judge) -> Iterator[Change]:
         name = one.name if one.name == other.name else f"{one.name} → {other.name}"
         place = f"{target} {name}"
         yield _plain(target, "chosen artifact", "text", one.name, other.name)
-        yield judge.accuracy(place, one.accuracy, other.accuracy)
-        yield _plain(place, "agreement", "share", one.agreement, other.agreement)
+        yield from judge.metrics(place, one.metrics, other.metrics)
         yield from judge.latency(place, one.latency, other.latency)
         yield judge.bytes(place, one.bytes, other.bytes)
         yield _plain(place, "parameters", "count", one.parameters, other.parameters)
@@ -263,8 +279,7 @@ def _by_kind(stages: Iterable[StageRow]) -> dict[tuple[str, int], StageRow]:
 
 
 def _stage_figures(place: str, before: Figures, after: Figures, judge: _Judge) -> Iterator[Change]:
-    yield judge.accuracy(place, before.accuracy, after.accuracy)
-    yield _plain(place, "agreement", "share", before.agreement, after.agreement)
+    yield from judge.metrics(place, before.metrics, after.metrics)
     yield from judge.latency(place, before.latency, after.latency)
     yield judge.bytes(place, before.bytes, after.bytes)
     yield _plain(place, "parameters", "count", before.parameters, after.parameters)
@@ -273,7 +288,10 @@ def _stage_figures(place: str, before: Figures, after: Figures, judge: _Judge) -
 def _teacher(before: Row, after: Row) -> Iterator[Change]:
     """Nobody's regression, but it tells a slower machine or another teacher from a slower artifact."""
     place = "teacher" if before.name == after.name else f"teacher {before.name} → {after.name}"
-    pairs: list[tuple[str, Unit, float | None, float | None]] = [("accuracy", "share", before.accuracy, after.accuracy)]
+    pairs: list[tuple[str, Unit, float | None, float | None]] = []
+    first, second = primary_of(before.metrics), primary_of(after.metrics)
+    if (kind := first or second) is not None:
+        pairs.append((kind.name, kind.unit, _value(first), _value(second)))
     old, new = ({row.shape: row.p50 for row in one.latency} for one in (before, after))
     pairs += [(f"p50, {shape_text(s)}", "ms", old.get(s), new.get(s)) for s in dict.fromkeys((*old, *new))]
     for figure, unit, one, other in pairs:

@@ -34,7 +34,7 @@ class BatchCheck(Record):
     """The same test rows answered in larger batches: dynamic quantization takes its ranges over the whole batch."""
 
     batch: int = Field(description="rows in one call")
-    accuracy: float = Field(description="share of right answers in such batches, 0..1")
+    value: float = Field(description="the primary metric in such batches")
     agreement: float = Field(description="share of rows with the answer that the measured batch size gave, 0..1")
 
 
@@ -45,7 +45,7 @@ class IsaCheck(Record):
     saturating: float | None = Field(
         default=None, description="share of weight pairs whose products can leave 16 bits; 0 is proof of safety"
     )
-    accuracy: float | None = Field(default=None, description="accuracy there, 0..1; null: not measured")
+    value: float | None = Field(default=None, description="the primary metric there; null: not measured")
     note: str = Field(default="", description="how it was found, or why it was not")
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from edgepress.benchmarks.records.costs import BatchCheck, Footprint, IsaCheck, MachinePeak, Roofline
+from edgepress.benchmarks.records.figures import Figure, figure_of, interval_of, one_primary, primary_of
 from edgepress.benchmarks.records.scenarios import ScenarioResult
 from edgepress.benchmarks.records.scenarios import Shape as Shape
+from edgepress.benchmarks.records.upgrade import upgraded
 from edgepress.benchmarks.statistics import Interval, Variation, least_samples
 from edgepress.targets.records import Candidate, HardwareBuild, Record
 
-SCHEMA_VERSION: Literal["1.0"] = "1.0"
+SCHEMA_VERSION: Literal["2.0"] = "2.0"
 Status = Literal["measured", "built", "estimated", "unavailable", "failed"]
 # There is an artifact, and its hardware is not here.
 ABSENT_HARDWARE: tuple[Status, ...] = ("built", "estimated")
 WITH_ARTIFACT: tuple[Status, ...] = ("measured", *ABSENT_HARDWARE)
+
+
+Metrics = Annotated[tuple[Figure, ...], AfterValidator(one_primary)]
+"""Figures of one artifact, one of them primary; empty where nothing was taken."""
 
 
 class Measurement(Record):
@@ -108,15 +114,11 @@ class LatencyRow(Record):
 
     @property
     def p50_interval(self) -> Interval | None:
-        return _interval(self.p50_low, self.p50_high)
+        return interval_of(self.p50_low, self.p50_high)
 
     @property
     def speedup_interval(self) -> Interval | None:
-        return _interval(self.speedup_low, self.speedup_high)
-
-
-def _interval(low: float | None, high: float | None) -> Interval | None:
-    return None if low is None or high is None else (low, high)
+        return interval_of(self.speedup_low, self.speedup_high)
 
 
 class ClassAccuracy(Record):
@@ -137,8 +139,7 @@ class Row(Record):
     status: Status = Field(description="measured, built (not run here), estimated, unavailable or failed")
     reason: str = Field(default="", description="why the status is not 'measured', or why a figure is missing")
     chosen: bool = Field(default=False, description="whether this is the artifact that is released")
-    accuracy: float | None = Field(default=None, description="share of right answers on the test split, 0..1")
-    agreement: float | None = Field(default=None, description="share of test rows with the teacher's top class, 0..1")
+    metrics: Metrics = Field(default=(), description="the task's metrics on the test split, the primary one among them")
     parameters: int | None = Field(default=None, description="parameters, shared ones counted once")
     macs: int | None = Field(default=None, description="multiply-accumulates of one input")
     int8_mac_share: float | None = Field(default=None, description="share of those that run in int8, 0..1")
@@ -149,28 +150,16 @@ class Row(Record):
     candidate: Candidate | None = Field(
         default=None, description="method and options of the export; null for the teacher"
     )
-    validation_accuracy: float | None = Field(
-        default=None, description="accuracy on validation data, on which choices rest"
-    )
-    flips_lost: int | None = Field(default=None, description="test rows where the teacher is right and this one wrong")
-    flips_won: int | None = Field(default=None, description="test rows where the teacher is wrong and this one right")
-    mcnemar_p: float | None = Field(default=None, description="exact two-sided McNemar p-value of those flips")
-    kl: float | None = Field(default=None, description="mean KL(teacher || this) of the class probabilities, nats")
-    accuracy_low: float | None = Field(default=None, description="lower end of accuracy's 95 % Wilson interval")
-    accuracy_high: float | None = Field(default=None, description="upper end of accuracy's 95 % Wilson interval")
-    accuracy_difference: float | None = Field(default=None, description="accuracy - the teacher's on the same rows")
-    accuracy_difference_low: float | None = Field(
-        default=None, description="lower end of its paired 95 % interval, from the flips (Bonett and Price)"
-    )
-    accuracy_difference_high: float | None = Field(
-        default=None, description="upper end of its paired 95 % interval, from the flips (Bonett and Price)"
+    validation: float | None = Field(
+        default=None, description="the primary metric on validation data, on which choices rest"
     )
     open_ms: float | None = Field(
         default=None, description="opening a session, its files' checksums included, packages loaded before, ms"
     )
     first_inference_ms: float | None = Field(default=None, description="the first call after opening, ms")
-    sqnr_db: float | None = Field(default=None, description="signal to noise of the logits against the teacher's, dB")
-    numbers_from: str = Field(default="", description="what gave accuracy where the hardware is not here; else empty")
+    numbers_from: str = Field(
+        default="", description="what gave the answers where the hardware is not here; else empty"
+    )
     builds: tuple[HardwareBuild, ...] = Field(
         default=(), description="what compilers made of it for hardware that is not here: estimates, not measured"
     )
@@ -181,28 +170,37 @@ class Row(Record):
     batch_check: BatchCheck | None = Field(default=None, description="the test rows again in larger batches")
     isa_checks: tuple[IsaCheck, ...] = Field(default=(), description="the same file on other instruction sets")
     scenarios: tuple[ScenarioResult, ...] = Field(
-        default=(), description="what it bore under the loads that the recipe asks for"
+        default=(), description="what it did under the loads that the recipe asks for"
     )
 
     @property
-    def accuracy_interval(self) -> Interval | None:
-        return _interval(self.accuracy_low, self.accuracy_high)
+    def primary(self) -> Figure | None:
+        """The metric that choices and verdicts rest on; None where nothing was taken."""
+        return primary_of(self.metrics)
 
-    @property
-    def accuracy_difference_interval(self) -> Interval | None:
-        return _interval(self.accuracy_difference_low, self.accuracy_difference_high)
+    def figure(self, key: str) -> Figure | None:
+        """One metric by its key; None where it was not taken."""
+        return figure_of(self.metrics, key)
 
 
 class Figures(Record):
     """The same figures before and after a stage, on validation data; latency in ms of the fp32 export (int8 after
     quantize) on the recipe's first target that runs here, one p50 a shape."""
 
-    accuracy: float = Field(description="on validation data, 0..1")
-    agreement: float = Field(description="share of validation rows with the teacher's top class, 0..1")
+    metrics: Metrics = Field(description="the task's metrics on validation data, without intervals")
     parameters: int = Field(description="parameters, shared ones counted once")
     macs: int = Field(description="multiply-accumulates of one input")
     bytes: int = Field(description="bytes of the export")
     latency: tuple[LatencyRow, ...] = Field(description="one entry for each measured shape")
+
+    @property
+    def primary(self) -> Figure | None:
+        """The metric that the stage's verdict rests on."""
+        return primary_of(self.metrics)
+
+    def figure(self, key: str) -> Figure | None:
+        """One metric by its key; None where it was not taken."""
+        return figure_of(self.metrics, key)
 
 
 class StageRow(Record):
@@ -238,7 +236,7 @@ class GateVerdict(Record):
 class Report(Record):
     """Everything a run found. Written as `report.json`."""
 
-    schema_version: Literal["1.0"] = Field(default=SCHEMA_VERSION, description="version of this layout")
+    schema_version: Literal["2.0"] = Field(default=SCHEMA_VERSION, description="version of this layout")
     name: str = Field(description="name of the run")
     task: str = Field(description="text-classification or image-classification")
     created: str = Field(description="when the report was written, ISO 8601 with time zone")
@@ -254,6 +252,24 @@ class Report(Record):
         default=(), description="the machine's limits by runtime and threads, measured in this run"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_layout(cls, content: Any) -> Any:
+        """A report of schema 1.0 is read as the 2.0 report that says the same."""
+        return upgraded(content)
+
+    @property
+    def metric_keys(self) -> tuple[str, ...]:
+        """Every metric that a row has, the primary one first."""
+        figures = [figure for row in (self.teacher, *self.candidates) for figure in row.metrics]
+        return tuple(dict.fromkeys(figure.key for figure in sorted(figures, key=lambda one: not one.primary)))
+
+    @property
+    def primary(self) -> Figure | None:
+        """A figure of the primary metric, for its name and unit: the teacher's, or the first that there is."""
+        rows = (self.teacher, *self.candidates)
+        return next((row.primary for row in rows if row.primary is not None), None)
+
     def is_teacher(self, row: Row) -> bool:
         """Whether a row is the teacher itself: on its own target, or among the candidates of another one."""
         return row is self.teacher or (row.candidate is None and row.name == self.teacher.name and not row.chosen)
@@ -264,7 +280,7 @@ class Report(Record):
         return tuple(row for row in self.candidates if not self.is_teacher(row))
 
     @property
-    def lost_targets(self) -> tuple[Row, ...]:
+    def failed_targets(self) -> tuple[Row, ...]:
         """One row for each target that nothing can be released for: the chosen one that failed, or the first one."""
         rows: dict[str, Row] = {}
         for row in self.compressed:

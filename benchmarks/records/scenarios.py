@@ -1,4 +1,4 @@
-"""What an artifact is asked to do, and what it bore: shapes of calls, and the scenarios of MLPerf's LoadGen."""
+"""What an artifact is asked to do, and what it did: shapes of calls, and the scenarios of MLPerf's LoadGen."""
 
 from __future__ import annotations
 

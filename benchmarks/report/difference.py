@@ -6,9 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from edgepress.benchmarks.judge.difference import ORDER, Change, Difference, Unit
+from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.report.markdown import escape
 from edgepress.benchmarks.report.markdown import table as markdown_table
-from edgepress.benchmarks.report.wording import MISSING, count, human_bytes, ms, share
+from edgepress.benchmarks.report.wording import MISSING, count, human_bytes, metric_value, ms
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,12 +61,18 @@ def verdict(found: Difference) -> str:
 
 
 def limits_text(found: Difference) -> str:
-    limits = found.limits
+    limits, metric = found.limits, found.metric
+    name, side = ("the metric", "worse") if metric is None else (metric.name, _worse(metric))
+    drop = f"{100 * limits.drop:g} points" if metric is None or metric.unit == "share" else f"{limits.drop:g}"
     return (
-        f"A regression is accuracy lower by more than {100 * limits.accuracy_drop:g} points, p50 higher by more than "
+        f"A regression is {name} {side} by more than {drop}, p50 higher by more than "
         f"{100 * limits.latency_rise:g} %, bytes higher by more than {100 * limits.bytes_rise:g} %, "
         f"an artifact or figure that is lost, or a gate that does not hold any more."
     )
+
+
+def _worse(metric: Figure) -> str:
+    return "lower" if metric.higher_is_better else "higher"
 
 
 def regressions_text(found: Difference) -> str:
@@ -83,15 +90,15 @@ def cells(change: Change) -> tuple[str, ...]:
 def written(value: float | str | None, unit: Unit) -> str:
     if value is None or isinstance(value, str):
         return MISSING if value is None else value
-    if unit == "share":
-        return share(value)
+    if unit == "share" or unit == "nats" or unit == "dB" or unit == "1":
+        return metric_value(value, unit)
     if unit == "ms":
         return f"{ms(value)} ms"
     return human_bytes(value) if unit == "bytes" else count(value)
 
 
 def change_text(change: Change) -> str:
-    """Accuracy in points, latency as a ratio and in ms, anything else in per cent.
+    """Shares in points, other metrics in their unit, latency as a ratio and in ms, anything else in per cent.
 
     >>> change_text(Change(place="", figure="", unit="ms", before=2.0, after=2.5, effect="regression"))
     '1.25x, +0.500 ms'
@@ -103,6 +110,8 @@ def change_text(change: Change) -> str:
         return ""
     if change.unit == "share":
         return f"{100 * (after - before):+.2f} points".replace("-", MINUS)
+    if change.unit in ("nats", "dB", "1"):
+        return f"{after - before:+.3g}".replace("-", MINUS)
     if change.unit == "ms":
         amount = f"{after - before:+.3f} ms".replace("-", MINUS)
         return f"{after / before:.2f}x, {amount}" if before else amount

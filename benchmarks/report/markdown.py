@@ -7,14 +7,15 @@ from collections.abc import Iterable, Sequence
 
 from edgepress.benchmarks.records.report import Report, Row
 from edgepress.benchmarks.report import verdicts
+from edgepress.benchmarks.report.columns import columns, primary
 from edgepress.benchmarks.report.plots import curves as curve_plots
 from edgepress.benchmarks.report.sections import base as sections
 from edgepress.benchmarks.report.sections import classes as class_views
 from edgepress.benchmarks.report.sections import costs, waterfalls
 from edgepress.benchmarks.report.sections.base import Section, all_rows
+from edgepress.benchmarks.report.sections.metrics import metrics
 from edgepress.benchmarks.report.wording import (
     MISSING,
-    accuracy,
     all_shapes,
     count,
     duration,
@@ -23,7 +24,6 @@ from edgepress.benchmarks.report.wording import (
     p50,
     percent,
     shape_words,
-    share,
     speedup,
     spread,
     stage_cells,
@@ -53,7 +53,8 @@ def markdown(report: Report) -> str:
 def rows_table(report: Report) -> str:
     """Teacher and every candidate, one line each, with p50 ms and speed-up of each shape."""
     shapes = all_shapes(report)
-    heads = ["name", "target", "precision", "accuracy [95 %]", "agreement"]
+    first, *others = columns(report)
+    heads = ["name", "target", "precision", f"{escape(first.name)} [95 %]", *(escape(one.name) for one in others)]
     for shape in shapes:
         heads += [f"p50 ms, {shape_words(shape)}", "speed-up"]
     heads += ["parameters", "MACs", "int8 MACs", "bytes", "shrink", "status"]
@@ -61,7 +62,8 @@ def rows_table(report: Report) -> str:
     for row in all_rows(report):
         name = f"**{escape(row.name)}** ★" if row.chosen else escape(row.name)
         name += " (teacher)" if report.is_teacher(row) else ""
-        cells = [name, escape(row.target), escape(row.precision), accuracy(row), share(row.agreement)]
+        cells = [name, escape(row.target), escape(row.precision), first.full(row)]
+        cells += [one.text(row) for one in others]
         by_shape = {one.shape: one for one in row.latency}
         for shape in shapes:
             one = by_shape.get(shape)
@@ -110,7 +112,9 @@ def _verdict(report: Report) -> str:
 def _sentence(report: Report, row: Row) -> str:
     text = f"Chosen: **{escape(row.name)}** on {escape(row.target)}, {escape(row.precision)}"
     if change := verdicts.difference(report, row):
-        text += f"; accuracy {share(row.accuracy)}, teacher {share(report.teacher.accuracy)} ({escape(change)})"
+        metric = primary(report)
+        values = f"{metric.text(row)}, teacher {metric.text(report.teacher)}"
+        text += f"; {escape(metric.name)} {values} ({escape(change)})"
     return f"{text}; {spread(one.speedup for one in row.latency)} faster, {times(row.shrink)} smaller."
 
 
@@ -124,6 +128,7 @@ def _gates(report: Report) -> str:
 
 def _tables(report: Report) -> list[Section]:
     return [
+        metrics(report),
         sections.latency(report),
         costs.scenarios(report),
         curve_plots.curves_table(report),

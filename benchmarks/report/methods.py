@@ -9,8 +9,14 @@ METHODS = (
         "interval of the difference to the teacher is paired: from the flips, by Bonett and Price.",
     ),
     (
+        "other metrics",
+        "F1, recall, error rates and the like have 95 % bootstrap intervals of 2,000 resamples: rows are drawn, "
+        "with the teacher's and the artifact's answers to the same row together. The p-value is of the same resamples.",
+    ),
+    (
         "agreement",
-        "share of test rows where the top class is the teacher's. KL: mean KL(teacher || candidate), in nats.",
+        "share of test rows where the top class is the teacher's. KL: mean KL(teacher || candidate), in nats. SQNR: "
+        "power of the teacher's outputs / power of the difference, in dB.",
     ),
     (
         "flips",

@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.records.report import Report, Row, Shape
 from edgepress.benchmarks.report import verdicts, wording
+from edgepress.benchmarks.report.columns import columns, primary
 from edgepress.benchmarks.report.markdown import value_text
 from edgepress.benchmarks.report.methods import METHODS
 from edgepress.benchmarks.report.plots import base as plots
@@ -18,10 +20,11 @@ from edgepress.benchmarks.report.sections import base as sections
 from edgepress.benchmarks.report.sections import classes as class_views
 from edgepress.benchmarks.report.sections import costs, waterfalls
 from edgepress.benchmarks.report.sections.base import Section, all_rows
+from edgepress.benchmarks.report.sections.metrics import metrics
 from edgepress.targets.text import all_visible
 
 BOXES_NOTE = "Boxes are quartiles of all timed calls. The percentiles are in the table below."
-NO_POINTS = "Not drawn: no row has both accuracy and latency."
+NO_POINTS = "Not drawn: no row has both a figure of the primary metric and a latency."
 NO_SAMPLES = "Not drawn: this report holds no raw samples."
 
 
@@ -72,6 +75,7 @@ def _view(report: Report) -> dict[str, object]:
         "common": wording.common_shape(shapes),
         "names": wording.shape_names(shapes),
         "rows": rows,
+        "columns": columns(report),
         "parts": _parts(report),
         "library": plots.library(),
         "waterfalls": waterfalls.waterfalls(report),
@@ -93,7 +97,15 @@ def _parts(report: Report) -> list[Part]:
     footprint = costs.footprint(report)
     no_samples = "" if latency.lines else "Not measured: no row of this report has a latency."
     return [
-        Part("tradeoff", "Accuracy, latency and size", plots.pareto(report), plots.pareto_note(report), (), NO_POINTS),
+        Part(
+            "tradeoff",
+            f"{_capital(primary(report).name)}, latency and size",
+            plots.pareto(report),
+            plots.pareto_note(report),
+            (),
+            NO_POINTS,
+        ),
+        Part("metrics", metrics(report).title, [], "", (metrics(report),)),
         Part("latency", "Latency", plots.distributions(report), BOXES_NOTE, (latency,), no_samples or NO_SAMPLES),
         Part("scenarios", loads.title, curve_plots.sustained(report), curve_plots.NOTE, (loads, curves)),
         Part("footprint", footprint.title, [], "", (footprint,)),
@@ -115,18 +127,31 @@ def _stages(report: Report, names: Mapping[Shape, str]) -> dict[str, object]:
 
 def _details(report: Report, row: Row) -> list[tuple[str, str]]:
     """The figures of one row that the table has no column for; those not taken are left to the table's dashes."""
+    metric, shown = primary(report), {column.key for column in columns(report)}
+    figure = row.primary
     pairs = [
-        ("validation accuracy", wording.share(row.validation_accuracy) if row.validation_accuracy is not None else ""),
-        ("flips lost / won", f"{row.flips_lost} / {row.flips_won}" if row.flips_lost is not None else ""),
+        (f"validation {metric.name}", metric.written(row.validation) if row.validation is not None else ""),
+        (
+            "flips lost / won",
+            f"{figure.flips_lost} / {figure.flips_won}" if figure and figure.flips_won is not None else "",
+        ),
         ("difference to the teacher", "" if row is report.teacher else verdicts.difference(report, row)),
-        ("McNemar p", f"{row.mcnemar_p:.3g}" if row.mcnemar_p is not None else ""),
-        ("KL", f"{row.kl:.3g} nats" if row.kl is not None else ""),
-        ("SQNR", f"{row.sqnr_db:.1f} dB" if row.sqnr_db is not None else ""),
+        (_test(figure), f"{figure.p:.3g}" if figure and figure.p is not None else ""),
+        *((one.name, wording.metric_value(one.value, one.unit)) for one in row.metrics if one.key not in shown),
         ("session", value_text(row.settings) if row.settings else ""),
         ("method", row.candidate.name if row.candidate else ""),
         ("options", value_text(row.candidate.options) if row.candidate and row.candidate.options else ""),
     ]
     return [(name, text) for name, text in pairs if text]
+
+
+def _test(figure: Figure | None) -> str:
+    """What a p-value is of: McNemar's test of rows that are right or wrong, or resampled rows."""
+    return "McNemar p" if figure is not None and figure.flips_won is not None else "bootstrap p"
+
+
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _pairs(values: dict[str, object]) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import types
+from collections.abc import Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
@@ -13,6 +14,16 @@ from edgepress.benchmarks.records.report import LatencyRow, Report, Row
 from edgepress.targets.records import Record
 from edgepress.targets.text import visible
 
+# End of a column's name -> the field of a figure that it holds.
+QUALITY = {
+    "": "value",
+    "_low": "low",
+    "_high": "high",
+    "_difference": "difference",
+    "_difference_low": "difference_low",
+    "_difference_high": "difference_high",
+    "_p": "p",
+}
 # What spreadsheets take for a formula; an apostrophe before it says that it is none.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 PLAIN = (str, int, float, bool, type(None))
@@ -22,19 +33,27 @@ def sheet(report: Report) -> str:
     """Header and lines; a row without latency has one line. Names of the columns are those of report.json.
 
     A record inside a record has its fields behind a dot: `footprint.peak_memory_bytes`. `run` and `role` (teacher or
-    candidate) come first. `estimated_ms` is the geometric mean of what the compilers estimate; lists and settings are
+    candidate) come first; each metric has columns by its key, `accuracy` and `accuracy_low` to `accuracy_p`.
+    `estimated_ms` is the geometric mean of what the compilers estimate; lists and settings are
     in report.json alone.
     """
-    own, shape = _columns(Row), _columns(LatencyRow)
+    own, shape, metrics = _columns(Row), _columns(LatencyRow), report.metric_keys
+    quality = [f"{key}{end}" for key in metrics for end in QUALITY]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["run", "role", *own, "estimated_ms", *shape])
+    writer.writerow(["run", "role", *own, *quality, "estimated_ms", *shape])
     for row in (report.teacher, *report.candidates):
         role = "teacher" if report.is_teacher(row) else "candidate"
-        head = [_cell(report.name), role, *_cells(row, own), _cell(_estimate(row))]
+        head = [_cell(report.name), role, *_cells(row, own), *_quality(row, metrics), _cell(_estimate(row))]
         lines = [_cells(one, shape) for one in row.latency] or [[""] * len(shape)]
         writer.writerows([*head, *line] for line in lines)
     return text.getvalue()
+
+
+def _quality(row: Row, metrics: Sequence[str]) -> list[str]:
+    """Value, interval, difference and p of each metric; empty cells where a row does not have it."""
+    figures = (row.figure(key) for key in metrics)
+    return [_cell(getattr(figure, field, None)) for figure in figures for field in QUALITY.values()]
 
 
 def _columns(record: type[Record], before: str = "") -> list[str]:

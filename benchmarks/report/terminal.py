@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from edgepress.benchmarks.records.costs import Footprint
 from edgepress.benchmarks.records.report import LatencyRow, Report, Row, Shape, StageRow
-from edgepress.benchmarks.report.verdicts import answers, difference_of_points
+from edgepress.benchmarks.report.columns import Column, columns
+from edgepress.benchmarks.report.verdicts import answers, difference_alone
 from edgepress.benchmarks.report.wording import (
     FLAG,
     MISSING,
@@ -18,11 +19,11 @@ from edgepress.benchmarks.report.wording import (
     fine_percent,
     human_bytes,
     interval_text,
+    metric_cells,
     ms,
     p50,
     percentile,
     shape_names,
-    share,
     status_notes,
     times,
 )
@@ -44,7 +45,8 @@ def answer_table(report: Report) -> Table:
     rows = (report.teacher, *answers(report))
     shapes = list(dict.fromkeys(latency.shape for row in rows for latency in row.latency))
     table = _table(f"{report.name}: teacher and chosen artifacts", common_shape(shapes))
-    for heading in ("accuracy\ndifference", "p50 ms", "speed-up", "bytes\nshrink"):
+    metric = columns(report)[0]
+    for heading in (f"{metric.name}\ndifference", "p50 ms", "speed-up", "bytes\nshrink"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("status\nprecision", no_wrap=True)
     for row in rows:
@@ -65,9 +67,10 @@ def _add_answer(table: Table, row: Row, names: dict[Shape, str], report: Report)
         f"{names[one.shape]} {percentile(one, 50)} {FLAG if one.unsteady else ''}".strip() for one in row.latency
     ]
     factors = [times(one.speedup) for one in row.latency]
+    change = difference_alone(report, row)
     table.add_row(
         Text.assemble((f"{label}{row.name}", weight), "\n", (row.target, "dim")),
-        f"{share(row.accuracy)}\n{difference_of_points(report, row) if row is not report.teacher else ''}".rstrip(),
+        "\n".join([columns(report)[0].text(row), *([] if row is report.teacher else [change])]).rstrip(),
         "\n".join(medians) or MISSING,
         "\n".join(factors) or MISSING,
         f"{human_bytes(row.bytes)}\n{times(row.shrink)}",
@@ -80,12 +83,14 @@ def summary_table(report: Report) -> Table:
     """Teacher first, then the candidates, the chosen one with a star; reasons stand below the table."""
     shapes = all_shapes(report)
     table = _table(f"{report.name}: teacher and candidates", common_shape(shapes))
-    for heading in ("accuracy\n[95 %]\nagreement", "p50 ms [95 %]\np90", "speed-up\n[95 %]", "bytes\nshrink"):
+    metrics = columns(report)
+    first, *others = (column.name for column in metrics)
+    for heading in ("\n".join([first, "[95 %]", *others]), "p50 ms [95 %]\np90", "speed-up\n[95 %]", "bytes\nshrink"):
         table.add_column(heading, justify="right", no_wrap=True)
     names = shape_names(shapes)
     rows = (report.teacher, *report.candidates)
     for row in rows:
-        _add_row(table, row, shapes, names, report.is_teacher(row))
+        _add_row(table, row, metrics, shapes, names, report.is_teacher(row))
     notes = [line for row in report.candidates if row.chosen and (line := _cost_line(row))]
     if any(latency.unsteady for row in rows for latency in row.latency):
         notes.insert(0, UNSTEADY)
@@ -116,7 +121,14 @@ def _table(title: str, subtitle: str) -> Table:
     return table
 
 
-def _add_row(table: Table, row: Row, shapes: list[Shape], names: dict[Shape, str], is_teacher: bool) -> None:
+def _add_row(
+    table: Table,
+    row: Row,
+    metrics: tuple[Column, ...],
+    shapes: list[Shape],
+    names: dict[Shape, str],
+    is_teacher: bool,
+) -> None:
     from rich.text import Text
 
     weight = "bold" if row.chosen else ""
@@ -125,16 +137,24 @@ def _add_row(table: Table, row: Row, shapes: list[Shape], names: dict[Shape, str
     taken = [(names[shape], by_shape[shape]) for shape in shapes if shape in by_shape]
     latency = [line for name, one in taken for line in _latency_lines(name, one)]
     factors = [line for name, one in taken for line in _speedup_lines(name, one)]
-    answers = "\n".join(_lines(share(row.accuracy), row.accuracy_interval, lambda value: f"{value:.3f}".lstrip("0")))
+    first, *others = metrics
+    figure = row.figure(first.key)
+    answers = "\n".join(_lines(first.text(row), figure.interval if figure else None, lambda end: _short(end, first)))
+    beside = [column.text(row) for column in others]
     status = (row.status, STATUS_STYLE[row.status])
     table.add_row(
         Text.assemble((f"{label}{row.name}", weight), "\n", (f"{row.target} {row.precision} ", "dim"), status),
-        f"{answers.rstrip()}\n{share(row.agreement)}",
+        "\n".join([answers.rstrip(), *beside]),
         "\n".join(latency) or MISSING,
         "\n".join(factors) or MISSING,
         f"{human_bytes(row.bytes)}\n{times(row.shrink)}",
         style=weight,
     )
+
+
+def _short(value: float, column: Column) -> str:
+    """An end of an interval: .853 for shares, which leaves room for the other columns."""
+    return f"{value:.3f}".lstrip("0") if column.unit == "share" else column.written(value)
 
 
 def _latency_lines(name: str, row: LatencyRow) -> list[str]:
@@ -160,7 +180,8 @@ def stages_table(report: Report) -> Table:
     shapes = [figures.shape for stage in report.stages for figures in (*stage.before.latency, *stage.after.latency)]
     shapes = list(dict.fromkeys(shapes))
     table = _table(f"{report.name}: what each pass brought, on validation data", common_shape(shapes))
-    for heading in ("accuracy\nagreement", "parameters, MACs\nbytes", "p50 ms"):
+    told = dict.fromkeys(name for stage in report.stages for name, *_ in metric_cells(stage.before, stage.after))
+    for heading in ("\n".join(told), "parameters, MACs\nbytes", "p50 ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     names = shape_names(shapes)
     for stage in report.stages:
@@ -182,7 +203,7 @@ def _add_stage(table: Table, stage: StageRow, names: dict[Shape, str]) -> None:
     verdict = (stage.verdict, VERDICT_STYLE[stage.verdict])
     table.add_row(
         Text.assemble(stage.name, "\n", verdict, "\n", (duration(stage.seconds), "dim")),
-        f"{share(before.accuracy)} → {share(after.accuracy)}\n{share(before.agreement)} → {share(after.agreement)}",
+        "\n".join(f"{old} → {new}" for _, old, new in metric_cells(before, after)),
         f"{count(before.parameters)} → {count(after.parameters)}\n{count(before.macs)} → {count(after.macs)}\n"
         f"{human_bytes(before.bytes)} → {human_bytes(after.bytes)}",
         "\n".join(latency) or MISSING,

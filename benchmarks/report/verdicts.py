@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from edgepress.benchmarks.records.report import GateVerdict, Report, Row
+from edgepress.benchmarks.report.columns import Column, columns, primary
 from edgepress.benchmarks.report.sections.base import Line, Reasons, Section
-from edgepress.benchmarks.report.wording import gate_text, human_bytes, p50, points, share, spread, times
+from edgepress.benchmarks.report.wording import gate_text, human_bytes, p50, spread, times
 
 PASSED, FAILED = "\N{CHECK MARK}", "\N{BALLOT X}"
-HEADS = ("target", "chosen artifact", "status", "accuracy", "to the teacher [95 %]", "speed-up", "shrink", "gates")
 
 
 def chosen_rows(report: Report) -> tuple[Row, ...]:
@@ -29,34 +29,43 @@ def verdict(report: Report) -> Section:
     reasons = Reasons()
     chosen = {row.target: row for row in chosen_rows(report)}
     names = dict.fromkeys(row.target for row in report.compressed)
-    lines = [_line(report, chosen[name], reasons) if name in chosen else _lost(report, name, reasons) for name in names]
+    lines = [
+        _line(report, chosen[name], reasons) if name in chosen else _without_artifact(report, name, reasons)
+        for name in names
+    ]
+    metric = primary(report).name
+    heads = (
+        "target", "chosen artifact", "status", metric, "to the teacher [95 %]", "speed-up", "shrink", "gates"
+    )  # fmt: skip
     notes = tuple(
-        f"Accuracy of {row.target} {row.name} is from {row.numbers_from}."
+        f"{metric[0].upper()}{metric[1:]} of {row.target} {row.name} is from {row.numbers_from}."
         for row in chosen.values()
         if row.numbers_from
     )
     left = ("target", "chosen artifact", "status", "gates")
-    return Section("verdict", "Verdict", HEADS, lines, left, (*reasons.notes, *notes))
+    return Section("verdict", "Verdict", heads, lines, left, (*reasons.notes, *notes))
 
 
 def _line(report: Report, row: Row, reasons: Reasons) -> Line:
     def cell(text: str, known: bool) -> str:
         return text if known else reasons.cell("", row.reason)
 
+    metric = primary(report)
+    known = metric.value(row) is not None
     factors = [one.speedup for one in row.latency if one.speedup is not None]
     return (
         row.target,
         f"{row.name}, {row.precision}",
         row.status,
-        cell(share(row.accuracy), row.accuracy is not None),
-        cell(difference(report, row), row.accuracy is not None and report.teacher.accuracy is not None),
+        cell(metric.text(row), known),
+        cell(difference(report, row), known and metric.value(report.teacher) is not None),
         cell(spread(factors), bool(factors)),
         cell(times(row.shrink), row.shrink is not None),
         gates_text(report, row.target),
     )
 
 
-def _lost(report: Report, target: str, reasons: Reasons) -> Line:
+def _without_artifact(report: Report, target: str, reasons: Reasons) -> Line:
     rows = [row for row in report.compressed if row.target == target]
     why = "; ".join(dict.fromkeys(f"{row.name} {row.status}: {row.reason or 'no reason was given'}" for row in rows))
     states = ", ".join(dict.fromkeys(row.status for row in rows))
@@ -64,18 +73,21 @@ def _lost(report: Report, target: str, reasons: Reasons) -> Line:
 
 
 def difference(report: Report, row: Row) -> str:
-    """-2.0 points [-3.5, -0.5], against the teacher; empty where either accuracy is not known."""
-    text = difference_of_points(report, row)
-    if text and (interval := row.accuracy_difference_interval):
-        text += f" [{', '.join(points(end).removesuffix(' points') for end in interval)}]"
-    return text
+    """-2.0 points [-3.5, -0.5], against the teacher; empty where either figure is not known."""
+    return difference_of(report, row, primary(report))
 
 
-def difference_of_points(report: Report, row: Row) -> str:
-    """-2.0 points, against the teacher; empty where either accuracy is not known."""
-    if row.accuracy is None or report.teacher.accuracy is None:
-        return ""
-    return points(row.accuracy - report.teacher.accuracy)
+def difference_of(report: Report, row: Row, metric: Column) -> str:
+    """The difference that the row holds, else that of its figure to the teacher's; empty where either is not known."""
+    if told := metric.change(row):
+        return told
+    value, teacher = metric.value(row), metric.value(report.teacher)
+    return "" if value is None or teacher is None else metric.change_of(value - teacher)
+
+
+def difference_alone(report: Report, row: Row) -> str:
+    """-2.0 points, against the teacher, without its interval; empty where either figure is not known."""
+    return difference(report, row).partition(" [")[0]
 
 
 def gates_text(report: Report, target: str) -> str:
@@ -111,14 +123,14 @@ def alarm(report: Report) -> str:
 
 def tiles(report: Report, row: Row) -> list[tuple[str, str, str]]:
     """Name, value and comparison of the headline figures of one artifact."""
-    teacher = report.teacher
+    teacher, metrics = report.teacher, columns(report)
     told = difference(report, row)
-    than = f"teacher {share(teacher.accuracy)}, {told}" if told else "the teacher's is not known"
+    than = f"teacher {metrics[0].text(teacher)}, {told}" if told else "the teacher's is not known"
     medians = [f"{p50(one)} ms" for one in row.latency]
     shipped = f"{human_bytes(row.bytes)}, teacher {human_bytes(teacher.bytes)}"
     return [
-        ("accuracy", share(row.accuracy), than),
-        ("agreement", share(row.agreement), "with the teacher's answers"),
+        (metrics[0].name, metrics[0].text(row), than),
+        *((column.name, column.text(row), "with the teacher's answers") for column in metrics[1:]),
         ("speed-up", spread(one.speedup for one in row.latency), f"p50 {', '.join(medians) or 'not measured'}"),
         ("shrink", times(row.shrink), shipped),
     ]

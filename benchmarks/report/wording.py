@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from edgepress.benchmarks.records.report import GateVerdict, LatencyRow, Report, Row, Shape, StageRow
+from edgepress.benchmarks.metrics import METRICS
+from edgepress.benchmarks.metrics.base import Unit
+from edgepress.benchmarks.records.figures import Figure, primary_of
+from edgepress.benchmarks.records.report import Figures, GateVerdict, LatencyRow, Report, Row, Shape, StageRow
 from edgepress.benchmarks.statistics import Interval, least_samples
 from edgepress.targets.device.record import size_words
 
@@ -22,10 +25,17 @@ GATE_NAMES = {
     "min_shrink": "shrink at least",
     "max_bytes": "bytes at most",
 }
+# Of the gates of a metric, which are called e.g. "macro-f1.max_drop".
+METRIC_GATES = {
+    "min": "at least",
+    "max": "at most",
+    "max_drop": "worse than the teacher's by at most",
+    "min_ratio": "in parts of the teacher's at least",
+}
 
 
 def share(value: float | None) -> str:
-    """Accuracy and agreement: 0.8911."""
+    """A share of rows, such as accuracy: 0.8911."""
     return MISSING if value is None else f"{value:.4f}"
 
 
@@ -35,9 +45,40 @@ def percent(value: float | None) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of accuracies in percentage points: -2.0 points."""
+    """A difference of shares in percentage points: -2.0 points."""
     tenths = round(100 * difference, 1) + 0.0  # -0.0 is no loss
     return f"{tenths:+.1f} points".replace("-", "\N{MINUS SIGN}")
+
+
+def metric_value(value: float | None, unit: Unit) -> str:
+    """A metric in its unit: 0.8911, 24.6 dB, 0.013 nats, 3.142."""
+    if value is None or unit == "share":
+        return share(value)
+    text = f"{value:.1f} dB" if unit == "dB" else f"{value:.4g}"
+    return (f"{text} nats" if unit == "nats" else text).replace("-", "\N{MINUS SIGN}")
+
+
+def metric_change(difference: float, unit: Unit) -> str:
+    """A difference of a metric to the teacher's: -2.0 points, +0.120."""
+    if unit == "share":
+        return points(difference)
+    text = f"{difference + 0.0:+.3g}".replace("-", "\N{MINUS SIGN}")
+    return text if unit == "1" else f"{text} {unit}"
+
+
+def metric_text(figure: Figure | None) -> str:
+    """A metric with its 95 % interval: 0.8761 [0.8526, 0.8964]."""
+    if figure is None:
+        return MISSING
+    unit = figure.unit
+    return with_interval(metric_value(figure.value, unit), figure.interval, lambda end: metric_value(end, unit))
+
+
+def headline(figures: Sequence[Figure]) -> list[Figure]:
+    """The two figures that every table shows: the primary one, and the first that compares with the teacher."""
+    primary = primary_of(figures)
+    beside = next((one for one in figures if one.against == "teacher" and one is not primary), None)
+    return [one for one in (primary, beside) if one is not None]
 
 
 def ms(value: float) -> str:
@@ -88,11 +129,6 @@ def percentile(row: LatencyRow, share: float) -> str:
 def speedup(row: LatencyRow) -> str:
     """10.8x [10.6, 11.0]."""
     return with_interval(times(row.speedup), row.speedup_interval, times)
-
-
-def accuracy(row: Row) -> str:
-    """0.8761 [0.8526, 0.8964]."""
-    return with_interval(share(row.accuracy), row.accuracy_interval, share)
 
 
 def scatter_text(row: LatencyRow) -> str:
@@ -216,14 +252,29 @@ def _words(shape: Shape) -> dict[str, str]:
 
 def gate_text(verdict: GateVerdict) -> tuple[str, str, str]:
     """Demand, limit and measured value of one gate, each as it is read."""
-    known = {"max_bytes": human_bytes, "min_speedup": times, "min_shrink": times}
-    write = ms if verdict.gate.endswith("_ms") else known.get(verdict.gate, share)
+    write = _gate_writer(verdict.gate)
     measured = "not measured" if verdict.measured is None else write(verdict.measured)
     if verdict.bound is not None:
         measured += f"; at 95 % confidence {write(verdict.bound)}"
         measured += ", which is judged" if verdict.judged == "bound" else ""
-    demand = GATE_NAMES.get(verdict.gate, verdict.gate)
+    demand = _gate_name(verdict.gate)
     return f"{verdict.target}: {demand}" if verdict.target else demand, write(verdict.limit), measured
+
+
+def _gate_writer(gate: str) -> Callable[[float], str]:
+    """How limit and figure of a gate are written; those of a metric in its unit, ratios as plain numbers."""
+    known = {"max_bytes": human_bytes, "min_speedup": times, "min_shrink": times}
+    if gate.endswith("_ms"):
+        return ms
+    metric, _, limit = gate.rpartition(".")
+    unit: Unit = METRICS[metric].unit if metric in METRICS and limit != "min_ratio" else "share"
+    return known.get(gate, lambda value: metric_value(value, unit))
+
+
+def _gate_name(gate: str) -> str:
+    metric, _, limit = gate.rpartition(".")
+    name = METRICS[metric].name if metric in METRICS else metric
+    return f"{name} {METRIC_GATES[limit]}" if metric and limit in METRIC_GATES else GATE_NAMES.get(gate, gate)
 
 
 def status_notes(rows: Iterable[Row]) -> list[str]:
@@ -235,12 +286,21 @@ def status_notes(rows: Iterable[Row]) -> list[str]:
     return [f"{target} {', '.join(shared)}: {status}, {why}" for (target, status, why), shared in names.items()]
 
 
+def metric_cells(before: Figures, after: Figures) -> list[tuple[str, str, str]]:
+    """Name, before and after of the two headline metrics of a stage."""
+    found = []
+    for figure in headline(before.metrics) or headline(after.metrics):
+        sides = (side.figure(figure.key) for side in (before, after))
+        old, new = (metric_value(side.value if side else None, figure.unit) for side in sides)
+        found.append((figure.name, old, new))
+    return found
+
+
 def stage_cells(stage: StageRow, names: Mapping[Shape, str]) -> list[tuple[str, str, str]]:
     """Name, before and after of the figures that a stage may change; latency is the p50 of each shape."""
     before, after = stage.before, stage.after
-    cells = [
-        ("accuracy", share(before.accuracy), share(after.accuracy)),
-        ("agreement", share(before.agreement), share(after.agreement)),
+    cells = metric_cells(before, after)
+    cells += [
         ("parameters", count(before.parameters), count(after.parameters)),
         ("MACs", count(before.macs), count(after.macs)),
         ("bytes", human_bytes(before.bytes), human_bytes(after.bytes)),

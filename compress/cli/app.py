@@ -138,7 +138,7 @@ def bench(
     shapes_asked = (tuple(batch or (1,)), tuple(sequence or (32, 128)), tuple(threads or (1,)))
     with errors_told(json) as console:
         if scenario is not None:
-            _bear(path, scenario, shapes_asked, seconds, latency_bound, console)
+            _run_scenario(path, scenario, shapes_asked, seconds, latency_bound, console)
             return
         from rich.table import Table
         from rich.text import Text
@@ -165,7 +165,7 @@ def bench(
             raise BenchmarkError(told_failures(failed, len(timed)))
 
 
-def _bear(
+def _run_scenario(
     path: Path,
     scenario: str,
     shapes: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
@@ -179,7 +179,7 @@ def _bear(
     rows = bench_scenario(path, scenario, Shapes(*shapes), seconds, latency_bound, console)
     console.table(scenario_table(scenario, rows))
     if all(row.result is None for row in rows):
-        raise BenchmarkError(f"no artifact bore the scenario. {rows[0].name}: {rows[0].failure}")
+        raise BenchmarkError(f"no artifact ran in the scenario. {rows[0].name}: {rows[0].failure}")
     if failed := [(row.name, row.failure) for row in rows if row.result is None and not row.absent]:
         raise BenchmarkError(told_failures(failed, len(rows)))
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from edgepress.benchmarks.judge.latency import latency_rows
+from edgepress.benchmarks.judge.rows import TEACHER
 from edgepress.benchmarks.measure.busy import load_notes, machine_load
 from edgepress.benchmarks.measure.jobs import Case, Subject, SubjectResult
 from edgepress.benchmarks.measure.latency import measure_latency
 from edgepress.benchmarks.records.checked import check_size, read_artifact, unknown_files
+from edgepress.benchmarks.records.places import Places
 from edgepress.benchmarks.records.report import LatencyRow, Shape
 from edgepress.benchmarks.report.wording import p50, percentile, scatter_text, speedup
 from edgepress.targets.errors import ArtifactError, BenchmarkError
@@ -26,7 +29,12 @@ from edgepress.targets.records import Artifact, Signature
 if TYPE_CHECKING:
     from edgepress.compress.cli.console import Console
 
-_PLACES = TypeAdapter(dict[str, str])
+
+class Key(NamedTuple):
+    """Which artifact: the target whose rows it is among, and its name there."""
+
+    target: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -69,16 +77,16 @@ def bench(path: Path, shapes: Shapes, console: Console) -> list[Timed]:
     for note in load_notes(machine_load()):
         console.warn(note)
     artifacts = read_all(folders, console)
-    signature = common_signature(artifacts.values())
+    names, signature = labels(folders), common_signature(artifacts.values())
     with scratch("bench-") as temporary:
         cases = synthetic_cases(signature, shapes, temporary, console)
-        subjects = [Subject(key=name, folder=str(folder)) for name, folder in folders.items()]
+        subjects = [Subject(key=names[key], folder=str(folder)) for key, folder in folders.items()]
         with console.task(f"Timing {len(subjects)} artifacts, interleaved", total=None) as advance:
             results = measure_latency(subjects, cases, shapes.samples, shapes.warmup, progress=follow(advance))
-    return [_timed(name, artifacts[name].target, results) for name in folders]
+    return [_timed(key, names, results) for key in folders]
 
 
-def read_all(folders: Mapping[str, Path], console: Console) -> dict[str, Artifact]:
+def read_all(folders: Mapping[Key, Path], console: Console) -> dict[Key, Artifact]:
     """Each artifact's record; files in its folder that it does not name are told.
 
     Raises:
@@ -98,26 +106,28 @@ def told_failures(timed: Sequence[tuple[str, str]], count: int) -> str:
     return f"{len(timed)} of {count} failed. {first}{more}"
 
 
-def _timed(name: str, target: str, results: Mapping[str, SubjectResult]) -> Timed:
-    result = results[name]
-    teacher = results.get(teacher_of(name))
+def _timed(key: Key, names: Mapping[Key, str], results: Mapping[str, SubjectResult]) -> Timed:
+    """The rows of one artifact against the teacher of its target, where that was timed too."""
+    result = results[names[key]]
+    teacher = results.get(names.get(Key(key.target, TEACHER), ""))
     rows = latency_rows(result.measurements, teacher.measurements if teacher else None)
-    return Timed(name, target, rows, result.failure or "", result.absent)
+    return Timed(names[key], key.target, rows, result.failure or "", result.absent)
+
+
+def labels(keys: Iterable[Key]) -> dict[Key, str]:
+    """What each artifact is called: its name, and its target before it where names repeat.
+
+    >>> labels([Key("pytorch", "teacher"), Key("xla-tpu", "teacher")])[Key("xla-tpu", "teacher")]
+    'xla-tpu/teacher'
+    """
+    keys = list(keys)
+    alone = max(Counter(key.name for key in keys).values(), default=1) == 1
+    return {key: key.name if alone else f"{key.target}/{key.name}" for key in keys}
 
 
 def latency_texts(row: LatencyRow) -> tuple[str, str, str, str]:
     """p50 with its interval, p90 or how many samples it lacks, speed-up with its interval, and how steady it was."""
     return p50(row), percentile(row, 90), speedup(row), scatter_text(row)
-
-
-def teacher_of(name: str) -> str:
-    """The teacher that an artifact is compared with: in a run for several targets each target has its own.
-
-    >>> teacher_of("int8-static"), teacher_of("onnxruntime-cpu/int8-static")
-    ('teacher', 'onnxruntime-cpu/teacher')
-    """
-    target, slash, _ = name.rpartition("/")
-    return f"{target}{slash}teacher"
 
 
 def common_signature(artifacts: Iterable[Artifact]) -> Signature:
@@ -131,8 +141,8 @@ def common_signature(artifacts: Iterable[Artifact]) -> Signature:
     return Signature(inputs=tuple(inputs.values()), outputs=signatures[0].outputs, bounds=bounds)
 
 
-def find_artifacts(path: Path) -> dict[str, Path]:
-    """Name -> folder: the artifact itself, those of a release, or a run's candidates with the teacher first.
+def find_artifacts(path: Path) -> dict[Key, Path]:
+    """Target and name -> folder: the artifact itself, those of a release, or a run's candidates with the teacher first.
 
     Raises:
         ArtifactError: `path` is none of them.
@@ -149,15 +159,19 @@ def find_artifacts(path: Path) -> dict[str, Path]:
     return found
 
 
-def _found(path: Path) -> dict[str, Path]:
+def _found(path: Path) -> dict[Key, Path]:
     if (path / Artifact.FILE_NAME).is_file():
-        return {path.resolve().name: path}
-    if (measured := _entrants_of(path)) is not None:
-        return _entrants(path, measured)
-    return {record.parent.name: record.parent for record in sorted(path.glob(f"*/{Artifact.FILE_NAME}"))}
+        return {_key(path.resolve()): path}
+    if (measured := _places_of(path)) is not None:
+        return _measured(path, measured)
+    return {_key(record.parent): record.parent for record in sorted(path.glob(f"*/{Artifact.FILE_NAME}"))}
 
 
-def _entrants_of(run: Path) -> Path | None:
+def _key(folder: Path) -> Key:
+    return Key(read_artifact(folder).target, folder.name)
+
+
+def _places_of(run: Path) -> Path | None:
     """Where the benchmark of a run says which artifacts it measured; None where `run` is none, or not finished."""
     from edgepress.compress.pipeline.store import INDEX_FILE, RunFolder
 
@@ -165,17 +179,17 @@ def _entrants_of(run: Path) -> Path | None:
         return None
     root = run.resolve()
     stage = RunFolder(root.name, root.parent).latest_stage()
-    found = stage / "entrants.json" if stage is not None else None
+    found = stage / Places.FILE_NAME if stage is not None else None
     return found if found is not None and found.is_file() else None
 
 
-def _entrants(run: Path, path: Path) -> dict[str, Path]:
-    """Name -> folder of what the benchmark of a run compared."""
+def _measured(run: Path, path: Path) -> dict[Key, Path]:
+    """Target and name -> folder of what the benchmark of a run compared."""
     try:
-        places = _PLACES.validate_json(path.read_bytes())
+        places = Places.model_validate_json(path.read_bytes()).artifacts
     except ValidationError as fault:
         raise ArtifactError(f"{path} is damaged: {fault.errors()[0]['msg']}. Run the benchmark stage again.") from None
-    return {name: within(run, place) for name, place in places.items()}
+    return {Key(place.target, place.name): within(run, place.folder) for place in places}
 
 
 def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path, console: Console) -> list[Case]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgepress import targets
 from edgepress.benchmarks.measure.scenarios import Load, run_scenario
 from edgepress.benchmarks.records.scenarios import SCENARIOS, ScenarioName, ScenarioResult
-from edgepress.compress.cli.bench import Shapes, common_signature, find_artifacts, read_all, synthetic_cases
+from edgepress.compress.cli.bench import Shapes, common_signature, find_artifacts, labels, read_all, synthetic_cases
 from edgepress.targets.errors import BenchmarkError, EdgepressError
 from edgepress.targets.process.scratch import scratch
 from edgepress.targets.records import Availability
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Borne:
+class ScenarioRow:
     """One artifact at one shape: what the scenario found, or why it found nothing. `absent`: its target cannot run
     here, which is no failure of it."""
 
@@ -36,7 +36,7 @@ class Borne:
 
 def bench_scenario(
     path: Path, scenario: str, shapes: Shapes, seconds: float, latency_bound_ms: float | None, console: Console
-) -> list[Borne]:
+) -> list[ScenarioRow]:
     """Every artifact at `path` in the scenario at every shape, one after the other; a failed one is a row.
 
     Raises:
@@ -48,20 +48,20 @@ def bench_scenario(
         raise BenchmarkError("the scenario 'server' needs a latency bound in ms: give --latency-bound")
     folders = find_artifacts(path)
     artifacts = read_all(folders, console)
-    signature = common_signature(artifacts.values())
+    names, signature = labels(folders), common_signature(artifacts.values())
     found = []
     with scratch("bench-") as temporary:
         cases = synthetic_cases(signature, shapes, temporary, console)
         with console.task(f"Scenario {name}", total=len(folders) * len(cases)) as advance:
             for key, folder in folders.items():
-                here = targets.load(artifacts[key].target).probe()
+                here = targets.of(artifacts[key]).probe()
                 for case in cases:
                     load = Load(
                         scenario=name, folder=str(folder), feeds=case.feeds, shape=case.shape, seconds=seconds,
                         latency_bound_ms=latency_bound_ms,
                     )  # fmt: skip
-                    found.append(_borne(key, case, load, here))
-                    advance(1, note=key)
+                    found.append(_scenario_row(names[key], case, load, here))
+                    advance(1, note=names[key])
     return found
 
 
@@ -72,16 +72,16 @@ def known(scenario: str) -> ScenarioName:
     raise BenchmarkError(f"unknown scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
 
 
-def _borne(key: str, case: Case, load: Load, here: Availability) -> Borne:
+def _scenario_row(name: str, case: Case, load: Load, here: Availability) -> ScenarioRow:
     if here.state != "available":
-        return Borne(key, case, None, here.reason, absent=True)
+        return ScenarioRow(name, case, None, here.reason, absent=True)
     try:
-        return Borne(key, case, run_scenario(load))
+        return ScenarioRow(name, case, run_scenario(load))
     except EdgepressError as fault:
-        return Borne(key, case, None, str(fault))
+        return ScenarioRow(name, case, None, str(fault))
 
 
-def scenario_table(scenario: str, rows: Sequence[Borne]) -> Table:
+def scenario_table(scenario: str, rows: Sequence[ScenarioRow]) -> Table:
     """A line for each artifact and shape."""
     from rich.table import Table
     from rich.text import Text

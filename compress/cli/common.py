@@ -74,13 +74,13 @@ def show_result(result: Result, console: Console, everything: bool = False) -> N
 
         for line in usage(result.folder, result.report):
             console.line(line)
-    if lost := result.report.lost_targets:
-        raise TargetError("; ".join(_loss(row) for row in lost))
+    if failed := result.report.failed_targets:
+        raise TargetError("; ".join(_failure(row) for row in failed))
     if not result.gates_hold:
         raise GateError(missed_gates(result.report.gates))
 
 
-def _loss(row: Row) -> str:
+def _failure(row: Row) -> str:
     """Why a target has no artifact; a reason that names the target already is told as it stands."""
     return row.reason if row.reason.startswith(row.target) else f"{row.target} {row.name}: {row.reason}"
 

@@ -59,8 +59,14 @@ def show(
 def compare(
     before: Annotated[Path, typer.Argument(metavar="A", help="A run, a release, or a report.json: held to be good.")],
     after: Annotated[Path, typer.Argument(metavar="B", help="A run, a release, or a report.json: judged against A.")],
-    accuracy_drop: Annotated[
-        float, typer.Option(min=0, help="Accuracy may fall by this share of 1; 0.005 is half a point.")
+    drop: Annotated[
+        float,
+        typer.Option(
+            "--drop",
+            "--accuracy-drop",
+            min=0,
+            help="The primary metric may get worse by so much, in its unit; 0.005 of accuracy is half a point.",
+        ),
     ] = 0.005,
     latency_rise: Annotated[float, typer.Option(min=0, help="p50 may rise by this share; 0.05 is 5 %.")] = 0.05,
     bytes_rise: Annotated[float, typer.Option(min=0, help="Bytes may rise by this share; 0.01 is 1 %.")] = 0.01,
@@ -70,12 +76,12 @@ def compare(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the comparison as Markdown too.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Two reports side by side, regressions first: accuracy, p50, bytes, status and gates of targets and stages."""
+    """Two reports side by side, regressions first: metrics, p50, bytes, status and gates of targets and stages."""
     with errors_told(json) as console:
         from edgepress.benchmarks.judge.difference import Limits, difference
         from edgepress.benchmarks.report.difference import difference_table, limits_text, regressions_text, verdict
 
-        limits = Limits(accuracy_drop=accuracy_drop, latency_rise=latency_rise, bytes_rise=bytes_rise)
+        limits = Limits(drop=drop, latency_rise=latency_rise, bytes_rise=bytes_rise)
         found = difference(find_report(before), find_report(after), limits, (str(before), str(after)))
         if output is not None:
             from edgepress.benchmarks.report.difference import difference_markdown

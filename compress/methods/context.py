@@ -58,6 +58,11 @@ class Context:
         return self.data.task
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """Keys of the metrics that the run takes, the primary one first."""
+        return self.data.metrics
+
+    @property
     def processor(self) -> Any:
         return self.data.processor
 

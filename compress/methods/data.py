@@ -78,6 +78,11 @@ class Data:
         return self._workspace.processor
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """Keys of the metrics that the run takes, the primary one first."""
+        return self._workspace.metrics
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         return self._workspace.splits.label_names
 

@@ -12,10 +12,13 @@ from safetensors.numpy import load_file
 
 from edgepress.benchmarks.judge.fidelity import judge
 from edgepress.benchmarks.judge.latency import latency_rows
+from edgepress.benchmarks.measure.cases import write_cases
 from edgepress.benchmarks.measure.jobs import Case
+from edgepress.benchmarks.measure.settings import choose_settings, time_all
+from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.records.report import Figures, LatencyRow
-from edgepress.compress.measure.answers import settle_settings, time_all, write_cases
 from edgepress.compress.methods.context import Context
+from edgepress.compress.methods.desk import desk_of
 from edgepress.compress.methods.quantize.choice import Trial
 from edgepress.compress.methods.quantize.export import export_fp32
 from edgepress.compress.methods.verdict import fingerprint
@@ -38,7 +41,7 @@ class FigureTaker:
         key = hashlib.sha256(f"{self.context.calibration.digest} {model.signature.model_dump_json()}".encode())
         folder = self.context.cache_folder / "cases" / key.hexdigest()[:24]
         self.context.run.used.add(folder)
-        return write_cases(self.context, model, folder)
+        return write_cases(desk_of(self.context), model.signature, folder)
 
     def take(self, before: Model, after: Model) -> tuple[Figures, Figures]:
         """Figures of both models on validation data and the recipe's first target that runs here, timed interleaved."""
@@ -49,7 +52,7 @@ class FigureTaker:
         )
 
     def of_trials(self, model: Model, folder: Path, before: Trial, after: Trial) -> tuple[Figures, Figures]:
-        """The same figures for two artifacts of one model in `folder`: accuracy is what each showed in its trial."""
+        """The same figures for two artifacts of one model in `folder`: metrics are what each showed on its own rows."""
         folders = {"before": folder / before.name, "after": folder / after.name}
         latency = self._latency(folders, model)
         return self._trial_figures(model, folders["before"], latency["before"], before), self._trial_figures(
@@ -57,7 +60,7 @@ class FigureTaker:
         )
 
     def export(self, model: Model, target: str | None = None) -> Path:
-        """The folder of the model's fp32 artifact with its session settings settled.
+        """The folder of the model's fp32 artifact with the settings of its sessions chosen.
 
         Raises:
             TargetError: the target refused the model.
@@ -73,7 +76,7 @@ class FigureTaker:
         settled = folder / "settled"
         if not settled.is_file() or settled.read_text(encoding="utf-8") != shapes:
             if self.context.target(target).probe().state == "available":
-                settle_settings({"fp32": folder}, cases, self.context)
+                choose_settings({"fp32": folder}, cases, desk_of(self.context))
             settled.write_text(shapes, encoding="utf-8")
         return folder
 
@@ -121,7 +124,7 @@ class FigureTaker:
     def _latency(self, folders: dict[str, Path], model: Model) -> dict[str, tuple[LatencyRow, ...]]:
         title = f"{self.context.stage}: timing before and after"
         # The samples that the recipe asks for tell whether a stage pays; the report's own rows get more.
-        results = time_all(folders, self.cases(model), self.context, title, enough_s=0.0)
+        results = time_all(folders, self.cases(model), desk_of(self.context), title, enough_s=0.0)
         for name, result in results.items():
             if result.failure:
                 raise BenchmarkError(
@@ -132,19 +135,20 @@ class FigureTaker:
 
     def _figures(self, model: Model, folder: Path, latency: tuple[LatencyRow, ...]) -> Figures:
         teacher, logits = self.context.teacher_validation_logits(), logits_of(model, self.context.validation)
-        fidelity = judge(self.context.validation.labels, teacher, logits)
-        return self._record(model, folder, latency, fidelity.accuracy, fidelity.agreement)
+        labels = self.context.validation.labels
+        return self._record(
+            model, folder, latency, judge(self.context.metrics, labels, teacher, logits, intervals=False)
+        )
 
     def _trial_figures(self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], trial: Trial) -> Figures:
-        assert trial.accuracy is not None and trial.agreement is not None, "a trial that failed is never chosen"
-        return self._record(model, folder, latency, trial.accuracy, trial.agreement)
+        assert trial.metrics, "a candidate that failed is never chosen"
+        return self._record(model, folder, latency, trial.metrics)
 
     def _record(
-        self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], accuracy: float, agreement: float
+        self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], metrics: tuple[Figure, ...]
     ) -> Figures:
         return Figures(
-            accuracy=accuracy,
-            agreement=agreement,
+            metrics=metrics,
             parameters=model.parameters,
             macs=self.macs(model),
             bytes=Artifact.read(folder / "artifact.json").bytes,

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from edgepress.benchmarks.records.figures import known_primary
 from edgepress.benchmarks.records.report import Figures
 from edgepress.compress.methods.base import Amount, Promise
 from edgepress.compress.model.model import Model, unique_state
@@ -56,7 +57,7 @@ def complaints(promise: Promise, before: Figures, after: Figures) -> tuple[str, 
         before: figures of the model that the stage was given.
         after: those of the model that it made, timed interleaved with the first.
     """
-    found = [*_dropped(promise.max_drop, before.accuracy, after.accuracy)]
+    found = [*_dropped(promise.max_drop, before, after)]
     if promise.falls and all(getattr(after, name) >= getattr(before, name) for name in promise.falls):
         found.append(_none_fell(promise.falls, before))
     for old, new in zip(before.latency, after.latency, strict=True) if promise.keeps_latency else ():
@@ -66,13 +67,16 @@ def complaints(promise: Promise, before: Figures, after: Figures) -> tuple[str, 
     return tuple(found)
 
 
-def _dropped(allowed: float | None, before: float, after: float) -> tuple[str, ...]:
-    drop = before - after
+def _dropped(allowed: float | None, before: Figures, after: Figures) -> tuple[str, ...]:
+    """What of the primary metric was lost beyond what is allowed; None: nothing may be."""
+    old, new = known_primary(before.metrics, "the model before"), known_primary(after.metrics, "the model after")
+    drop, fell = old.loss_to(new.value), "fell" if old.higher_is_better else "rose"
     if allowed is None:
-        return (f"accuracy fell from {before:.4f} to {after:.4f}; training promised more",) if drop > 0 else ()
+        told = f"{old.name} {fell} from {old.value:.4f} to {new.value:.4f}; training promised more"
+        return (told,) if drop > 0 else ()
     # Shares of whole rows: what is allowed is not missed by the last bit of a float.
     if drop > allowed + 1e-9:
-        return (f"accuracy fell by {drop:.4f} (from {before:.4f}), allowed is {allowed:g}",)
+        return (f"{old.name} {fell} by {drop:.4f} (from {old.value:.4f}), allowed is {allowed:g}",)
     return ()
 
 

@@ -45,6 +45,8 @@ def plan(recipe: Recipe) -> tuple[Planned, ...]:
     """
     check_bounds(recipe.data, recipe.task)
     origin = {"format": FORMAT, "task": recipe.task, "seed": recipe.seed, "data": data_digest(recipe.data, recipe.task)}
+    if recipe.metric is not None:  # which epoch is the best one, and so every stage, depends on it
+        origin["metric"] = recipe.metric
     digest = stage_digest("", "recipe", origin)
     planned = []
     for index, stage in enumerate((stage for stages_of in STAGES.values() for stage in stages_of(recipe)), 1):

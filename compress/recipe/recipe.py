@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
+from edgepress.benchmarks.metrics import METRICS
 from edgepress.compress.recipe.methods import parse_stage
 from edgepress.compress.recipe.reader import read_file, read_mapping
 from edgepress.compress.recipe.sections import (
@@ -27,6 +28,7 @@ from edgepress.compress.recipe.sections import (
     Source,
     StageOptions,
     Training,
+    metric_fault,
 )
 
 
@@ -116,7 +118,8 @@ class Recipe(Readable):
     """The whole recipe. `stages` is a list of one-key mappings, e.g. `- prune: {heads: 0.5}`, in the order they run.
 
     `targets` is a list of names; `- tflite-mobile: {sequences: [32, 128]}` gives one of them options, which are kept
-    in `target_options`."""
+    in `target_options`. `metric` picks another primary metric than the task's own first one: the best epoch, the choice
+    of int8, verdicts and `max_drop` go by it."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     task: Literal["text-classification", "image-classification"]
@@ -130,6 +133,7 @@ class Recipe(Readable):
     benchmark: Annotated[Benchmark, Field(validate_default=True)] = Benchmark()
     gates: Gates = Gates()
     cache: Cache = Cache()
+    metric: str | None = None
 
     @pydantic.field_validator("stages", mode="before")
     @classmethod
@@ -154,6 +158,16 @@ class Recipe(Readable):
             return benchmark
         fitting = tuple(dict.fromkeys(min(length, data.max_length) for length in benchmark.sequences))
         return benchmark.model_copy(update={"sequences": fitting})
+
+    @pydantic.field_validator("metric")
+    @classmethod
+    def _a_metric_with_labels(cls, value: str | None) -> str | None:
+        if value is not None and (fault := metric_fault(value)):
+            raise ValueError(fault)
+        if value is not None and METRICS[value].against != "labels":
+            known = ", ".join(key for key, one in METRICS.items() if one.against == "labels")
+            raise ValueError(f"{value!r} compares with the teacher; a primary metric compares with labels: {known}")
+        return value
 
     @pydantic.field_validator("gates")
     @classmethod

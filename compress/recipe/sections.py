@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 from pydantic import Field
 
+from edgepress.benchmarks.judge.gates import ACCURACY
+from edgepress.benchmarks.metrics import METRICS
 from edgepress.benchmarks.records.scenarios import ScenarioName
 from edgepress.compress.recipe.paths import in_home
 
@@ -62,7 +65,7 @@ class Training(Section):
 class StageOptions(Section):
     """What every stage has. `auto: true` drops the stage, with the reason, where it brought nothing.
 
-    `max_drop` is the validation accuracy a stage may cost (0.01 = one point)."""
+    `max_drop` is how much of the primary metric on validation data a stage may cost (0.01 of accuracy: one point)."""
 
     kind: ClassVar[str]
     """The family: the stage's key in a recipe. Each method of it has options of its own, told apart by `method`."""
@@ -89,7 +92,7 @@ class Readable(Section):
 class Benchmark(Section):
     """Shapes and sample counts of the latency measurements, and the loads that the report shows beside them.
 
-    `samples` is the least of each artifact and shape; cheap models get more. `scenarios` are borne by the teacher and
+    `samples` is the least of each artifact and shape; cheap models get more. `scenarios` are run on the teacher and
     the chosen artifacts: `seconds` are those of offline and sustained, `latency_bound_ms` is that of server,
     `offline_batch` the rows of a call in offline. An artifact that gives no answer for `time_limit_s` hangs. `roofline`
     measures the machine's limits through each target, which takes some seconds.
@@ -114,9 +117,34 @@ class Benchmark(Section):
         return self
 
 
+class MetricLimits(Section):
+    """What one metric must hold.
+
+    `max_drop` is how much worse than the teacher's it may be, in its own unit; `min_ratio` which part of the teacher's
+    must be left. Where less is better, worse is more."""
+
+    min: float | None = None
+    max: float | None = None
+    max_drop: Annotated[float, Field(ge=0)] | None = None
+    min_ratio: Positive | None = None
+
+
+def metric_fault(key: str) -> str:
+    """What is wrong with the name of a metric, in one line with the known ones; empty where nothing is.
+
+    >>> metric_fault("macro-f2").partition(";")[0], metric_fault("macro-f1")
+    ("unknown metric 'macro-f2'", '')
+    """
+    if key in METRICS:
+        return ""
+    near = get_close_matches(key, METRICS, 1, 0.5)
+    return f"unknown metric {key!r}; there are {', '.join(METRICS)}." + (f" Did you mean {near[0]!r}?" if near else "")
+
+
 class Limits(Section):
     """What a chosen artifact must hold on the test split; latencies at every shape, a percentile only where the samples
-    are enough to tell it."""
+    are enough to tell it. `metrics: {macro-f1: {min: 0.8, max_drop: 0.01}}` asks for any metric of the task;
+    `min_accuracy`, `max_accuracy_drop` and `min_accuracy_ratio` are short for those of accuracy."""
 
     max_accuracy_drop: Share | None = None
     min_accuracy: Share | None = None
@@ -128,6 +156,36 @@ class Limits(Section):
     min_speedup: Annotated[float, Field(gt=0)] | None = None
     min_shrink: Annotated[float, Field(gt=0)] | None = None
     max_bytes: Annotated[int, Field(ge=1)] | None = None
+    metrics: dict[str, MetricLimits] = {}
+
+    @pydantic.field_validator("metrics")
+    @classmethod
+    def _known(cls, metrics: dict[str, MetricLimits]) -> dict[str, MetricLimits]:
+        for key in metrics:
+            if fault := metric_fault(key):
+                raise ValueError(fault)
+        return metrics
+
+    @pydantic.model_validator(mode="after")
+    def _said_once(self) -> Limits:
+        asked = self.metrics.get("accuracy", MetricLimits())
+        for short, whole in ACCURACY.items():
+            name = whole.rpartition(".")[2]
+            values = {getattr(self, short), getattr(asked, name)} - {None}
+            if len(values) > 1:
+                raise ValueError(f"{short} and metrics.accuracy.{name} say two things: give one of them")
+        return self
+
+    def flat(self, only_set: bool = False) -> dict[str, float | int | None]:
+        """Limits by the names of gates: `min_shrink`, `macro-f1.max_drop`; those of accuracy by their short forms."""
+        found: dict[str, float | int | None] = self.model_dump(
+            include=set(Limits.model_fields) - {"metrics"}, exclude_unset=only_set
+        )
+        short = {whole: name for name, whole in ACCURACY.items()}
+        for key, limits in self.metrics.items():
+            for name, limit in limits.model_dump(exclude_unset=True).items():
+                found[short.get(f"{key}.{name}", f"{key}.{name}")] = limit
+        return found
 
 
 class Gates(Limits):
@@ -147,8 +205,13 @@ class Gates(Limits):
         >>> Gates(min_shrink=20, by_target={"xla-tpu": Limits(min_shrink=5)}).of("xla-tpu")["min_shrink"]
         5.0
         """
-        own = self.by_target.get(target, Limits()).model_dump(exclude_unset=True)
-        return self.model_dump(include=set(Limits.model_fields)) | own
+        return self.flat() | self.by_target.get(target, Limits()).flat(only_set=True)
+
+    @property
+    def metric_keys(self) -> tuple[str, ...]:
+        """Every metric that a gate names, accuracy's short forms left out."""
+        keys = [key for limits in (self, *self.by_target.values()) for key in limits.metrics]
+        return tuple(dict.fromkeys(keys))
 
     @pydantic.field_validator("confidence")
     @classmethod

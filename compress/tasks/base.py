@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgepress.benchmarks.desk import batches as batches
 from edgepress.compress.data.splits import Rows
 from edgepress.compress.recipe.recipe import Data
 from edgepress.targets.errors import ModelError, told
@@ -41,6 +42,8 @@ class Task(Protocol):
     """What differs between texts and images."""
 
     name: str
+    metrics: tuple[str, ...]
+    """Keys of `benchmarks.metrics.METRICS`; the first one is primary unless the recipe's `metric` names another."""
 
     def load_processor(self, source: str) -> Any:
         """The tokenizer or image pre-processing beside a model: a local folder or hub id.
@@ -89,19 +92,6 @@ class Task(Protocol):
     def save_processor(self, processor: Any, folder: Path) -> None:
         """Write the files that other tools read it from (tokenizer.json ..., or preprocessor_config.json)."""
         ...
-
-
-def batches(
-    features: Features, size: int, order: np.ndarray | None = None
-) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """All rows once, as (row numbers, inputs). Without an `order`, rows of like length come together, shortest first,
-    which pads least; the row numbers tell where outputs belong."""
-    if order is None:
-        rows = np.arange(len(features))
-        order = rows if features.lengths is None else np.argsort(features.lengths, kind="stable")
-    for start in range(0, len(order), size):
-        indices = np.asarray(order[start : start + size])
-        yield indices, features.batch(indices)
 
 
 def forward_names(network: nn.Module) -> set[str]:

@@ -55,6 +55,7 @@ class ImageClassification:
     """Any `AutoModelForImageClassification`, timm's among them where timm is installed."""
 
     name = "image-classification"
+    metrics = ("accuracy", "macro-f1", "balanced-accuracy", "log-loss", "agreement", "kl", "sqnr")
 
     def load_processor(self, source: str) -> Preprocessing:
         """preprocessor_config.json, or timm's part of config.json; what neither says is fitted later."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from edgepress.benchmarks.metrics import metric
+from edgepress.benchmarks.metrics.base import value_of
 from edgepress.compress.model.model import Model
 from edgepress.compress.tasks.base import batches
 
@@ -35,6 +37,13 @@ def logits_of(model: Model, features: Features, advance: Callable[[int], object]
     return rows
 
 
-def accuracy_of(model: Model, features: Features) -> float:
-    """Share of rows whose largest logit is the label's."""
-    return float((logits_of(model, features).argmax(-1) == features.labels).mean())
+def metric_of(model: Model, features: Features, key: str = "accuracy") -> float:
+    """One metric of a model's answers against the labels.
+
+    Args:
+        model: whose logits are judged, in torch.
+        features: the rows, with their labels.
+        key: of `METRICS`; one that is against the labels.
+    """
+    kind = metric(key)
+    return value_of(kind, kind.counts(features.labels, logits_of(model, features)))

@@ -78,6 +78,7 @@ class TextClassification:
     """Any `AutoModelForSequenceClassification` with a fast tokenizer."""
 
     name = "text-classification"
+    metrics = ("accuracy", "macro-f1", "balanced-accuracy", "log-loss", "agreement", "kl", "sqnr")
 
     def load_processor(self, source: str) -> Any:
         """The tokenizer, its `model_input_names` cut to what the model beside it takes."""

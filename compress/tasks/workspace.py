@@ -10,6 +10,7 @@ from edgepress.compress.data.splits import Splits, load_splits
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.tasks import load_task
 from edgepress.compress.tasks.base import Features, Task
+from edgepress.compress.tasks.metrics import metrics_of
 from edgepress.targets.progress import Progress
 
 
@@ -23,6 +24,15 @@ class Workspace:
     recipe: Recipe
     progress: Progress
     tells_notes: bool = True
+
+    def __post_init__(self) -> None:
+        # A metric that the task does not take is told before anything is trained.
+        _ = self.metrics
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """Keys of the metrics that the run takes, the primary one first."""
+        return metrics_of(self.task, self.recipe)
 
     @cached_property
     def task(self) -> Task:

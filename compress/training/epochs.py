@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 
+from edgepress.benchmarks.metrics import metric as metric_named
 from edgepress.compress.model.model import Model
-from edgepress.compress.tasks.inference import accuracy_of
+from edgepress.compress.tasks.inference import metric_of
 from edgepress.compress.training.checkpoints import Pace
 from edgepress.targets.records import Record
 
@@ -21,19 +22,21 @@ if TYPE_CHECKING:
 
 
 class Epoch(Record):
-    """What one epoch reached: mean training loss, accuracy on validation data, seconds since the start."""
+    """What one epoch reached: mean training loss, the primary metric on validation data, seconds since the start."""
 
     epoch: float
     loss: float | None
-    validation_accuracy: float
+    validation: float
     seconds: float
 
 
 class History(Record):
-    """A whole training: epochs, optimizer steps, which epoch's weights were kept, and the precision that it ran in."""
+    """A whole training: epochs, optimizer steps, the best epoch's `metric` on validation data, whose weights were kept,
+    and the precision that it ran in."""
 
     epochs: tuple[Epoch, ...]
     steps: int
+    metric: str
     best: float
     resumed: bool
     precision: str
@@ -52,9 +55,11 @@ class Watch(Pace):
         seconds: float,
         advance: Callable[..., None],
         losses: list[float],
+        metric: str = "accuracy",
     ) -> None:
         super().__init__(scratch, seconds)
         self.model, self.validation, self.advance, self.losses = model, validation, advance, losses
+        self.metric = metric
         self.started = time.monotonic()
         self.epochs: list[Epoch] = []
         self.evaluated_at = -1
@@ -77,19 +82,20 @@ class Watch(Pace):
 
     def _evaluate(self, state: Any) -> None:
         self.evaluated_at = state.global_step
-        accuracy = accuracy_of(self.model, self.validation)
+        value = metric_of(self.model, self.validation, self.metric)
         self.model.network.train()
         record = Epoch(
             epoch=round(state.epoch, 3),
             loss=sum(self.losses) / len(self.losses) if self.losses else None,
-            validation_accuracy=accuracy,
+            validation=value,
             seconds=time.monotonic() - self.started,
         )
         self.losses.clear()
-        self.advance(0, note=f"validation accuracy {accuracy:.4f}")
+        self.advance(0, note=f"validation {metric_named(self.metric).name} {value:.4f}")
         # A resumed run repeats the epoch that was cut off; its earlier record stands for the same step.
         self.epochs = [epoch for epoch in self.read() if epoch.epoch < record.epoch]
-        if all(accuracy >= epoch.validation_accuracy for epoch in self.epochs):
+        # Of equal epochs the last one is kept.
+        if best_of([*(epoch.validation for epoch in self.epochs), value], self.metric) == value:
             with _replacing(self.best_file) as path:
                 save_file(_contiguous(self.model.network.state_dict()), path)
         self.epochs.append(record)
@@ -99,6 +105,15 @@ class Watch(Pace):
     def read(self) -> list[Epoch]:
         path = self.scratch / "epochs.json"
         return list(_Epochs.read(path).epochs) if path.is_file() else []
+
+
+def best_of(values: Sequence[float], metric: str) -> float:
+    """The best of several values of one metric: the largest, or the smallest where less is better.
+
+    >>> best_of([0.7, 0.9], "accuracy"), best_of([0.7, 0.9], "log-loss")
+    (0.9, 0.7)
+    """
+    return max(values) if metric_named(metric).higher_is_better else min(values)
 
 
 class _Epochs(Record):

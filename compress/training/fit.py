@@ -5,7 +5,7 @@ ours are the objective, the batches (buckets of similar length), the choice of t
 clock that decides when a checkpoint is due.
 
 Of several processes, the first one calls `fit`; the others `take_part` in the SharedJob that it hands them. Each one
-sees its own share of every epoch's batches; the first one alone measures validation accuracy, keeps weights and shows
+sees its own share of every epoch's batches; the first one alone measures validation data, keeps weights and shows
 progress.
 """
 
@@ -29,7 +29,7 @@ from edgepress.compress.recipe.sections import Training
 from edgepress.compress.training import processes as distributed
 from edgepress.compress.training.batches import BucketSampler, Collator, Indices, TeacherOutputs
 from edgepress.compress.training.checkpoints import Pace, latest, step_of
-from edgepress.compress.training.epochs import History, Watch
+from edgepress.compress.training.epochs import History, Watch, best_of
 from edgepress.compress.training.precision import settled
 from edgepress.targets.errors import StageError
 
@@ -101,6 +101,7 @@ class TrainingJob:
         seed: of dropout and of the order of the batches.
         objective: the loss; with the labels alone by default.
         teacher: row numbers `[batch]` -> what the teacher gives for them; None where the objective asks for nothing.
+        metric: key of the metric on validation data that says which epoch is the best one.
     """
 
     training: Training
@@ -108,6 +109,7 @@ class TrainingJob:
     seed: int = 0
     objective: nn.Module = field(default_factory=CrossEntropy)
     teacher: Callable[[np.ndarray], TeacherOutputs] | None = None
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class SharedJob:
 def fit(
     model: Model, job: TrainingJob, features: Features, validation: Features, progress: Progress, title: str
 ) -> tuple[Model, History]:
-    """Train a copy of `model` and return it with the weights of its best epoch on `validation`.
+    """Train a copy of `model` and return it with the weights of its best epoch on `validation`, by the job's metric.
 
     Args:
         model: what the training starts from; it stays as it is.
@@ -157,15 +159,16 @@ def fit(
     trainer = _trainer(job, trained, features)
     steps, done = _steps(len(features), trainer.args), step_of(checkpoint) if checkpoint else 0
     with progress.task(title, total=steps, done=done) as advance:
-        watch = Watch(trained, validation, job.scratch, job.training.checkpoint_seconds, advance, trainer.losses)
+        seconds = job.training.checkpoint_seconds
+        watch = Watch(trained, validation, job.scratch, seconds, advance, trainer.losses, job.metric)
         _train(shared, trainer, watch)
     trained.network.load_state_dict(load_file(watch.best_file))
     trained.network.to("cpu").eval()
-    best = max(epoch.validation_accuracy for epoch in watch.epochs)
     history = History(
         epochs=tuple(watch.epochs),
         steps=trainer.state.global_step,
-        best=best,
+        metric=job.metric,
+        best=best_of([epoch.validation for epoch in watch.epochs], job.metric),
         resumed=checkpoint is not None,
         precision=job.training.precision,
     )

@@ -6,6 +6,7 @@ import pytest
 
 from edgepress.benchmarks.records.report import Figures, GateVerdict, LatencyRow, Report, Row, StageRow
 from edgepress.targets.records import Candidate
+from tests.benchmarks.quality import quality
 from tests.benchmarks.whole_report import whole_report
 
 
@@ -22,19 +23,19 @@ def latency(*p50: float) -> tuple[LatencyRow, ...]:
 
 def figures(accuracy: float, shipped: int, *p50: float) -> Figures:
     return Figures(
-        accuracy=accuracy, agreement=0.95, parameters=2_000_000, macs=9_000_000, bytes=shipped, latency=latency(*p50)
+        metrics=quality(accuracy, 0.95), parameters=2_000_000, macs=9_000_000, bytes=shipped, latency=latency(*p50)
     )
 
 
 @pytest.fixture
 def report() -> Report:
-    common = {"target": "onnxruntime-cpu", "agreement": 0.95, "parameters": 2_000_000, "macs": 9_000_000}
+    common = {"target": "onnxruntime-cpu", "parameters": 2_000_000, "macs": 9_000_000}
     teacher = Row(
-        **{**common, "agreement": 1.0},
+        **common,
         name="big",
         precision="fp32",
         status="measured",
-        accuracy=0.9,
+        metrics=quality(0.9, 1.0),
         bytes=80_000_000,
         shrink=1.0,
         latency=latency(8, 16),
@@ -45,12 +46,9 @@ def report() -> Report:
         precision="int8",
         status="measured",
         chosen=True,
-        accuracy=0.88,
-        accuracy_low=0.86,
-        accuracy_high=0.9,
-        accuracy_difference=-0.02,
-        accuracy_difference_low=-0.035,
-        accuracy_difference_high=-0.005,
+        metrics=quality(
+            0.88, 0.95, low=0.86, high=0.9, difference=-0.02, difference_low=-0.035, difference_high=-0.005
+        ),
         open_ms=41.0,
         first_inference_ms=2.5,
         bytes=8_000_000,

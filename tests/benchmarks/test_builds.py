@@ -37,8 +37,8 @@ def test_estimates_stand_under_a_heading_that_says_what_they_are(report: Report)
 def test_a_target_that_gave_no_artifact_is_lost(report: Report) -> None:
     row = Row(name="no artifact", target="xla-tpu", precision="–", status="unavailable", reason="needs jax")
     with_lost = report.model_copy(update={"candidates": (row,)})
-    assert with_lost.lost_targets == (row,)
-    assert "xla-tpu" not in {row.target for row in estimated(report).lost_targets}
+    assert with_lost.failed_targets == (row,)
+    assert "xla-tpu" not in {row.target for row in estimated(report).failed_targets}
 
 
 def test_a_target_whose_chosen_artifact_failed_in_the_benchmark_is_lost(report: Report) -> None:
@@ -47,4 +47,4 @@ def test_a_target_whose_chosen_artifact_failed_in_the_benchmark_is_lost(report: 
     other = report.candidates[0].model_copy(update={"target": "xla-tpu", "chosen": False})
     crashed = other.model_copy(update={"name": "int8", "chosen": True, "status": "failed", "reason": "signal 11"})
     with_lost = report.model_copy(update={"candidates": (report.candidates[0], teacher, other, crashed)})
-    assert with_lost.lost_targets == (crashed,)
+    assert with_lost.failed_targets == (crashed,)

@@ -5,8 +5,10 @@ import pytest
 from edgepress.benchmarks.judge.gates import judge_gates
 from edgepress.benchmarks.judge.latency import latency_rows
 from edgepress.benchmarks.measure.footprint import shrink
+from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.records.report import Measurement, Report, Row, Shape
 from edgepress.targets.errors import BenchmarkError
+from tests.benchmarks.quality import quality
 
 S32, S128 = (Shape(batch=1, sequence=sequence, threads=1) for sequence in (32, 128))
 
@@ -73,7 +75,9 @@ def test_a_gate_whose_figure_is_missing_fails(report: Report) -> None:
 
 
 def test_an_artifact_whose_hardware_is_not_here_is_not_judged_by_its_speed(report: Report) -> None:
-    built = Row(name="x", target="tensorrt-gpu", precision="int8", status="built", accuracy=0.5, reason="no GPU")
+    built = Row(
+        name="x", target="tensorrt-gpu", precision="int8", status="built", metrics=quality(0.5), reason="no GPU"
+    )
     (verdict,) = judge_gates({"min_accuracy": 0.4, "min_speedup": 2.0}, report.teacher, built)
     assert (verdict.gate, verdict.target, verdict.passed) == ("min_accuracy", "tensorrt-gpu", True)
 
@@ -150,5 +154,55 @@ def test_accuracy_can_be_asked_for_in_parts_of_the_teachers(report: Report) -> N
 
 
 def test_latency_of_hardware_that_is_not_here_is_not_judged(report: Report) -> None:
-    built = Row(name="x", target="tensorrt-gpu", precision="int8", status="built", accuracy=0.5, reason="no GPU")
+    built = Row(
+        name="x", target="tensorrt-gpu", precision="int8", status="built", metrics=quality(0.5), reason="no GPU"
+    )
     assert judge_gates({"max_p50_ms": 1.0, "max_p99_ms": 2.0}, report.teacher, built) == ()
+
+
+def with_wer(row: Row, value: float, **more: float) -> Row:
+    """`row` with a word error rate, of which less is better."""
+    figure = Figure(key="wer", name="word error rate", unit="share", value=value, higher_is_better=False, **more)
+    return row.model_copy(update={"metrics": (*row.metrics, figure)})
+
+
+def test_any_metric_can_be_gated_and_less_is_better_where_it_is(report: Report) -> None:
+    """Word error rate 0.25 against the teacher's 0.2: 0.05 worse, and four fifths of the teacher's are left."""
+    teacher = with_wer(report.teacher, 0.2)
+    chosen = with_wer(report.candidates[0], 0.25, high=0.27, difference=0.05, difference_high=0.06, difference_low=0.04)
+    gates = {"wer.max": 0.25, "wer.max_drop": 0.05, "wer.min_ratio": 0.8, "wer.min": 0.26}
+    points = judge_gates(gates, teacher, chosen)
+    assert [one.measured for one in points] == pytest.approx([0.25, 0.05, 0.8, 0.25])
+    assert [one.passed for one in points] == [True, True, True, False]
+    bounds = judge_gates(gates, teacher, with_wer(report.candidates[0], 0.25, low=0.23, high=0.27, difference=0.05,
+                                                  difference_low=0.04, difference_high=0.06), 0.95)  # fmt: skip
+    assert [one.bound for one in bounds] == pytest.approx([0.27, 0.06, 0.2 / 0.26, 0.23])
+    assert not any(one.passed for one in bounds)
+
+
+def test_the_short_forms_are_gates_of_the_metric_accuracy(report: Report) -> None:
+    """Drop 0.02, ratio 0.9778, whichever way they are asked for."""
+    short = {"max_accuracy_drop": 0.01, "min_accuracy": 0.88, "min_accuracy_ratio": 0.97}
+    whole = {"accuracy.max_drop": 0.01, "accuracy.min": 0.88, "accuracy.min_ratio": 0.97}
+    chosen = report.candidates[0]
+    found = [[(one.measured, one.bound, one.passed) for one in judge_gates(gates, report.teacher, chosen)]
+             for gates in (short, whole)]  # fmt: skip
+    assert found[0] == found[1]
+    assert [passed for *_, passed in found[0]] == [False, True, True]
+
+
+def test_a_gate_of_a_metric_that_was_not_taken_fails(report: Report) -> None:
+    (verdict,) = judge_gates({"macro-f1.min": 0.1}, report.teacher, report.candidates[0])
+    assert (verdict.measured, verdict.passed) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [
+        ("f2.min", "unknown metric 'f2' in a gate; there are accuracy, top-5-accuracy, "),
+        ("macro-f1.least", "unknown limit 'least' of a metric; there are min, max, max_drop, min_ratio"),
+    ],
+)
+def test_a_gate_of_an_unknown_metric_or_limit_is_one_line(report: Report, gate: str, words: str) -> None:
+    with pytest.raises(BenchmarkError, match=words):
+        judge_gates({gate: 0.1}, report.teacher, report.teacher)

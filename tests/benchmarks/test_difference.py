@@ -19,6 +19,7 @@ from edgepress.benchmarks.report.difference import (
     verdict,
 )
 from edgepress.targets.records import HardwareBuild
+from tests.benchmarks.quality import quality
 
 TARGET = "onnxruntime-cpu"
 CHOSEN = f"{TARGET} dynamic"
@@ -63,7 +64,7 @@ def test_every_figure_of_the_chosen_artifact_and_of_the_stages_is_there(report: 
     [(0.8751, "within limits"), (0.875, "within limits"), (0.8749, "regression"), (0.8851, "improvement")],
 )
 def test_accuracy_may_fall_by_half_a_point_and_no_more(report: Report, accuracy: float, effect: str) -> None:
-    found = change(difference(report, with_chosen(report, accuracy=accuracy)), CHOSEN, "accuracy")
+    found = change(difference(report, with_chosen(report, metrics=quality(accuracy, 0.95))), CHOSEN, "accuracy")
     assert (found.before, found.after, found.effect) == (0.88, accuracy, effect)
 
 
@@ -83,9 +84,9 @@ def test_bytes_may_rise_by_one_per_cent_and_no_more(report: Report, size: int, e
 
 
 def test_the_limits_can_be_others(report: Report) -> None:
-    worse = with_chosen(slower(report, 1.2), accuracy=0.86, bytes=9_000_000)
+    worse = with_chosen(slower(report, 1.2), metrics=quality(0.86, 0.95), bytes=9_000_000)
     assert len(difference(report, worse).regressions) == 3
-    assert difference(report, worse, Limits(accuracy_drop=0.02, latency_rise=0.2, bytes_rise=0.125)).regressions == ()
+    assert difference(report, worse, Limits(drop=0.02, latency_rise=0.2, bytes_rise=0.125)).regressions == ()
     with pytest.raises(ValidationError):
         Limits(bytes_rise=-0.1)
 
@@ -98,7 +99,7 @@ def test_regressions_come_first_and_the_rest_by_what_it_means(report: Report) ->
 
 
 def test_what_is_better_one_way_round_is_worse_the_other(report: Report) -> None:
-    other = with_chosen(slower(report, 1.5), accuracy=0.86, bytes=9_000_000, status="built")
+    other = with_chosen(slower(report, 1.5), metrics=quality(0.86, 0.95), bytes=9_000_000, status="built")
     there, back = difference(report, other), difference(other, report)
     flip = {"regression": "improvement", "improvement": "regression"}
     assert len(there.regressions) == 4
@@ -122,12 +123,12 @@ def test_a_target_without_a_chosen_artifact_is_a_regression_with_the_state_of_it
 
 
 def test_a_figure_that_is_not_taken_any_more_is_a_regression(report: Report) -> None:
-    found = difference(report, with_chosen(report, accuracy=None, latency=()))
+    found = difference(report, with_chosen(report, metrics=(), latency=()))
     assert [each.figure for each in found.regressions] == ["accuracy", SHORT, LONG]
 
 
 def test_a_figure_that_neither_report_has_is_left_out(report: Report) -> None:
-    bare = with_chosen(report, accuracy=None, parameters=None)
+    bare = with_chosen(report, metrics=quality(0.88, 0.95)[1:], parameters=None)
     figures = {each.figure for each in difference(bare, bare).changes if each.place == CHOSEN}
     assert figures == {"agreement", SHORT, LONG, "bytes"}
 
@@ -139,7 +140,7 @@ def test_a_shape_that_only_one_report_has_is_a_change(report: Report) -> None:
 
 
 def test_another_chosen_artifact_is_named_and_its_figures_are_judged(report: Report) -> None:
-    found = difference(report, with_chosen(report, name="static-2", accuracy=0.8))
+    found = difference(report, with_chosen(report, name="static-2", metrics=quality(0.8, 0.95)))
     assert change(found, TARGET, "chosen artifact").after == "static-2"
     assert change(found, f"{TARGET} dynamic → static-2", "accuracy").effect == "regression"
     assert change(found, f"{TARGET} static-2", "row").before == "absent"
@@ -171,7 +172,7 @@ def test_a_gate_that_does_not_hold_any_more_is_a_regression(report: Report) -> N
 
 def test_stages_are_matched_by_kind_though_their_numbers_moved(report: Report) -> None:
     (stage,) = report.stages
-    worse = stage.after.model_copy(update={"accuracy": 0.85, "parameters": 1_000_000})
+    worse = stage.after.model_copy(update={"metrics": quality(0.85, 0.95), "parameters": 1_000_000})
     moved = stage.model_copy(update={"name": "03-prune", "after": worse})
     extra = stage.model_copy(update={"name": "02-distill", "kind": "distill"})
     found = difference(report, report.model_copy(update={"stages": (extra, moved)}))
@@ -209,7 +210,7 @@ def test_other_data_and_another_task_are_said(report: Report) -> None:
 
 
 def test_the_teachers_figures_are_shown_and_never_judged(report: Report) -> None:
-    teacher = report.teacher.model_copy(update={"accuracy": 0.5})
+    teacher = report.teacher.model_copy(update={"metrics": quality(0.5, 1.0)})
     found = difference(report, report.model_copy(update={"teacher": teacher}))
     assert change(found, "teacher", "accuracy").effect == "not judged"
 
@@ -258,7 +259,7 @@ def test_a_change_is_written_in_points_ratio_or_per_cent(unit: str, before: obje
 
 
 def test_the_table_and_markdown_hold_each_change_with_regressions_on_top(report: Report) -> None:
-    found = difference(report, with_chosen(report, accuracy=0.86), names=("runs/a", "[red]runs/b"))
+    found = difference(report, with_chosen(report, metrics=quality(0.86, 0.95)), names=("runs/a", "[red]runs/b"))
     text = io.StringIO()
     Console(width=140, color_system=None, file=text).print(difference_table(found))
     assert "runs/a → [red]runs/b" in text.getvalue()
@@ -279,7 +280,7 @@ def test_the_remarks_stand_above_the_markdown_table(report: Report) -> None:
 
 
 def test_one_line_names_every_regression(report: Report) -> None:
-    found = difference(report, with_chosen(report, accuracy=0.86, status="failed"), names=("A", "B"))
+    found = difference(report, with_chosen(report, metrics=quality(0.86, 0.95), status="failed"), names=("A", "B"))
     assert regressions_text(found) == (
         f"2 regressions from A to B: {TARGET}, status: measured → failed; "
         f"{CHOSEN}, accuracy: 0.8800 → 0.8600 (−2.00 points)"
@@ -287,5 +288,5 @@ def test_one_line_names_every_regression(report: Report) -> None:
 
 
 def test_the_limits_are_said_in_points_and_per_cent(report: Report) -> None:
-    text = limits_text(difference(report, report, Limits(accuracy_drop=0.01)))
+    text = limits_text(difference(report, report, Limits(drop=0.01)))
     assert "more than 1 points" in text and "more than 5 %" in text and "more than 1 %" in text

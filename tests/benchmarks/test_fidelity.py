@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.benchmarks.judge.fidelity import class_accuracies, judge, mcnemar, predict
+from edgepress.benchmarks.metrics import METRICS
+from edgepress.benchmarks.records.figures import Figure
+from edgepress.benchmarks.statistics import bootstrap, difference_interval, wilson_interval
 from edgepress.targets.errors import BenchmarkError
 from edgepress.targets.records import Feeds
 
@@ -16,6 +19,13 @@ from edgepress.targets.records import Feeds
 LABELS = np.array([0, 0, 1, 1])
 TEACHER = np.array([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
 CANDIDATE = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
+
+
+KEYS = ("accuracy", "agreement", "kl", "sqnr")
+
+
+def by_key(figures: tuple[Figure, ...]) -> dict[str, Figure]:
+    return {figure.key: figure for figure in figures}
 
 
 class Session:
@@ -33,28 +43,32 @@ def batches(*sizes: int) -> list[Feeds]:
 
 
 def test_four_rows_judged_by_hand() -> None:
-    fidelity = judge(LABELS, TEACHER, CANDIDATE)
-    assert fidelity.samples == 4
-    assert fidelity.accuracy == 0.75
-    assert fidelity.agreement == 0.5
-    assert (fidelity.flips_lost, fidelity.flips_won) == (1, 1)
-    assert fidelity.mcnemar_p == 1.0
+    figures = by_key(judge(KEYS, LABELS, TEACHER, CANDIDATE))
+    assert figures["accuracy"].interval == wilson_interval(3, 4)
+    assert figures["accuracy"].value == 0.75
+    assert figures["agreement"].value == 0.5
+    assert (figures["accuracy"].flips_lost, figures["accuracy"].flips_won) == (1, 1)
+    assert figures["accuracy"].p == 1.0
+    assert figures["accuracy"].difference_interval == difference_interval(1, 1, 4)
     # Two rows are equal, two have swapped logits: KL = (p - q) * 2 with p = 1 / (1 + e^-2), so the mean is half of it.
     p = 1 / (1 + math.exp(-2))
-    assert fidelity.kl == pytest.approx((p - (1 - p)) * 2 / 2)
+    assert figures["kl"].value == pytest.approx((p - (1 - p)) * 2 / 2)
     # Signal 4 rows x 4, noise 2 rows x (4 + 4): 16 / 16 = 0 dB.
-    assert fidelity.sqnr_db == pytest.approx(0.0)
+    assert figures["sqnr"].value == pytest.approx(0.0)
 
 
 def test_the_teacher_judged_by_itself_is_perfect() -> None:
-    fidelity = judge(LABELS, TEACHER, TEACHER)
-    assert (fidelity.agreement, fidelity.kl, fidelity.mcnemar_p, fidelity.sqnr_db) == (1.0, 0.0, 1.0, None)
-    assert fidelity.accuracy == 0.75
+    figures = by_key(judge(KEYS, LABELS, TEACHER, TEACHER))
+    assert (figures["agreement"].value, figures["kl"].value, figures["accuracy"].p) == (1.0, 0.0, 1.0)
+    assert "sqnr" not in figures
+    assert figures["accuracy"].value == 0.75
+    alone = by_key(judge(KEYS, LABELS, TEACHER, TEACHER, is_teacher=True))["accuracy"]
+    assert (alone.value, alone.difference, alone.flips_lost, alone.p) == (0.75, None, None, None)
 
 
 def test_kl_survives_logits_that_overflow_a_plain_softmax() -> None:
     teacher = np.array([[1000.0, 0.0]], np.float32)
-    assert judge(np.array([0]), teacher, teacher * 2).kl == 0.0
+    assert judge(["kl"], np.array([0]), teacher, teacher * 2)[0].value == 0.0
 
 
 @pytest.mark.parametrize(
@@ -92,7 +106,7 @@ def test_outputs_of_the_wrong_shape_and_no_data_are_refused() -> None:
 
 def test_rows_that_do_not_fit_each_other_are_refused() -> None:
     with pytest.raises(BenchmarkError, match=r"labels \[4\], teacher \[4, 2\] and candidate \[3, 2\] don't fit"):
-        judge(LABELS, TEACHER, CANDIDATE[:3])
+        judge(KEYS, LABELS, TEACHER, CANDIDATE[:3])
 
 
 def test_each_class_has_its_own_accuracy_and_difference_to_the_teacher() -> None:
@@ -102,3 +116,24 @@ def test_each_class_has_its_own_accuracy_and_difference_to_the_teacher() -> None
         ("yes", 2, 1.0, 0.5),
     ]
     assert [one.difference for one in class_accuracies(LABELS, None, TEACHER, ["no", "yes"])] == [None, None]
+
+
+def test_the_first_metric_is_primary_unless_another_one_is_named() -> None:
+    keys = ("accuracy", "macro-f1")
+    assert [one.primary for one in judge(keys, LABELS, TEACHER, CANDIDATE)] == [True, False]
+    assert [one.primary for one in judge(keys, LABELS, TEACHER, CANDIDATE, primary="macro-f1")] == [False, True]
+
+
+def test_a_metric_that_is_no_share_of_rows_has_the_intervals_of_the_bootstrap() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 200)
+    teacher = np.eye(3)[labels] + random.standard_normal((200, 3)) * 0.5
+    answers = teacher + random.standard_normal((200, 3)) * 0.5
+    (figure,) = judge(["macro-f1"], labels, teacher, answers, seed=3)
+    metric = METRICS["macro-f1"]
+    wanted = bootstrap(metric.counts(labels, answers), metric.value, metric.counts(labels, teacher), seed=3)
+    assert (figure.interval, figure.difference_interval, figure.p) == (wanted.interval, wanted.difference, wanted.p)
+    assert figure.difference is not None and figure.difference_interval is not None
+    assert figure.difference_interval[0] < figure.difference < figure.difference_interval[1]
+    plain = judge(["macro-f1"], labels, teacher, answers, intervals=False)[0]
+    assert (plain.value, plain.interval, plain.p) == (figure.value, None, None)

@@ -111,7 +111,7 @@ def test_a_missing_or_damaged_report_is_named(report: Report, tmp_path: Path) ->
     with pytest.raises(ArtifactError, match=r"report.json is missing"):
         read_report(tmp_path)
     write_report(report, tmp_path)
-    text = (tmp_path / "report.json").read_text().replace('"schema_version": "1.0"', '"schema_version": "9.0"')
+    text = (tmp_path / "report.json").read_text().replace('"schema_version": "2.0"', '"schema_version": "9.0"')
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(ArtifactError, match="damaged or of another version: schema_version"):
         read_report(tmp_path)
@@ -121,11 +121,18 @@ def test_the_json_has_the_promised_fields(report: Report, tmp_path: Path) -> Non
     write_report(report, tmp_path)
     data = json.loads((tmp_path / "report.json").read_text())
     assert {"schema_version", "environment", "teacher", "candidates"} <= set(data)
-    wanted = {"name", "target", "precision", "status", "reason", "chosen", "accuracy", "agreement", "parameters"}
+    wanted = {"name", "target", "precision", "status", "reason", "chosen", "metrics", "validation", "parameters"}
     wanted |= {"macs", "int8_mac_share", "bytes", "shrink", "latency"}
     assert all(wanted <= set(row) for row in (data["teacher"], *data["candidates"]))
     latency = {"batch", "sequence", "threads", "unit", "p50", "p90", "samples", "speedup", "p50_low", "p50_high"}
     assert latency <= set(data["teacher"]["latency"][0])
+    accuracy, agreement = data["candidates"][0]["metrics"]
+    assert (accuracy["key"], accuracy["primary"], agreement["key"], agreement["primary"]) == (
+        *("accuracy", True),
+        *("agreement", False),
+    )
+    wanted = {"name", "unit", "value", "low", "high", "difference", "difference_low", "difference_high", "p"}
+    assert wanted | {"higher_is_better", "against"} <= set(accuracy)
 
 
 def test_the_shipped_schema_is_what_the_records_say() -> None:
@@ -147,7 +154,7 @@ def test_a_written_report_fits_the_schema_beside_it(report: Report, tmp_path: Pa
 @pytest.mark.parametrize(
     ("update", "fault"),
     [
-        ({"schema_version": "9.0"}, "$.schema_version: '1.0' was expected"),
+        ({"schema_version": "9.0"}, "$.schema_version: '2.0' was expected"),
         ({"extra": 1}, "$: Additional properties are not allowed ('extra' was unexpected)"),
         ({"gates": None}, "$.gates: None is not of type 'array'"),
     ],
@@ -185,7 +192,7 @@ def test_the_csv_leaves_out_no_field_that_is_a_number_or_a_text(report: Report, 
     for record in (data["teacher"], data["candidates"][0], data["teacher"]["latency"][0]):
         assert {name for name, value in record.items() if isinstance(value, str | int | float)} <= set(header)
     assert {*Row.model_fields, *LatencyRow.model_fields} - set(header) == {
-        "latency", "settings", "candidate", "builds", "classes", "raw", "pinned", "sittings", "footprint",
+        "latency", "metrics", "settings", "candidate", "builds", "classes", "raw", "pinned", "sittings", "footprint",
         "batch_check", "isa_checks", "scenarios", "roofline",
     }  # fmt: skip
 

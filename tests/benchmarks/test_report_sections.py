@@ -142,11 +142,11 @@ def test_a_peak_that_is_missing_says_why(whole: Report) -> None:
 
 def test_larger_batches_and_instruction_sets_are_held_against_the_measured_accuracy(report: Report) -> None:
     checks = (
-        IsaCheck(isa="AVX2 without VNNI", saturating=0.0, accuracy=0.87, note="by the runtime's switch"),
-        IsaCheck(isa="NEON", saturating=0.031, accuracy=None, note=""),
-        IsaCheck(isa="SSE", saturating=None, accuracy=None, note=""),
+        IsaCheck(isa="AVX2 without VNNI", saturating=0.0, value=0.87, note="by the runtime's switch"),
+        IsaCheck(isa="NEON", saturating=0.031, value=None, note=""),
+        IsaCheck(isa="SSE", saturating=None, value=None, note=""),
     )
-    batch = BatchCheck(batch=32, accuracy=0.881, agreement=0.9966)
+    batch = BatchCheck(batch=32, value=0.881, agreement=0.9966)
     found = costs.steadiness(with_chosen(report, batch_check=batch, isa_checks=checks))
     assert [cells[1:] for cells in found.lines] == [
         ("batch 32", "0.8810", "+0.1 points", "agreement with the measured batch 0.9966"),

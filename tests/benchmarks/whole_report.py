@@ -18,6 +18,7 @@ from edgepress.benchmarks.records.report import (
 )
 from edgepress.benchmarks.records.scenarios import Point, ScenarioResult, Shape
 from edgepress.targets.records import Candidate, HardwareBuild
+from tests.benchmarks.quality import beside, quality
 
 SHAPES = (Shape(batch=1, sequence=32, threads=1), Shape(batch=1, sequence=128, threads=1))
 CLASSES = ("negative", "positive", "neutral", "a mixture of all of them", "no opinion at all")
@@ -101,17 +102,21 @@ def measured(name: str, target: str, precision: str, rank: int, *p50: float, cho
     """A row that ran here; the larger `rank`, the worse it is."""
     int8 = 0.97 if precision == "int8" else 0.0
     drop = 0.004 * rank
+    metrics = quality(
+        0.9106 - drop, 0.99 - drop, low=0.8894 - drop, high=0.9281 - drop, difference=-drop,
+        difference_low=-drop - 0.011, difference_high=-drop + 0.009, flips_lost=9 + rank, flips_won=7, p=0.62,
+    )  # fmt: skip
+    metrics += (beside("kl", "KL", "nats", 0.013, False), beside("sqnr", "SQNR", "dB", 24.6, True))
     return Row(
-        name=name, target=target, precision=precision, status="measured", chosen=chosen, accuracy=0.9106 - drop,
-        accuracy_low=0.8894 - drop, accuracy_high=0.9281 - drop, accuracy_difference=-drop, agreement=0.99 - drop,
-        accuracy_difference_low=-drop - 0.011, accuracy_difference_high=-drop + 0.009, parameters=6_970_000, macs=MACS,
+        name=name, target=target, precision=precision, status="measured", chosen=chosen,
+        metrics=metrics, parameters=6_970_000, macs=MACS,
         int8_mac_share=int8 or None, bytes=7_300_000 if int8 else 27_900_000, shrink=12.4 if int8 else 3.2,
         latency=latency(*p50, seed=rank, int8=int8), open_ms=33.0 + rank, first_inference_ms=3.1 * p50[0],
-        flips_lost=9 + rank, flips_won=7, mcnemar_p=0.62, kl=0.013, sqnr_db=24.6, validation_accuracy=0.908,
+        validation=0.908,
         classes=classes(-0.003 * rank), footprint=footprint(rank), candidate=Candidate(name=name, precision="fp32"),
-        batch_check=BatchCheck(batch=32, accuracy=0.9083 - drop, agreement=0.9966) if int8 else None,
+        batch_check=BatchCheck(batch=32, value=0.9083 - drop, agreement=0.9966) if int8 else None,
         isa_checks=(
-            IsaCheck(isa="AVX2 without VNNI", saturating=0.031, accuracy=None, note="the runtime has no switch for it"),
+            IsaCheck(isa="AVX2 without VNNI", saturating=0.031, value=None, note="the runtime has no switch for it"),
         ) if int8 else (),
         scenarios=loads(rank, p50[0]) if chosen or rank < 3 else (),
     )  # fmt: skip
@@ -124,9 +129,10 @@ def absent(name: str, target: str, precision: str, status: str, reason: str, cho
         code_bytes=3_350_000, estimated_ms=0.0432, source="libtpu 0.0.42.1",
     )  # fmt: skip
     return Row(
-        name=name, target=target, precision=precision, status=status, reason=reason, chosen=chosen, accuracy=0.9071,
-        accuracy_low=0.8855, accuracy_high=0.925, accuracy_difference=-0.0035, accuracy_difference_low=-0.0138,
-        accuracy_difference_high=0.0069, agreement=0.981, parameters=6_970_000, macs=MACS, bytes=14_100_000, shrink=6.4,
+        name=name, target=target, precision=precision, status=status, reason=reason, chosen=chosen,
+        metrics=quality(
+            0.9071, 0.981, low=0.8855, high=0.925, difference=-0.0035, difference_low=-0.0138, difference_high=0.0069
+        ), parameters=6_970_000, macs=MACS, bytes=14_100_000, shrink=6.4,
         numbers_from="ONNX Runtime's run of the same QDQ graph" if target == "tensorrt-gpu" else "",
         classes=classes(-0.005), builds=(build,) if target == "xla-tpu" else (),
     )  # fmt: skip
@@ -158,7 +164,7 @@ def figures(accuracy: float, millions: float, p50: float) -> Figures:
         one.model_copy(update={"p50": value, "raw": ()}) for one, value in zip(rows, (p50, 4 * p50), strict=True)
     )
     return Figures(
-        accuracy=accuracy, agreement=accuracy + 0.06, parameters=int(millions * 1e6), macs=MACS,
+        metrics=quality(accuracy, accuracy + 0.06), parameters=int(millions * 1e6), macs=MACS,
         bytes=int(4e6 * millions), latency=rows,
     )  # fmt: skip
 
@@ -201,7 +207,7 @@ def whole_report() -> Report:
     """Fourteen rows on four targets at two shapes."""
     teacher = Row(
         name="distilbert-base-uncased-finetuned-sst-2-english", target="onnxruntime-cpu", precision="fp32",
-        status="measured", accuracy=0.9106, accuracy_low=0.8894, accuracy_high=0.9281, agreement=1.0,
+        status="measured", metrics=quality(0.9106, 1.0, low=0.8894, high=0.9281),
         parameters=66_960_000, macs=10 * MACS, bytes=268_000_000, shrink=1.0, classes=classes(0, teacher=True),
         latency=latency(*TEACHER_MS, seed=99, macs=5 * MACS), open_ms=412.0, first_inference_ms=31.0,
         footprint=footprint(9).model_copy(update={"energy_mj": 310.0, "energy_note": "RAPL, 20 s of calls"}),

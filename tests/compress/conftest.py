@@ -34,5 +34,6 @@ def context() -> Any:
     return SimpleNamespace(
         recipe=recipe, task=FakeTask(), calibration=TokenFeatures(4), console=Console("silent"), stage="test",
         processor=None, seed=0, calibration_batches=lambda model: [],
-        target=load, describe=described,
+        target=load, describe=described, cache_folder=Path("cache"), metrics=("accuracy", "agreement"),
+        workspace=SimpleNamespace(splits=SimpleNamespace(label_names=("bad", "good"))),
     )  # fmt: skip

@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler
 
 from edgepress.compress.cli.console import Console
 from edgepress.compress.recipe.sections import Training
-from edgepress.compress.tasks.inference import accuracy_of
+from edgepress.compress.tasks.inference import metric_of
 from edgepress.compress.training import processes as distributed
 from edgepress.compress.training.batches import BucketSampler
 from edgepress.compress.training.fit import SharedJob, TrainingJob, fit, take_part
@@ -138,7 +138,7 @@ def test_a_teacher_in_bf16_has_a_cache_of_its_own_close_to_that_in_fp32(tmp_path
 def test_a_training_of_one_process_needs_no_group(tmp_path: Path) -> None:
     job = TrainingJob(Training(epochs=1, batch_size=8), tmp_path)
     trained, history = fit(tiny_bert(), job, TokenFeatures(8), TokenFeatures(8), Console("silent"), "train")
-    assert not (tmp_path / "start").exists() and history.best == accuracy_of(trained, TokenFeatures(8))
+    assert not (tmp_path / "start").exists() and history.best == metric_of(trained, TokenFeatures(8))
 
 
 TEXT_RUN = changed(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.records.report import Figures, LatencyRow
 from edgepress.compress.methods.base import Promise, method_of
 from edgepress.compress.methods.distill.options import Distill
@@ -14,6 +15,7 @@ from edgepress.compress.methods.verdict import check_contract, complaints, finge
 from edgepress.compress.pipeline.stages.method import new_steps
 from edgepress.compress.recipe.sections import StageOptions, Training
 from edgepress.targets.errors import StageError
+from tests.benchmarks.quality import quality
 from tests.compress.fakes import TokenFeatures, tiny_bert
 
 PRUNE = Prune(heads=0.5, max_drop=0.02)
@@ -26,7 +28,7 @@ def promised(options: StageOptions) -> Promise:
 def figures(accuracy: float = 0.9, macs: int = 100, parameters: int = 1000, p50: float = 1.0) -> Figures:
     latency = LatencyRow(batch=1, sequence=32, threads=1, p50=p50, p90=p50, samples=100, speedup=None)
     return Figures(
-        accuracy=accuracy, agreement=1.0, parameters=parameters, macs=macs, bytes=10, latency=(latency,)
+        metrics=quality(accuracy, 1.0), parameters=parameters, macs=macs, bytes=10, latency=(latency,)
     )  # fmt: skip
 
 
@@ -63,6 +65,15 @@ def test_a_promise_is_judged_by_what_it_names_and_by_nothing_else() -> None:
     assert complaints(sparse, before, figures(p50=9.0).model_copy(update={"bytes": 5})) == ()
     assert complaints(sparse, before, before) == ("bytes (10) did not fall",)
     assert complaints(Promise(max_drop=1.0), before, figures(accuracy=0.1, macs=999, p50=9.0)) == ()
+
+
+def test_where_less_is_better_more_is_the_loss() -> None:
+    rate = Figure(key="wer", name="word error rate", unit="share", value=0.1, higher_is_better=False, primary=True)
+    before = figures().model_copy(update={"metrics": (rate,)})
+    after = figures(macs=50).model_copy(update={"metrics": (rate.model_copy(update={"value": 0.15}),)})
+    told = "word error rate rose by 0.0500 (from 0.1000), allowed is 0.02"
+    assert complaints(Promise(max_drop=0.02), before, after) == (told,)
+    assert complaints(Promise(max_drop=None), after, before) == ()
 
 
 def test_a_no_op_fails_and_an_auto_no_op_is_dropped_with_the_reason() -> None:

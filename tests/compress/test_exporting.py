@@ -7,10 +7,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from edgepress import targets
+from edgepress.benchmarks.measure import settings as exporting
+from edgepress.benchmarks.measure.cases import shapes_of, write_cases
 from edgepress.benchmarks.measure.jobs import SubjectResult
+from edgepress.benchmarks.measure.settings import choose_settings, geometric_mean
 from edgepress.benchmarks.records.report import Measurement, Shape
-from edgepress.compress.measure import answers as exporting
-from edgepress.compress.measure.answers import geometric_mean, settle_settings, shapes_of, write_cases
+from edgepress.compress.methods.desk import desk_of
 from edgepress.compress.recipe.sections import Benchmark
 from edgepress.targets.records import Artifact
 from tests.compress.fakes import tiny_bert, write_artifact
@@ -40,7 +42,7 @@ def test_no_shape_outweighs_another_in_the_mean() -> None:
 
 
 def test_cases_are_real_rows_in_each_shape(context: Any, tmp_path: Path) -> None:
-    cases = write_cases(context, MODEL, tmp_path)
+    cases = write_cases(desk_of(context), MODEL.signature, tmp_path)
     assert [Path(case.feeds).name for case in cases] == [
         "batch1-sequence8.safetensors", "batch1-sequence32.safetensors",
         "batch2-sequence8.safetensors", "batch2-sequence32.safetensors",
@@ -59,7 +61,7 @@ def test_the_fastest_settings_are_recorded(context: Any, tmp_path: Path, monkeyp
         "measure_latency",
         lambda subjects, *_, **__: {s.key: SubjectResult(measurements=(timing(times[s.key]),)) for s in subjects},
     )
-    settle_settings({"x": tmp_path / "a"}, [], context)
+    choose_settings({"x": tmp_path / "a"}, [], desk_of(context))
     assert Artifact.read(tmp_path / "a/artifact.json").settings == {"number": 1}
 
 
@@ -69,11 +71,11 @@ def test_settings_that_fail_are_not_taken(context: Any, tmp_path: Path, monkeypa
     monkeypatch.setattr(targets, "of", lambda artifact: SimpleNamespace(session_settings=lambda: settings))
     found = {"x#0": SubjectResult(measurements=(timing(3.0),)), "x#1": SubjectResult(failure="broken")}
     monkeypatch.setattr(exporting, "measure_latency", lambda *_, **__: found)
-    settle_settings({"x": tmp_path / "a"}, [], context)
+    choose_settings({"x": tmp_path / "a"}, [], desk_of(context))
     assert Artifact.read(tmp_path / "a/artifact.json").settings == {"number": 0}
 
 
 def test_one_choice_of_settings_is_not_measured(context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_artifact(tmp_path / "a", "pytorch")
     monkeypatch.setattr(exporting, "measure_latency", lambda *_, **__: pytest.fail("measured"))
-    settle_settings({"x": tmp_path / "a"}, [], context)
+    choose_settings({"x": tmp_path / "a"}, [], desk_of(context))

@@ -141,26 +141,27 @@ def test_devices_that_are_a_link_out_of_the_run_are_not_written(tmp_path: Path, 
         add_records(tmp_path / "run", [])
 
 
-def finished_run(folder: Path, entrants: bytes) -> None:
+def finished_run(folder: Path, artifacts: bytes) -> None:
     """A run whose one stage is a benchmark that says where its artifacts lie."""
     key = StageKey(name="benchmark", digest="d")
     with RunFolder(folder.name, folder.parent).locked() as run:
         run.set_chain((key,))
         with run.write_stage(key) as stage:
-            (stage / "entrants.json").write_bytes(entrants)
+            (stage / "artifacts.json").write_bytes(artifacts)
 
 
-@pytest.mark.parametrize("places", [{"teacher": "../x"}, {"teacher": "/etc"}])
-def test_a_run_whose_entrants_lie_elsewhere_is_refused(tmp_path: Path, places: dict[str, str]) -> None:
-    finished_run(tmp_path, json.dumps(places).encode())
+@pytest.mark.parametrize("folder", ["../x", "/etc"])
+def test_a_run_whose_artifacts_lie_elsewhere_is_refused(tmp_path: Path, folder: str) -> None:
+    place = {"target": "onnxruntime-cpu", "name": "teacher", "folder": folder}
+    finished_run(tmp_path, json.dumps({"artifacts": [place]}).encode())
     with pytest.raises(ArtifactError, match="leads out of its folder"):
         find_artifacts(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["[]", "{", '{"teacher": 1}', "\xff"])
-def test_entrants_that_are_none_are_one_line(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["[]", "{", '{"artifacts": 1}', "\xff"])
+def test_places_that_are_none_are_one_line(tmp_path: Path, content: str) -> None:
     finished_run(tmp_path, content.encode("latin-1"))
-    with pytest.raises(ArtifactError, match=r"entrants.json is damaged: .* Run the benchmark stage again"):
+    with pytest.raises(ArtifactError, match=r"artifacts.json is damaged: .* Run the benchmark stage again"):
         find_artifacts(tmp_path)
 
 

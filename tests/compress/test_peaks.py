@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from edgepress.compress.measure import peaks
-from edgepress.compress.measure.peaks import begin_peaks
+from edgepress.benchmarks.measure import peaks
+from edgepress.benchmarks.measure.peaks import begin_peaks
 from edgepress.targets.errors import TargetError
 from edgepress.targets.records import Candidate
 

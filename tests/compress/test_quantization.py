@@ -3,12 +3,14 @@ from pathlib import Path
 
 import pytest
 
+from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.records.report import Measurement, Shape
 from edgepress.compress.methods.quantize.choice import Measured, Selection, choose
 from edgepress.compress.methods.quantize.export import Exported
 from edgepress.compress.methods.quantize.options import Quantize
 from edgepress.targets.errors import StageError
 from edgepress.targets.records import Artifact, Candidate, Comparison, FileEntry, HardwareBuild, Precision, Signature
+from tests.benchmarks.quality import quality
 
 SHAPE = Shape(batch=1, sequence=32, threads=1)
 OPTIONS = Quantize(max_drop=0.01, min_int8_share=0.5)
@@ -24,7 +26,9 @@ def measured(name: str, accuracy: float, ms: float, share: float = 0.9, failure:
     )  # fmt: skip
     samples = Measurement(metric="latency", unit="ms", samples=(ms,) * 11, shape=SHAPE)
     exported = Exported("t", candidate, Path("x"), None if failure else artifact, failure)
-    return Measured(exported, None if failure else accuracy, accuracy, () if failure else (samples,), failure)
+    return Measured(
+        exported, () if failure else quality(accuracy, accuracy), () if failure else (samples,), failure
+    )  # fmt: skip
 
 
 def pick(*candidates: Measured) -> Selection:
@@ -41,6 +45,23 @@ def test_the_fastest_candidate_within_the_gate_is_chosen() -> None:
 def test_among_candidates_that_tie_in_speed_the_most_accurate_is_chosen() -> None:
     assert pick(measured("a", 0.891, 1.00), measured("b", 0.899, 1.015)).chosen == "b"
     assert pick(measured("a", 0.891, 1.00), measured("b", 0.899, 1.03)).chosen == "a"
+
+
+def test_the_choice_goes_by_the_primary_metric_and_less_may_be_better() -> None:
+    """`worse` has the better agreement, and a log loss 0.1 above fp32's."""
+
+    def scored(name: str, loss: float, ms: float, agreement: float) -> Measured:
+        figure = Figure(key="log-loss", name="log loss", unit="nats", value=loss, higher_is_better=False, primary=True)
+        return replace(measured(name, 0.9, ms), metrics=(figure, quality(0.9, agreement)[1]))
+
+    fp32 = scored("fp32", 0.30, 2.0, 1.0)
+    found = choose("t", [fp32, scored("worse", 0.40, 0.5, 1.0), scored("a", 0.309, 1.0, 0.9)], OPTIONS)
+    assert (found.chosen, found.holds) == ("a", True)
+    assert found.trials[1].reason == "validation log loss is 0.1000 above fp32, allowed is 0.01"
+    tied = [scored("a", 0.309, 1.0, 0.9), scored("b", 0.301, 1.01, 0.9)]
+    assert choose("t", [fp32, *tied], OPTIONS).chosen == "b"
+    none = choose("t", [fp32, scored("a", 0.5, 1.0, 0.9), scored("b", 0.4, 1.0, 0.9)], OPTIONS)
+    assert none.reasons == ("no int8 candidate is within 0.01 of fp32's log loss; b is closest",)
 
 
 def test_an_int8_model_that_is_float_inside_fails() -> None:

@@ -248,6 +248,57 @@ def test_a_limit_of_one_target_that_is_out_of_range_is_named_with_its_place() ->
     assert "gates.by_target.onnxruntime-cpu.min_shrink: got -1, allowed: a number > 0." in words
 
 
+def test_gates_name_any_metric_and_accuracy_has_short_forms() -> None:
+    metrics = {"macro-f1": {"min": 0.8, "max_drop": 0.01, "min_ratio": 0.99}, "accuracy": {"min": 0.7}}
+    own = {"xla-tpu": {"metrics": {"macro-f1": {"min": None, "max_drop": 0.02}}}}
+    gates = {"max_accuracy_drop": 0.02, "metrics": metrics, "by_target": own}
+    asked = parse_recipe(mapping(targets=["onnxruntime-cpu", "xla-tpu"], gates=gates), "r.yaml").gates
+    known = {name: limit for name, limit in asked.of("onnxruntime-cpu").items() if limit is not None}
+    assert known == {
+        "max_accuracy_drop": 0.02, "min_accuracy": 0.7,
+        "macro-f1.min": 0.8, "macro-f1.max_drop": 0.01, "macro-f1.min_ratio": 0.99,
+    }  # fmt: skip
+    other = asked.of("xla-tpu")
+    assert (other["macro-f1.min"], other["macro-f1.max_drop"], other["macro-f1.min_ratio"]) == (None, 0.02, 0.99)
+
+
+def test_an_unknown_metric_of_a_gate_is_one_line_with_the_known_ones() -> None:
+    words = faults(gates={"metrics": {"macro-f2": {"min": 0.8}}})
+    assert "unknown metric 'macro-f2'; there are accuracy, top-5-accuracy, macro-f1" in words
+    assert "Did you mean 'macro-f1'?" in words
+    words = faults(gates={"metrics": {"macro-f1": {"least": 0.8}}})
+    assert "gates.metrics.macro-f1.least: unknown key. Allowed: min, max, max_drop, min_ratio" in words
+
+
+def test_a_short_form_that_says_another_thing_than_the_long_one_is_refused() -> None:
+    words = faults(gates={"min_accuracy": 0.8, "metrics": {"accuracy": {"min": 0.7}}})
+    assert "min_accuracy and metrics.accuracy.min say two things: give one of them" in words
+
+
+def test_the_primary_metric_must_be_known_and_compare_with_labels() -> None:
+    assert parse_recipe(mapping(metric="macro-f1"), "r.yaml").metric == "macro-f1"
+    assert "unknown metric 'f1'; there are accuracy" in faults(metric="f1")
+    assert "'agreement' compares with the teacher; a primary metric compares with labels: accuracy" in faults(
+        metric="agreement"
+    )
+
+
+def test_a_metric_that_the_task_does_not_take_is_named_before_any_work() -> None:
+    from types import SimpleNamespace
+
+    from edgepress.compress.tasks.metrics import metrics_of
+
+    task: Any = SimpleNamespace(name="text-classification", metrics=("accuracy", "macro-f1", "kl"))
+    recipe = parse_recipe(mapping(), "r.yaml")
+    assert metrics_of(task, recipe) == ("accuracy", "macro-f1", "kl")
+    assert metrics_of(task, recipe.model_copy(update={"metric": "macro-f1"})) == ("macro-f1", "accuracy", "kl")
+    with pytest.raises(RecipeError, match="metric: text-classification does not take 'wer'; it takes accuracy, macro"):
+        metrics_of(task, recipe.model_copy(update={"metric": "wer"}))
+    gated = parse_recipe(mapping(gates={"metrics": {"rmse": {"max": 1.0}}}), "r.yaml")
+    with pytest.raises(RecipeError, match=r"gates.metrics: text-classification does not take 'rmse'"):
+        metrics_of(task, gated)
+
+
 def test_sequences_that_the_recipe_does_not_name_follow_the_longest_text() -> None:
     for length, sequences in ((16, (16,)), (32, (32,)), (64, (32, 64)), (128, (32, 128)), (512, (32, 128))):
         recipe = parse_recipe(mapping(data={"train": "a", "max_length": length}), "r")

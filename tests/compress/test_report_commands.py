@@ -21,6 +21,7 @@ from edgepress.compress.cli.console import Console
 from edgepress.compress.cli.report import find_report
 from edgepress.compress.pipeline import run as pipeline
 from edgepress.targets.errors import ArtifactError, StoreError, TargetError
+from tests.benchmarks.quality import quality
 
 
 def edgepress(*arguments: str) -> Result:
@@ -31,7 +32,13 @@ def made(accuracy: float = 0.9, p50: float = 2.0, shipped: int = 1000, cpu: str 
     latency = LatencyRow(batch=1, sequence=None, threads=1, p50=p50, p90=p50, samples=64, speedup=2.0)
     common: dict[str, Any] = {"target": "onnxruntime-cpu", "status": "measured"}
     chosen = Row(
-        **common, name="dynamic", precision="int8", chosen=True, accuracy=accuracy, bytes=shipped, latency=(latency,)
+        **common,
+        name="dynamic",
+        precision="int8",
+        chosen=True,
+        metrics=quality(accuracy),
+        bytes=shipped,
+        latency=(latency,),
     )
     return Report(
         name="demo",
@@ -40,7 +47,7 @@ def made(accuracy: float = 0.9, p50: float = 2.0, shipped: int = 1000, cpu: str 
         recipe_digest="ab" * 32,
         environment={"cpu": cpu},
         data={},
-        teacher=Row(**common, name="big", precision="fp32", accuracy=0.95),
+        teacher=Row(**common, name="big", precision="fp32", metrics=quality(0.95)),
         candidates=(chosen,),
         stages=(),
         gates=(),

@@ -7,7 +7,7 @@ import torch
 
 from edgepress.compress.cli.console import Console
 from edgepress.compress.recipe.sections import Training
-from edgepress.compress.tasks.inference import accuracy_of, logits_of
+from edgepress.compress.tasks.inference import logits_of, metric_of
 from edgepress.compress.training import epochs
 from edgepress.compress.training import fit as training
 from edgepress.compress.training.fit import BucketSampler, TrainingJob, fit
@@ -35,7 +35,7 @@ def test_training_learns_and_leaves_its_input_alone(tmp_path: Path) -> None:
     job = TrainingJob(Training(epochs=6, batch_size=8, learning_rate=2e-3), tmp_path)
     trained, history = fit(model, job, rows, validation, SILENT, "train")
     np.testing.assert_array_equal(logits_of(model, validation), before)
-    assert accuracy_of(trained, validation) == history.best > 0.9
+    assert metric_of(trained, validation) == history.best > 0.9
     assert history.precision == "fp32" and history.steps == 6 * 32
     assert [epoch.epoch for epoch in history.epochs] == [1, 2, 3, 4, 5, 6]
     losses = [epoch.loss for epoch in history.epochs]
@@ -46,15 +46,34 @@ def test_the_best_epoch_on_validation_data_is_kept(tmp_path: Path, monkeypatch: 
     scores = iter([0.7, 0.9, 0.8])
     states: list[torch.Tensor] = []
 
-    def score(model: Any, _: Any) -> float:
+    def score(model: Any, _: Any, key: str) -> float:
+        assert key == "accuracy"
         states.append(model.network.classifier.weight.detach().clone())
         return next(scores)
 
-    monkeypatch.setattr(epochs, "accuracy_of", score)
+    monkeypatch.setattr(epochs, "metric_of", score)
     options = Training(epochs=3, batch_size=8, learning_rate=1e-3)
     job = TrainingJob(options, tmp_path)
     trained, history = fit(tiny_bert(), job, TokenFeatures(32), TokenFeatures(8), SILENT, "train")
     assert history.best == 0.9
+    torch.testing.assert_close(trained.network.classifier.weight, states[1])
+
+
+def test_the_best_epoch_is_that_of_the_primary_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a loss the lowest is the best."""
+    losses = iter([0.7, 0.5, 0.6])
+    states: list[torch.Tensor] = []
+
+    def score(model: Any, _: Any, key: str) -> float:
+        assert key == "log-loss"
+        states.append(model.network.classifier.weight.detach().clone())
+        return next(losses)
+
+    monkeypatch.setattr(epochs, "metric_of", score)
+    options = Training(epochs=3, batch_size=8, learning_rate=1e-3)
+    job = TrainingJob(options, tmp_path, metric="log-loss")
+    trained, history = fit(tiny_bert(), job, TokenFeatures(32), TokenFeatures(8), SILENT, "train")
+    assert (history.metric, history.best) == ("log-loss", 0.5)
     torch.testing.assert_close(trained.network.classifier.weight, states[1])
 
 

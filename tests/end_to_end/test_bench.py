@@ -9,22 +9,25 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from edgepress.benchmarks.records.report import LatencyRow
+from edgepress.benchmarks.measure.jobs import SubjectResult
+from edgepress.benchmarks.records.report import LatencyRow, Measurement, Shape
 from edgepress.compress.cli.bench import (
+    Key,
     Shapes,
     Timed,
+    _timed,
     bench,
     common_signature,
     find_artifacts,
+    labels,
     latency_texts,
     synthetic_cases,
-    teacher_of,
 )
 from edgepress.compress.cli.console import Console
 from edgepress.targets.errors import BenchmarkError
 from edgepress.targets.records import Artifact, Candidate, Comparison, Signature, TensorSpec
 from tests.end_to_end.conftest import finish, made_once
-from tests.end_to_end.recipes import PLAIN, changed, edgepress, write_text_inputs
+from tests.end_to_end.recipes import PLAIN, changed, edgepress, write_recipe, write_text_inputs
 
 DISTILBERT = {"model_type": "distilbert", "dim": 8, "hidden_dim": 16, "n_layers": 1, "n_heads": 2, "vocab_size": 17,
               "max_position_embeddings": 64}  # fmt: skip
@@ -52,8 +55,8 @@ def test_a_student_may_take_fewer_inputs_than_its_teacher(mixed_run: Path) -> No
         name: [spec.name for spec in Artifact.read(folder / "artifact.json").signature.inputs]
         for name, folder in find_artifacts(mixed_run).items()
     }
-    assert sorted(inputs["onnxruntime-cpu/teacher"]) == ["attention_mask", "input_ids", "token_type_ids"]
-    assert sorted(inputs["onnxruntime-cpu/fp32"]) == ["attention_mask", "input_ids"]
+    assert sorted(inputs[Key("onnxruntime-cpu", "teacher")]) == ["attention_mask", "input_ids", "token_type_ids"]
+    assert sorted(inputs[Key("onnxruntime-cpu", "fp32")]) == ["attention_mask", "input_ids"]
 
 
 @pytest.mark.slow
@@ -75,7 +78,9 @@ def test_each_target_has_its_own_teacher_in_the_report(report: dict[str, Any]) -
 
 @pytest.mark.slow
 def test_the_release_has_the_chosen_artifact_of_each_target(mixed_run: Path) -> None:
-    assert sorted(find_artifacts(mixed_run / "release")) == ["onnxruntime-cpu", "pytorch"]
+    found = find_artifacts(mixed_run / "release")
+    assert sorted(found) == [(name, name) for name in ("onnxruntime-cpu", "pytorch")]
+    assert sorted(labels(found).values()) == ["onnxruntime-cpu", "pytorch"]
 
 
 @pytest.mark.slow
@@ -88,6 +93,27 @@ def test_bench_compares_with_the_teacher_on_the_same_target(mixed_run: Path) -> 
         teacher, student = timed[f"{target}/teacher"].rows[0], timed[f"{target}/fp32"].rows[0]
         assert teacher.speedup == 1.0
         assert student.speedup == pytest.approx(teacher.p50 / student.p50)
+
+
+@pytest.mark.slow
+def test_another_primary_metric_is_what_choices_gates_and_tables_go_by(shared_folder: Path) -> None:
+    gates = {"metrics": {"macro-f1": {"min": 0.0, "max_drop": 1.0}, "log-loss": {"max": 0.0001}}}
+    recipe = changed(PLAIN, gates=gates) | {"metric": "macro-f1"}
+    folder = shared_folder / "macro"
+    folder.mkdir()
+    write_text_inputs(folder)
+    write_recipe(folder, recipe)
+    done = edgepress(folder, "run", "recipe.yaml")
+    assert done.returncode == 3 and "log-loss.max of onnxruntime-cpu is 0.0001" in done.stderr
+    found = json.loads((folder / "runs/plain/report/report.json").read_text())
+    for row in (found["teacher"], *found["candidates"]):
+        assert [one["key"] for one in row["metrics"] if one["primary"]] == ["macro-f1"]
+        assert row["metrics"][0]["key"] == "macro-f1" and row["metrics"][0]["low"] is not None
+    verdicts = [(gate["gate"], gate["passed"]) for gate in found["gates"]]
+    assert verdicts == [("macro-f1.min", True), ("macro-f1.max_drop", True), ("log-loss.max", False)]
+    page = (folder / "runs/plain/report/report.html").read_text()
+    assert "Macro F1 against p50 at" in page and "Macro F1, latency and size" in page
+    assert "macro F1 [95 %]" in (folder / "runs/plain/report/report.md").read_text()
 
 
 def artifact(names: tuple[str, ...], **bounds: tuple[int, int]) -> Artifact:
@@ -107,9 +133,25 @@ def test_shapes_are_those_that_every_artifact_takes_and_inputs_those_that_any_ta
     assert found.bounds == {"batch": (1, 1), "sequence": (4, 128)}
 
 
+def test_names_alone_tell_artifacts_apart_until_two_targets_have_the_same_one() -> None:
+    one = [Key("pytorch", "teacher"), Key("pytorch", "a/b")]
+    assert list(labels(one).values()) == ["teacher", "a/b"]
+    two = [*one, Key("xla-tpu", "teacher")]
+    assert list(labels(two).values()) == ["pytorch/teacher", "pytorch/a/b", "xla-tpu/teacher"]
+
+
+def timed_at(ms: float) -> SubjectResult:
+    shape = Shape(batch=1, sequence=8, threads=1)
+    return SubjectResult(measurements=(Measurement(metric="latency", unit="ms", samples=(ms,) * 11, shape=shape),))
+
+
 def test_the_teacher_of_an_artifact_is_the_one_of_its_target() -> None:
-    assert teacher_of("int8") == "teacher"
-    assert teacher_of("pytorch/int8") == teacher_of("pytorch/teacher") == "pytorch/teacher"
+    """5 and 8 ms against 2 ms each, also where a name holds a slash."""
+    keys = [Key("a", "teacher"), Key("a", "x/y"), Key("b", "teacher"), Key("b", "x/y"), Key("c", "x/y")]
+    names = labels(keys)
+    results = {names[key]: timed_at(ms) for key, ms in zip(keys, (5.0, 2.0, 8.0, 2.0, 2.0), strict=True)}
+    found = [_timed(key, names, results).rows[0].speedup for key in keys]
+    assert found == [1.0, 2.5, 1.0, 4.0, None]
 
 
 def test_synthetic_inputs_are_full_sequences_of_one_segment(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ POINTS = [
     ("edgepress.compress.training.fit:_Trainer.compute_loss", 9, "distill"),
     ("edgepress.compress.pipeline.store:_seal", 1, "distill"),
     ("edgepress.compress.methods.quantize.export:furnish", 2, "quantize"),
-    ("edgepress.compress.measure.rows:_logits", 2, "benchmark"),
+    ("edgepress.benchmarks.judge.rows:_logits", 2, "benchmark"),
     ("edgepress.compress.pipeline.publish:seal", 1, None),
 ]
 

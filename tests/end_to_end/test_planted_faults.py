@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from edgepress.benchmarks.judge.answers import artifact_logits
 from edgepress.benchmarks.judge.fidelity import judge
 from edgepress.benchmarks.judge.gates import judge_gates
 from edgepress.benchmarks.measure.jobs import Case, Opened, Subject
 from edgepress.benchmarks.measure.latency import measure_latency
 from edgepress.benchmarks.records.report import Row, Shape
 from edgepress.compress.cli.console import Console
-from edgepress.compress.measure.answers import artifact_logits
-from edgepress.compress.measure.rows import fidelity_figures
 from edgepress.compress.model.loading import load_network
 from edgepress.compress.model.model import Model
 from edgepress.compress.recipe.recipe import Recipe
@@ -96,15 +95,18 @@ def test_a_candidate_that_is_2_points_less_accurate_on_real_sentences_is_found(
     target = load("onnxruntime-cpu")
     calibration = [workspace.calibration.batch(range(8))]
     target.export(planted, calibration, target.candidates(planted, "fp32")[0], tmp_path / "planted")
-    context: Any = SimpleNamespace(recipe=SimpleNamespace(benchmark=Benchmark()), console=Console("silent"))
-    logits = artifact_logits(tmp_path / "planted", test, context, "testing")
+    desk: Any = SimpleNamespace(options=Benchmark(), task=Console("silent").task)
+    logits = artifact_logits(tmp_path / "planted", test, desk, "testing")
 
-    figures = fidelity_figures(judge(test.labels, reference, logits), against_itself=False)
+    metrics = judge(["accuracy", "agreement"], test.labels, reference, logits)
+    own = judge(["accuracy", "agreement"], test.labels, reference, reference, is_teacher=True)
+    assert own[0].value == pytest.approx(accuracy)
     common = {"target": "onnxruntime-cpu", "precision": "fp32", "status": "measured"}
-    teacher = Row.model_validate({**common, "name": "teacher", "accuracy": accuracy})
-    row = Row.model_validate({**common, "name": "planted", **figures})
-    assert row.accuracy_difference == pytest.approx(-0.02, abs=0.002)
-    assert row.mcnemar_p is not None and row.mcnemar_p < 0.05
-    assert row.accuracy_difference_high is not None and row.accuracy_difference_high < 0
+    teacher = Row.model_validate({**common, "name": "teacher", "metrics": own})
+    row = Row.model_validate({**common, "name": "planted", "metrics": metrics})
+    figure = row.primary
+    assert figure is not None and figure.difference == pytest.approx(-0.02, abs=0.002)
+    assert figure.p is not None and figure.p < 0.05
+    assert figure.difference_high is not None and figure.difference_high < 0
     gates = {"max_accuracy_drop": 0.02, "min_accuracy_ratio": 0.98}
     assert [one.passed for one in judge_gates(gates, teacher, row)] == [False, False]

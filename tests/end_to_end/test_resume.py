@@ -151,8 +151,10 @@ def test_stages_in_another_order_run_through(plain_copy: Path) -> None:
 def test_other_bounds_are_exported_anew_for_teacher_and_student(plain_copy: Path) -> None:
     again(plain_copy, "data.max_length=16")
     run_folder = plain_copy / "runs/plain"
-    entrants = json.loads((stage_folder(run_folder, "04-benchmark") / "entrants.json").read_text())
-    bounds = [Artifact.read(run_folder / place / "artifact.json").signature.bounds for place in entrants.values()]
+    places = json.loads((stage_folder(run_folder, "04-benchmark") / "artifacts.json").read_text())["artifacts"]
+    assert [place["name"] for place in places] == ["teacher", "fp32"]
+    folders = [run_folder / place["folder"] for place in places]
+    bounds = [Artifact.read(folder / "artifact.json").signature.bounds for folder in folders]
     assert [bound["sequence"] for bound in bounds] == [(2, 16), (2, 16)]
 
 

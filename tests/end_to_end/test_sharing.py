@@ -60,7 +60,7 @@ def test_gc_takes_the_other_option_and_leaves_all_that_the_run_needs(plain_copy:
     kept = hashes(folder)
     gone = {path.split("/")[1] for path in before if path not in kept}
     assert len(list((folder / "stages").iterdir())) == 4 and {name.split("-", 1)[-1] for name in gone} >= {"student"}
-    entrants = json.loads((stage_folder(folder, "04-benchmark") / "entrants.json").read_text())
-    assert len(entrants) == 2 and all((folder / place / "artifact.json").is_file() for place in entrants.values())
+    places = json.loads((stage_folder(folder, "04-benchmark") / "artifacts.json").read_text())["artifacts"]
+    assert len(places) == 2 and all((folder / place["folder"] / "artifact.json").is_file() for place in places)
     assert run(changed_recipe, runs=plain_copy / "runs").fresh == ()
     assert list(stage_folders(folder)) == ["01-teacher", "02-student", "03-export", "04-benchmark"]

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from edgepress.benchmarks.records.report import Report, Row, Shape
+from edgepress.benchmarks.report.columns import Column, primary
 from edgepress.benchmarks.report.sections.base import all_rows
-from edgepress.benchmarks.report.wording import human_bytes, ms, shape_words, share
+from edgepress.benchmarks.report.wording import human_bytes, ms, shape_words
 
 SMALLEST, LARGEST = 9.0, 34.0
 HEIGHT, BAR = 360, 26
@@ -36,21 +37,24 @@ class Plot(NamedTuple):
 
 
 def pareto(report: Report) -> list[Plot]:
-    """Accuracy against p50 in ms (log axis), one plot a shape with figures; marker areas are bytes."""
+    """The primary metric against p50 in ms (log axis), one plot a shape with figures; marker areas are bytes."""
     plots = []
-    symbols = target_symbols(report)
+    symbols, metric = target_symbols(report), primary(report)
+    name = f"{metric.name[:1].upper()}{metric.name[1:]}"
     for index, shape in enumerate(shapes(report)):
-        points = _points(report, shape)
+        points = _points(report, metric, shape)
         heaviest = max((row.bytes or 0 for _, row, *_ in points), default=0) or 1
-        # Bars of accuracy stand above and below the marks.
-        sides = spread_sides([(p50, row.accuracy or 0) for _, row, p50, *_ in points], SIDES[2:])
-        traces = [_mark(report, symbols, heaviest, side, *point) for side, point in zip(sides, points, strict=True)]
-        title = f"Accuracy against p50 at {shape_words(shape)}"
-        words = (f"{n}. {row.name}: accuracy {share(row.accuracy)}, p50 {ms(p50)} ms" for n, row, p50, *_ in points)
-        layout = {"xaxis": log_axis("p50 in ms", [p50 for _, _, p50, *_ in points]), "yaxis": {"title": "accuracy"}}
+        # Bars of the metric stand above and below the marks.
+        sides = spread_sides([(p50, metric.value(row) or 0) for _, row, p50, *_ in points], SIDES[2:])
+        traces = [
+            _mark(report, metric, symbols, heaviest, side, *point) for side, point in zip(sides, points, strict=True)
+        ]
+        title = f"{name} against p50 at {shape_words(shape)}"
+        words = (f"{n}. {row.name}: {metric.name} {metric.text(row)}, p50 {ms(p50)} ms" for n, row, p50, *_ in points)
+        layout = {"xaxis": log_axis("p50 in ms", [p50 for _, _, p50, *_ in points]), "yaxis": {"title": metric.name}}
         if points:
             label = f"{title}. {'; '.join(words)}."
-            plots.append(plot(f"pareto-{index}", title, label, [_front(points), *traces], layout))
+            plots.append(plot(f"pareto-{index}", title, label, [_front(metric, points), *traces], layout))
     return plots
 
 
@@ -140,41 +144,44 @@ def library() -> str:
     return str(get_plotlyjs()).replace("</script", "<\\/script")
 
 
-def _points(report: Report, shape: Shape) -> list[tuple[int, Row, float, float, float]]:
+def _points(report: Report, metric: Column, shape: Shape) -> list[tuple[int, Row, float, float, float]]:
     """Number, row, p50, and how far its interval reaches down and up, ms."""
     found = []
     for n, row in enumerate(all_rows(report)):
         for one in row.latency:
-            if one.shape == shape and row.accuracy is not None:
+            if one.shape == shape and metric.value(row) is not None:
                 low, high = one.p50_interval or (one.p50, one.p50)
                 found.append((n, row, one.p50, max(0.0, one.p50 - low), max(0.0, high - one.p50)))
     return found
 
 
 def _mark(
-    report: Report, symbols: dict[str, str], heaviest: int, side: str, n: int, row: Row, p50: float, down: float,
-    up: float,
+    report: Report, metric: Column, symbols: dict[str, str], heaviest: int, side: str, n: int, row: Row, p50: float,
+    down: float, up: float,
 ) -> dict[str, Any]:  # fmt: skip
-    accuracy = row.accuracy or 0.0
-    low, high = row.accuracy_interval or (accuracy, accuracy)
+    figure, value = row.figure(metric.key), metric.value(row) or 0.0
+    low, high = (figure.interval if figure else None) or (value, value)
     size = max(SMALLEST, LARGEST * math.sqrt((row.bytes or 0) / heaviest))
     name = f"{n}. {html.escape(row.name)}"
     return {
-        "type": "scatter", "mode": "markers+text", "x": [p50], "y": [accuracy], "text": [str(n)], "name": name,
+        "type": "scatter", "mode": "markers+text", "x": [p50], "y": [value], "text": [str(n)], "name": name,
         "textposition": side, "marker": {"size": size, "opacity": 0.6, "symbol": symbols[row.target]},
         "meta": kind(report, row),
-        "hovertemplate": f"{name}<br>accuracy %{{y:.4f}}<br>p50 %{{x:.3g}} ms<br>{human_bytes(row.bytes)}",
+        "hovertemplate": f"{name}<br>{metric.name} %{{y:.4f}}<br>p50 %{{x:.3g}} ms<br>{human_bytes(row.bytes)}",
         "error_x": {"type": "data", "symmetric": False, "array": [up], "arrayminus": [down]},
-        "error_y": {"type": "data", "symmetric": False, "array": [high - accuracy], "arrayminus": [accuracy - low]},
+        "error_y": {"type": "data", "symmetric": False, "array": [high - value], "arrayminus": [value - low]},
     }  # fmt: skip
 
 
-def _front(points: list[tuple[int, Row, float, float, float]]) -> dict[str, Any]:
-    """The rows that no other one beats in both accuracy and p50, as a line of steps."""
+def _front(metric: Column, points: list[tuple[int, Row, float, float, float]]) -> dict[str, Any]:
+    """The rows that no other one beats in both the metric and p50, as a line of steps."""
+    sign = 1 if metric.higher_is_better else -1
     front: list[tuple[float, float]] = []
-    for _, row, p50, *_ in sorted(points, key=lambda point: (point[2], -(point[1].accuracy or 0))):
-        if row.accuracy is not None and (not front or row.accuracy > front[-1][1]):
-            front.append((p50, row.accuracy))
+    for p50, value in sorted(
+        ((p50, metric.value(row) or 0.0) for _, row, p50, *_ in points), key=lambda point: (point[0], -sign * point[1])
+    ):
+        if not front or sign * value > sign * front[-1][1]:
+            front.append((p50, value))
     x, y = [one for one, _ in front], [one for _, one in front]
     line = {"shape": "hv", "dash": "dot"}
     return {"type": "scatter", "mode": "lines", "x": x, "y": y, "line": line, "meta": "soft", "hoverinfo": "skip"}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from edgepress.benchmarks.records.costs import Footprint, IsaCheck
 from edgepress.benchmarks.records.report import WITH_ARTIFACT, LatencyRow, Report, Row
 from edgepress.benchmarks.records.scenarios import ScenarioResult
+from edgepress.benchmarks.report.columns import Column, primary
 from edgepress.benchmarks.report.sections.base import Line, Reasons, Section, all_rows, artifact
 from edgepress.benchmarks.report.wording import (
     count,
@@ -17,7 +18,6 @@ from edgepress.benchmarks.report.wording import (
     ms,
     percent,
     percentile,
-    points,
     shape_words,
     share,
     short_ms,
@@ -122,25 +122,33 @@ def peaks(report: Report) -> Section:
 
 
 def steadiness(report: Report) -> Section:
-    """Whether accuracy stays what it is in larger batches and on other instruction sets, one line a check."""
-    heads = ("artifact", "where", "accuracy", "to the measured one", "finding")
-    lines = [line for row in all_rows(report) for line in _steady_lines(row)]
+    """Whether the primary metric stays what it is in larger batches and on other instruction sets, one line a check."""
+    metric = primary(report)
+    heads = ("artifact", "where", metric.name, "to the measured one", "finding")
+    lines = [line for row in all_rows(report) for line in _steady_lines(row, metric)]
     absent = "Not measured: this report holds no larger batches and no other instruction sets."
     left = ("artifact", "where", "finding")
-    return Section("steadiness", "Steadiness of accuracy", heads, lines, left, absent=absent)
+    return Section("steadiness", f"Steadiness of {metric.name}", heads, lines, left, absent=absent)
 
 
-def _steady_lines(row: Row) -> Iterator[Line]:
+def _steady_lines(row: Row, metric: Column) -> Iterator[Line]:
     if (check := row.batch_check) is not None:
         finding = f"agreement with the measured batch {share(check.agreement)}"
-        yield artifact(row), f"batch {check.batch}", share(check.accuracy), _change(row, check.accuracy), finding
+        yield (
+            artifact(row),
+            f"batch {check.batch}",
+            metric.written(check.value),
+            _change(row, metric, check.value),
+            finding,
+        )
     for isa in row.isa_checks:
-        accuracy = "not measured" if isa.accuracy is None else share(isa.accuracy)
-        yield artifact(row), isa.isa, accuracy, _change(row, isa.accuracy), _finding(isa)
+        value = "not measured" if isa.value is None else metric.written(isa.value)
+        yield artifact(row), isa.isa, value, _change(row, metric, isa.value), _finding(isa)
 
 
-def _change(row: Row, accuracy: float | None) -> str:
-    return "not known" if accuracy is None or row.accuracy is None else points(accuracy - row.accuracy)
+def _change(row: Row, metric: Column, value: float | None) -> str:
+    measured = metric.value(row)
+    return "not known" if value is None or measured is None else metric.change_of(value - measured)
 
 
 def _finding(check: IsaCheck) -> str:

@@ -14,13 +14,16 @@ AGAIN = "measured again"
 
 
 class Measure(NamedTuple):
-    """One figure of the stages: how it is read and written; `less` is "good" or "bad" as less of it is."""
+    """One figure of the stages: how it is read and written; `less` is "good" or "bad" as less of it is.
+
+    `close`: the least room around values that are too alike for an axis from 0; 0 for those that are not."""
 
     key: str
     title: str
     unit: str
     less: str
     value: Callable[[Figures], float]
+    close: float = 0.0
 
 
 class Step(NamedTuple):
@@ -37,12 +40,12 @@ def outgoing(stage: StageRow) -> Figures:
 
 
 def measures(report: Report) -> list[Measure]:
-    """Accuracy, bytes, and p50 at the first shape that every stage has; none without stages."""
+    """The primary metric, bytes, and p50 at the first shape that every stage has; none without stages."""
     sides = [figures for stage in report.stages for figures in (stage.before, stage.after)]
     if not sides:
         return []
     found = [
-        Measure("accuracy", "Accuracy", "points", "bad", lambda side: 100 * side.accuracy),
+        *_metric(sides),
         Measure("bytes", "Bytes", "MB", "good", lambda side: 1e-6 * side.bytes),
     ]
     shared = [one.shape for one in sides[0].latency if all(_p50(side, one.shape) is not None for side in sides)]
@@ -50,6 +53,22 @@ def measures(report: Report) -> list[Measure]:
         first = shared[0]
         found.append(Measure("p50", f"p50 at {shape_words(first)}", "ms", "good", lambda side: _p50(side, first) or 0))
     return found
+
+
+def _metric(sides: list[Figures]) -> list[Measure]:
+    """The primary metric where every side has it: shares in points, others in their unit."""
+    kind = sides[0].primary
+    if kind is None or any(side.figure(kind.key) is None for side in sides):
+        return []
+    scale, unit = (100, "points") if kind.unit == "share" else (1, kind.unit)
+
+    def value(side: Figures) -> float:
+        figure = side.figure(kind.key)
+        assert figure is not None  # every side has it
+        return scale * figure.value
+
+    name = f"{kind.name[:1].upper()}{kind.name[1:]}"
+    return [Measure(kind.key, name, unit, "bad" if kind.higher_is_better else "good", value, 0.005 * scale)]
 
 
 def _p50(side: Figures, shape: Shape) -> float | None:
@@ -119,10 +138,10 @@ def _written(bar: Step) -> str:
 
 
 def _range(measure: Measure, bars: list[Step]) -> list[float]:
-    """From 0, with room for the figures above; accuracies are too alike for that and start below the lowest."""
+    """From 0, with room for the figures above; metrics are too alike for that and start below the lowest."""
     levels = [bars[0].value]
     for bar in bars[1:-1]:
         levels.append(levels[-1] + bar.value)
     low, high = min(levels), max(levels)
-    room = max(high - low, 0.5) if measure.key == "accuracy" else high
-    return [low - room if measure.key == "accuracy" else 0.0, high + 0.15 * room]
+    room = max(high - low, measure.close) if measure.close else high
+    return [low - room if measure.close else 0.0, high + 0.15 * room]

@@ -16,7 +16,7 @@ from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.methods.distill.terms.base import Compared
 from edgepress.compress.model.model import Model
 from edgepress.compress.tasks.base import Features
-from edgepress.compress.training.epochs import History
+from edgepress.compress.training.epochs import History, best_of
 from edgepress.compress.training.fit import TrainingJob, fit
 from edgepress.compress.training.precision import settled
 from edgepress.compress.training.teacher_cache import Wanted, as_tokens
@@ -111,8 +111,9 @@ def apply_distillation(model: Model, plan: DistillationPlan, data: Data, run: Ru
         return Applied(trained, details)
     control, history = train_control(model, plan, data, run)
     details["control_epochs"] = [epoch.model_dump() for epoch in history.epochs]
-    details["control_validation_accuracy"] = history.best
-    best = max(epoch["validation_accuracy"] for epoch in cast("list[dict[str, float]]", details["epochs"]))
+    details["control_validation"] = history.best
+    values = [epoch["validation"] for epoch in cast("list[dict[str, float]]", details["epochs"])]
+    best = best_of(values, history.metric)
     details["distilled_minus_control"] = round(best - history.best, 6)
     return Applied(trained, details, control)
 
@@ -136,7 +137,7 @@ def distill(
     torch.manual_seed(run.seed)
     objective = DistillationObjective(options, Compared(plan.pairs, plan.widths))
     with data.teacher_outputs(plan.wanted, run) as cache:
-        job = TrainingJob(options.training, run.scratch / "student", run.seed, objective, cache.rows)
+        job = TrainingJob(options.training, run.scratch / "student", run.seed, objective, cache.rows, data.metrics[0])
         trained, history = fit(model, job, data.train, data.validation, run.progress, run.title(title))
     details: dict[str, object] = {
         "epochs": [epoch.model_dump() for epoch in history.epochs],
@@ -154,6 +155,6 @@ def distill(
 
 def train_control(model: Model, plan: DistillationPlan, data: Data, run: Run) -> tuple[Model, History]:
     """The control arm: the same student, the same steps, batches and seed, but labels alone."""
-    job = TrainingJob(plan.options.training, run.scratch / "control", run.seed)
+    job = TrainingJob(plan.options.training, run.scratch / "control", run.seed, metric=data.metrics[0])
     trained, history = fit(model, job, data.train, data.validation, run.progress, run.title("control (no teacher)"))
     return trained.after("control", f"labels only, {history.steps} steps"), history

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from edgepress.benchmarks.judge.answers import artifact_logits
 from edgepress.benchmarks.judge.fidelity import judge
 from edgepress.benchmarks.measure.jobs import Case, SubjectResult
-from edgepress.benchmarks.records.report import Measurement
-from edgepress.compress.measure.answers import artifact_logits, geometric_mean, settle_settings, time_all
+from edgepress.benchmarks.measure.settings import choose_settings, geometric_mean, time_all
+from edgepress.benchmarks.records.figures import Figure, known_primary, primary_of
+from edgepress.benchmarks.records.report import Measurement, Metrics
+from edgepress.compress.methods.desk import desk_of
 from edgepress.compress.methods.quantize.export import FP32, Exported
 from edgepress.compress.methods.quantize.options import Quantize
 from edgepress.compress.methods.verdict import TIE
@@ -36,13 +40,23 @@ class Trial(Record):
     precision: Precision
     status: Literal["eligible", "rejected", "failed"]
     reason: str = ""
-    accuracy: float | None = None
-    agreement: float | None = None
+    metrics: Metrics = ()
     milliseconds: float | None = None
     estimated_ms: float | None = None
     bytes: int | None = None
     int8_mac_share: float | None = None
     chosen: bool = False
+
+    @property
+    def primary(self) -> Figure | None:
+        """The metric that the choice rests on; None where the candidate failed."""
+        return primary_of(self.metrics)
+
+    @property
+    def rank(self) -> float:
+        """The primary metric so that more is better; the lowest there is where the candidate failed."""
+        figure = self.primary
+        return -math.inf if figure is None else figure.value if figure.higher_is_better else -figure.value
 
 
 class Selection(Record):
@@ -66,8 +80,7 @@ class Measured:
     """What the choice is made from."""
 
     exported: Exported
-    accuracy: float | None
-    agreement: float | None
+    metrics: tuple[Figure, ...]
     measurements: Sequence[Measurement]
     failure: str = ""
 
@@ -102,41 +115,43 @@ def quantize(
     places = {item.key: item.folder for item in exported if item.artifact is not None}
     timed: Mapping[str, SubjectResult] = {}
     if context.target(target).probe().state == "available":
-        settle_settings(places, cases, context)
-        timed = time_all(places, cases, context, f"{context.stage}: timing {len(places)} candidates on {target}")
+        choose_settings(places, cases, desk_of(context))
+        timed = time_all(
+            places, cases, desk_of(context), f"{context.stage}: timing {len(places)} candidates on {target}"
+        )
     measured = [_measure(item, timed, context) for item in exported]
     return choose(target, measured, options)
 
 
 def _measure(item: Exported, timed: Mapping[str, SubjectResult], context: Context) -> Measured:
     if item.artifact is None:
-        return Measured(item, None, None, (), item.failure)
-    # Without the hardware nothing is timed: the stand-in gives the accuracy, the compiler an estimate.
+        return Measured(item, (), (), item.failure)
+    # Without the hardware nothing is timed: the stand-in gives the answers, the compiler an estimate.
     result = timed.get(item.key, SubjectResult())
     if result.failure is not None:
-        return Measured(item, None, None, (), result.failure)
+        return Measured(item, (), (), result.failure)
     try:
         title = f"{context.stage}: validating {item.candidate.name}"
-        logits = artifact_logits(item.folder, context.validation, context, title, opened=result.opened)
+        logits = artifact_logits(item.folder, context.validation, desk_of(context), title, opened=result.opened)
     except EdgepressError as fault:
-        return Measured(item, None, None, (), str(fault))
-    fidelity = judge(context.validation.labels, context.teacher_validation_logits(), logits)
-    return Measured(item, fidelity.accuracy, fidelity.agreement, result.measurements)
+        return Measured(item, (), (), str(fault))
+    labels, teacher = context.validation.labels, context.teacher_validation_logits()
+    return Measured(item, judge(context.metrics, labels, teacher, logits, intervals=False), result.measurements)
 
 
 def choose(target: str, measured: Sequence[Measured], options: Quantize | None) -> Selection:
-    """The fastest candidate below fp32 within `max_drop` of it; among ties (2 %) the most accurate.
+    """The fastest candidate below fp32 within `max_drop` of it; among ties (2 %) the best by the primary metric.
 
-    Fast is what was measured, else what the compiler estimates, else the bytes. Where none holds, the most accurate
-    int8 candidate stands (`holds` is False), so that the report can show it.
+    Fast is what was measured, else what the compiler estimates, else the bytes. Where none holds, the best int8
+    candidate stands (`holds` is False), so that the report can show it.
 
     Raises:
         StageError: fp32 could not be measured, or no candidate is int8 where int8 is asked for.
     """
-    reference = measured[0]
-    if reference.accuracy is None:
-        raise StageError(f"{target}: the fp32 export could not be measured: {reference.failure}")
-    trials = [_trial(target, item, reference.accuracy, options) for item in measured]
+    reference = primary_of(measured[0].metrics)
+    if reference is None:
+        raise StageError(f"{target}: the fp32 export could not be measured: {measured[0].failure}")
+    trials = [_trial(target, item, reference, options) for item in measured]
     if options is None:
         return _selection(target, trials, trials[0], True, ())
     running = [trial for trial in trials[1:] if trial.status != "failed"]
@@ -144,30 +159,31 @@ def choose(target: str, measured: Sequence[Measured], options: Quantize | None) 
         faults = "; ".join(f"{trial.name}: {trial.reason}" for trial in trials[1:] if trial.status == "failed")
         raise StageError(f"{target}: no int8 candidate stands. {faults or 'the target offers none'}")
     eligible = [trial for trial in running if trial.status == "eligible"]
-    pool = eligible or [max(running, key=lambda trial: trial.accuracy or 0.0)]
+    pool = eligible or [max(running, key=lambda trial: trial.rank)]
     cost, unit = _cost([trials[0], *running])
     fastest = min(cost(trial) for trial in pool)
     tied = [trial for trial in pool if cost(trial) <= fastest * (1 + TIE)]
-    best = max(tied, key=lambda trial: (trial.accuracy or 0.0, -cost(trial)))
-    doubts = _doubts(trials[0], best, bool(eligible), options, cost, unit)
-    told = _told(best, eligible, cost, unit)
-    return _selection(target, trials, best, not doubts, (*doubts, *told))
+    best = max(tied, key=lambda trial: (trial.rank, -cost(trial)))
+    against = _against(trials[0], best, bool(eligible), options, cost, unit)
+    remarks = _remarks(best, eligible, cost, unit)
+    return _selection(target, trials, best, not against, (*against, *remarks))
 
 
-def _doubts(
+def _against(
     fp32: Trial, best: Trial, eligible: bool, options: Quantize, cost: Callable[[Trial], float], unit: str
 ) -> tuple[str, ...]:
     """What speaks against the best candidate."""
     found = []
     if not eligible:
-        found.append(f"no int8 candidate is within {options.max_drop:g} of fp32's accuracy; {best.name} is closest")
+        metric = known_primary(fp32.metrics, "the fp32 export").name
+        found.append(f"no int8 candidate is within {options.max_drop:g} of fp32's {metric}; {best.name} is closest")
     if cost(best) > cost(fp32) * (1 + TIE):
         amounts = f"{best.name} takes {cost(best):.3f} {unit}, fp32 {cost(fp32):.3f} {unit}"
         found.append(f"{amounts}: {best.precision} is {'slower' if unit.startswith('ms') else 'larger'} here")
     return tuple(found)
 
 
-def _told(best: Trial, eligible: Sequence[Trial], cost: Callable[[Trial], float], unit: str) -> tuple[str, ...]:
+def _remarks(best: Trial, eligible: Sequence[Trial], cost: Callable[[Trial], float], unit: str) -> tuple[str, ...]:
     """What a reader must know of the choice though nothing is wrong with it."""
     found = []
     int8 = min((trial for trial in eligible if trial.precision == "int8"), key=cost, default=None)
@@ -190,12 +206,13 @@ def _cost(trials: Sequence[Trial]) -> tuple[Callable[[Trial], float], str]:
     return _ms, "ms"
 
 
-def _trial(target: str, item: Measured, reference: float, options: Quantize | None) -> Trial:
+def _trial(target: str, item: Measured, reference: Figure, options: Quantize | None) -> Trial:
     artifact, name, precision = item.exported.artifact, item.exported.candidate.name, item.exported.candidate.precision
-    if item.failure or artifact is None or item.accuracy is None:
+    figure = primary_of(item.metrics)
+    if item.failure or artifact is None or figure is None:
         return Trial(name=name, target=target, precision=precision, status="failed", reason=item.failure)
     status: Literal["eligible", "rejected", "failed"] = "eligible"
-    reason, drop = "", reference - item.accuracy
+    reason, drop = "", reference.loss_to(figure.value)
     if options is not None and precision == "int8" and artifact.int8_mac_share < options.min_int8_share:
         status = "failed"
         share = artifact.int8_mac_share
@@ -203,10 +220,12 @@ def _trial(target: str, item: Measured, reference: float, options: Quantize | No
             f"declared int8, but only {share:.1%} of its MACs are int8; the recipe asks {options.min_int8_share:.0%}"
         )
     elif options is not None and drop > options.max_drop + 1e-9:
-        status, reason = "rejected", f"validation accuracy is {drop:.4f} below fp32, allowed is {options.max_drop:g}"
+        side = "below" if figure.higher_is_better else "above"
+        status = "rejected"
+        reason = f"validation {figure.name} is {drop:.4f} {side} fp32, allowed is {options.max_drop:g}"
     return Trial(
         name=name, target=target, precision=precision, status=status, reason=reason,
-        accuracy=item.accuracy, agreement=item.agreement,
+        metrics=item.metrics,
         milliseconds=geometric_mean(item.measurements) if item.measurements else None,
         estimated_ms=artifact.estimated_ms(), bytes=artifact.bytes, int8_mac_share=artifact.int8_mac_share,
     )  # fmt: skip

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edgepress.benchmarks.judge.costs import with_costs
 from edgepress.benchmarks.judge.gates import judge_gates
 from edgepress.benchmarks.judge.latency import OF_SPEED
+from edgepress.benchmarks.judge.rows import TEACHER, RowSource, TargetRows
 from edgepress.benchmarks.measure.busy import load_notes, machine_load
 from edgepress.benchmarks.measure.environment import environment
 from edgepress.benchmarks.measure.jobs import SubjectResult
+from edgepress.benchmarks.measure.peaks import begin_peaks
+from edgepress.benchmarks.measure.settings import time_all
 from edgepress.benchmarks.records.costs import MachinePeak
 from edgepress.benchmarks.records.files import write_report
+from edgepress.benchmarks.records.places import Place, Places
 from edgepress.benchmarks.records.report import ABSENT_HARDWARE, GateVerdict, Report, Row, StageRow, Status
 from edgepress.benchmarks.report.wording import unsteady_notes
 from edgepress.compress.data.splits import digest_of_test
+from edgepress.compress.methods.desk import desk_of
 from edgepress.compress.pipeline.stages.base import Finished, Work, plain
 from edgepress.targets.errors import TargetError
 from edgepress.targets.protocols import Target
 
 if TYPE_CHECKING:
-    from edgepress.compress.measure.rows import Entrant
     from edgepress.compress.methods.context import Context
     from edgepress.compress.methods.figures import FigureTaker
     from edgepress.compress.methods.quantize.choice import Selection
     from edgepress.compress.model.model import Model
-    from edgepress.compress.recipe.recipe import Data, Recipe
+    from edgepress.compress.recipe.recipe import Data, Recipe, Teacher
     from edgepress.compress.recipe.sections import Benchmark, Gates
     from edgepress.compress.tasks.base import Features
 
@@ -70,7 +74,6 @@ def stages_of(recipe: Recipe) -> tuple[BenchmarkStage, ...]:
 
 def benchmark(work: Work, folder: Path) -> None:
     """Measure the teacher and all candidates of every target; write the report into `folder`."""
-    from edgepress.compress.measure.peaks import begin_peaks
     from edgepress.compress.methods.figures import FigureTaker
 
     context = work.measuring
@@ -81,7 +84,7 @@ def benchmark(work: Work, folder: Path) -> None:
     teachers: dict[str, Row] = {}
     candidates: list[Row] = []
     notes = _fine_tuning(context)
-    places: dict[str, str] = {}
+    places: list[Place] = []
     load_before = machine_load()
     made = [target for target in context.recipe.targets if not selections[target].failure]
     with begin_peaks(_with_roofline(context, made), context.recipe.benchmark.threads) as measure_peaks:
@@ -91,17 +94,16 @@ def benchmark(work: Work, folder: Path) -> None:
     for target in context.recipe.targets:
         selection = selections[target]
         if selection.failure:
-            candidates.append(_lost(selection))
+            candidates.append(_without_artifact(selection))
             continue
-        entrants = _candidates(selection, export_folder / "artifacts" / target, student)
-        entrants += _arms(work.before, figures, target) if target == context.clock_target else []
+        sources = _candidates(selection, export_folder / "artifacts" / target, student, figures)
+        sources += _arms(work.before, figures, target) if target == context.clock_target else []
         teacher = _teacher(figures, context, target, notes)
-        row, rows = measure(teacher, entrants, figures, test, peaks)
-        several = len(context.recipe.targets) > 1
-        for entrant in (teacher, *entrants):
-            if entrant.folder is not None:
-                name = f"{target}/{entrant.name}" if several else entrant.name
-                places[name] = entrant.folder.relative_to(work.root).as_posix()
+        row, rows = measure(teacher, sources, figures, test, peaks)
+        for source in (teacher, *sources):
+            if source.folder is not None:
+                folder_name = source.folder.relative_to(work.root).as_posix()
+                places.append(Place(target=target, name=source.name, folder=folder_name))
         # The report's teacher is that of the first target; those of the others stand before their candidates.
         candidates += rows if not teachers else [row, *rows]
         teachers[target] = row
@@ -124,7 +126,7 @@ def benchmark(work: Work, folder: Path) -> None:
     )
     write_report(report, folder)
     # Where each row's artifact lies, for `edgepress bench`.
-    (folder / "entrants.json").write_text(json.dumps(places, indent=1) + "\n", encoding="utf-8")
+    Places(artifacts=tuple(places)).write(folder / Places.FILE_NAME)
 
 
 def _selections(folder: Path, targets: Sequence[str]) -> dict[str, Selection]:
@@ -140,7 +142,7 @@ def _with_roofline(context: Context, names: Sequence[str]) -> list[Target]:
     return [target for target in map(context.target, asked) if target.probe().state == "available"]
 
 
-def _lost(selection: Selection) -> Row:
+def _without_artifact(selection: Selection) -> Row:
     """The row of a target that made nothing of the model."""
     status: Status = "unavailable" if selection.unavailable else "failed"
     return Row(name="no artifact", target=selection.target, precision="–", status=status, reason=selection.failure)
@@ -175,33 +177,45 @@ def _unjudged(context: Context, chosen: Sequence[Row]) -> list[str]:
     return found
 
 
-def _teacher(figures: FigureTaker, context: Context, target: str, notes: list[str]) -> Entrant:
-    """The teacher in fp32 on this target, or on pytorch where the target refuses it."""
-    from edgepress.compress.measure.rows import Entrant
+def _source(name: str, target: str, model: Model, figures: FigureTaker, folder: Path | None, **more: Any) -> RowSource:
+    return RowSource(name, target, folder, parameters=model.parameters, macs=figures.macs(model), **more)
 
+
+def _teacher(figures: FigureTaker, context: Context, target: str, notes: list[str]) -> RowSource:
+    """The teacher in fp32 on this target, or on pytorch where the target refuses it."""
+    model = context.teacher
     try:
-        return Entrant("teacher", target, figures.export(context.teacher, target), context.teacher)
+        return _source(TEACHER, target, model, figures, figures.export(model, target))
     except TargetError as fault:
         notes.append(f"{target} cannot run the teacher ({fault}); its rows are compared with the teacher on pytorch")
-        return Entrant("teacher", "pytorch", figures.export(context.teacher, "pytorch"), context.teacher)
+        return _source(TEACHER, "pytorch", model, figures, figures.export(model, "pytorch"))
 
 
-def _candidates(selection: Selection, folder: Path, student: Model) -> list[Entrant]:
-    from edgepress.compress.measure.rows import Entrant
-
+def _candidates(selection: Selection, folder: Path, student: Model, figures: FigureTaker) -> list[RowSource]:
     found = []
+    # All candidates of a target are exports of one model.
+    macs = figures.macs(student)
     for trial in selection.trials:
-        place = folder / trial.name
-        if trial.status == "failed":
-            found.append(Entrant(trial.name, selection.target, None, student, trial, trial.reason))
-        else:
-            found.append(Entrant(trial.name, selection.target, place, student, trial))
+        failed = trial.status == "failed"
+        found.append(
+            RowSource(
+                trial.name,
+                selection.target,
+                None if failed else folder / trial.name,
+                parameters=student.parameters,
+                macs=macs,
+                precision=trial.precision,
+                chosen=trial.chosen,
+                validation=trial.primary.value if trial.primary else None,
+                remark=trial.reason,
+                failure=trial.reason if failed else "",
+            )
+        )
     return found
 
 
-def _arms(stages: Sequence[Finished], figures: FigureTaker, target: str) -> list[Entrant]:
+def _arms(stages: Sequence[Finished], figures: FigureTaker, target: str) -> list[RowSource]:
     """The distilled student and its control arm, both fp32, where the recipe asks for a control."""
-    from edgepress.compress.measure.rows import Entrant
     from edgepress.compress.model.model import Model
 
     found = []
@@ -210,37 +224,46 @@ def _arms(stages: Sequence[Finished], figures: FigureTaker, target: str) -> list
         if control.is_dir():
             for name, place in (("distilled, fp32", control.parent), ("control (no teacher), fp32", control)):
                 model = Model.load(place)
-                found.append(Entrant(name, target, figures.export(model, target), model))
+                found.append(_source(name, target, model, figures, figures.export(model, target)))
     return found
 
 
 def measure(
-    teacher: Entrant, entrants: Sequence[Entrant], figures: FigureTaker, test: Features, peaks: Sequence[MachinePeak]
+    teacher: RowSource, sources: Sequence[RowSource], figures: FigureTaker, test: Features, peaks: Sequence[MachinePeak]
 ) -> tuple[Row, list[Row]]:
-    """Rows of the teacher and of every entrant, timed interleaved; one that fails is a row with its reason."""
-    from edgepress.compress.measure.answers import time_all
-    from edgepress.compress.measure.costs import with_costs
-    from edgepress.compress.measure.rows import Lineup
+    """Rows of the teacher and of every other artifact of a target, timed interleaved.
 
-    context = figures.context
-    everyone = [teacher, *entrants]
-    folders = {entrant.name: entrant.folder for entrant in everyone if entrant.folder is not None}
-    cases = figures.cases(teacher.model)
+    Args:
+        teacher: the teacher's artifact, which all others are compared with.
+        sources: the others; one that fails is a row with its reason.
+        figures: gives the inputs that are timed.
+        test: the test rows.
+        peaks: limits of this machine.
+    """
+    context, desk = figures.context, desk_of(figures.context)
+    everyone = [teacher, *sources]
+    folders = {source.name: source.folder for source in everyone if source.folder is not None}
+    cases = figures.cases(context.teacher)
     timed: Mapping[str, SubjectResult] = {}
     if context.target(teacher.target).probe().state == "available":
-        timed = time_all(folders, cases, context, f"{context.stage}: timing {len(folders)} artifacts, interleaved")
-    lineup = Lineup.of(teacher, test, timed, context)
-    # All candidates of a target are exports of one model.
-    macs = {key: figures.macs(model) for key, model in {id(each.model): each.model for each in everyone}.items()}
+        timed = time_all(folders, cases, desk, f"{context.stage}: timing {len(folders)} artifacts, interleaved")
+    shared = TargetRows.of(teacher, teacher_name(context.recipe.teacher), test, timed, desk)
     rows = []
     with context.console.task(f"{context.stage}: costs and loads", total=len(everyone)) as advance:
-        for entrant in everyone:
-            row, logits = lineup.row(entrant, macs[id(entrant.model)])
+        for source in everyone:
+            row, logits = shared.row(source)
             if logits is not None and row.status == "measured":
-                row = with_costs(row, entrant, logits, cases, lineup, peaks)
+                row = with_costs(row, source, logits, cases, shared, peaks)
             rows.append(row)
-            advance(1, note=entrant.name)
+            advance(1, note=source.name)
     return rows[0], rows[1:]
+
+
+def teacher_name(teacher: Teacher) -> str:
+    """What people call it: the last part of its folder or hub id, or the kind of model that was trained in the run."""
+    if teacher.model is not None:
+        return teacher.model.rstrip("/").rsplit("/", 1)[-1]
+    return str((teacher.config or {}).get("model_type"))
 
 
 def _data(context: Context, test: Features) -> dict[str, object]:

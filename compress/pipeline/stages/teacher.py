@@ -74,9 +74,9 @@ def make_teacher(stage: TeacherStage, work: Work) -> Model:
         return model
     torch.manual_seed(run.seed)  # of whatever starts at random
     start = _pretrained(teacher.model, stage, work) if teacher.model is not None else _random(stage, work)
-    job = TrainingJob(teacher.training or Training(), run.scratch / "teacher", run.seed)
+    job = TrainingJob(teacher.training or Training(), run.scratch / "teacher", run.seed, metric=data.metrics[0])
     trained, history = fit(start, job, data.train, data.validation, run.progress, run.title("teacher"))
-    return trained.after("teacher", f"trained {history.steps} steps, validation accuracy {history.best:.4f}")
+    return trained.after("teacher", f"trained {history.steps} steps, validation {history.metric} {history.best:.4f}")
 
 
 def tell_accuracy(model: Model, work: Work) -> float:

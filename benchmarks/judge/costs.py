@@ -1,4 +1,4 @@
-"""What a measured row is told beside accuracy and latency: costs, limits, larger batches, other processors, loads."""
+"""What a measured row is told beside metrics and latency: costs, limits, larger batches, other processors, loads."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from edgepress import targets
+from edgepress.benchmarks.judge.answers import artifact_logits
+from edgepress.benchmarks.judge.rows import RowSource, TargetRows
+from edgepress.benchmarks.measure.cases import write_case
 from edgepress.benchmarks.measure.environment import environment, lacks_vnni
 from edgepress.benchmarks.measure.footprint import STARTS, measure_footprint
 from edgepress.benchmarks.measure.jobs import Case
 from edgepress.benchmarks.measure.roofline import roofline
 from edgepress.benchmarks.measure.scenarios import Load, run_scenario
+from edgepress.benchmarks.metrics import metric
+from edgepress.benchmarks.metrics.base import value_of
 from edgepress.benchmarks.records.costs import BatchCheck, IsaCheck, MachinePeak
 from edgepress.benchmarks.records.report import LatencyRow, Row
 from edgepress.benchmarks.records.scenarios import ScenarioName, ScenarioResult, Shape
-from edgepress.compress.measure.answers import artifact_logits, write_case
-from edgepress.compress.measure.rows import Entrant, Lineup
 from edgepress.targets.errors import EdgepressError
 from edgepress.targets.records import Artifact, MacCount
 
@@ -33,28 +36,37 @@ SWITCH = (
 
 def with_costs(
     row: Row,
-    entrant: Entrant,
+    source: RowSource,
     logits: np.ndarray,
     cases: Sequence[Case],
-    lineup: Lineup,
+    shared: TargetRows,
     peaks: Sequence[MachinePeak],
 ) -> Row:
     """`row` with all that is taken of an artifact that runs here. The teacher and the chosen one are started three
-    times and bear the loads; the others are started once."""
-    assert entrant.folder is not None  # it was measured
-    artifact = Artifact.read(entrant.folder / Artifact.FILE_NAME)
-    asked = lineup.context.recipe.benchmark
-    shown = row.chosen or entrant is lineup.teacher
+    times and run under the loads that are asked for; the others are started once.
+
+    Args:
+        row: the artifact's row so far.
+        source: where the artifact lies.
+        logits: its answers to the test rows, `[rows, classes]`.
+        cases: the shapes that were timed, with their inputs; loads run at the last one.
+        shared: what the rows of its target have in common.
+        peaks: limits of this machine by target and threads.
+    """
+    assert source.folder is not None  # it was measured
+    artifact = Artifact.read(source.folder / Artifact.FILE_NAME)
+    asked = shared.desk.options
+    shown = row.chosen or source is shared.teacher
     found: dict[str, Any] = {
-        "latency": _with_limits(row.latency, artifact, entrant.folder, cases, peaks),
+        "latency": _with_limits(row.latency, artifact, source.folder, cases, peaks),
         "footprint": measure_footprint(
-            entrant.folder, Path(cases[0].feeds), cases[0].shape.threads, asked.time_limit_s, STARTS if shown else 1
+            source.folder, Path(cases[0].feeds), cases[0].shape.threads, asked.time_limit_s, STARTS if shown else 1
         ),
-        "batch_check": batch_check(entrant.folder, artifact, logits, lineup),
-        "isa_checks": isa_checks(artifact, entrant.folder, row.accuracy),
+        "batch_check": batch_check(source.folder, artifact, logits, shared),
+        "isa_checks": isa_checks(artifact, source.folder, row.primary.value if row.primary else None),
     }
     if shown:
-        found["scenarios"] = tuple(_bear(name, entrant, cases[-1].shape, lineup) for name in asked.scenarios)
+        found["scenarios"] = tuple(_under_load(name, source, cases[-1].shape, shared) for name in asked.scenarios)
     return row.model_copy(update=found)
 
 
@@ -85,47 +97,52 @@ def _macs(artifact: Artifact, folder: Path, feeds: str) -> MacCount | None:
         return None
 
 
-def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, lineup: Lineup) -> BatchCheck | None:
+def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, shared: TargetRows) -> BatchCheck | None:
     """The test rows in batches of 32, or one by one where 32 is what was measured; None where only one size fits."""
-    measured = lineup.context.recipe.benchmark.batches[0]
+    measured = shared.desk.options.batches[0]
     low, high = artifact.signature.bounds.get("batch", (measured, measured))
     other = min(LARGE_BATCH, high) if measured != min(LARGE_BATCH, high) else low
     if other == measured:
         return None
-    context = lineup.context
-    title = f"{context.stage}: testing {artifact.name} in batches of {other}"
-    again = artifact_logits(folder, lineup.test, context, title, size=other)
+    desk = shared.desk
+    title = f"{desk.stage}: testing {artifact.name} in batches of {other}"
+    again = artifact_logits(folder, shared.test, desk, title, size=other)
     return BatchCheck(
         batch=other,
-        accuracy=float((again.argmax(-1) == lineup.test.labels).mean()),
-        agreement=float((again.argmax(-1) == logits.argmax(-1)).mean()),
+        value=_value(desk.metrics[0], shared.test.labels, again),
+        agreement=_value("agreement", logits, again),
     )
 
 
-def isa_checks(artifact: Artifact, folder: Path, accuracy: float | None) -> tuple[IsaCheck, ...]:
+def _value(key: str, truth: np.ndarray, answers: np.ndarray) -> float:
+    return value_of(metric(key), metric(key).counts(truth, answers))
+
+
+def isa_checks(artifact: Artifact, folder: Path, value: float | None) -> tuple[IsaCheck, ...]:
     """What the weights prove of processors without VNNI. No runtime here has a switch for its instruction set, so the
-    `accuracy` that was measured is that of such a processor only where this is one."""
+    `value` that was measured, of the primary metric, is that of such a processor only where this is one."""
     share = targets.of(artifact).saturating(artifact, folder)
     if share is None:
         return ()
     note = "" if share == 0 else f"; {SWITCH}"
     if lacks_vnni(environment()["isa"]):
         note = f"measured: this processor is one{note}"
-        return (IsaCheck(isa=NO_VNNI, saturating=share, accuracy=accuracy, note=note),)
+        return (IsaCheck(isa=NO_VNNI, saturating=share, value=value, note=note),)
     return (IsaCheck(isa=NO_VNNI, saturating=share, note=f"accuracy there is not measured{note}"),)
 
 
-def _bear(name: ScenarioName, entrant: Entrant, shape: Shape, lineup: Lineup) -> ScenarioResult:
+def _under_load(name: ScenarioName, source: RowSource, shape: Shape, shared: TargetRows) -> ScenarioResult:
     """One load at the longest shape; a fault is its result."""
-    context, asked = lineup.context, lineup.context.recipe.benchmark
-    assert entrant.folder is not None
+    desk, asked = shared.desk, shared.desk.options
+    assert source.folder is not None
     if name == "offline":
-        highest = entrant.model.signature.bounds.get("batch", (1, 1))[1]
+        artifact = Artifact.read(source.folder / Artifact.FILE_NAME)
+        highest = artifact.signature.bounds.get("batch", (1, 1))[1]
         shape = shape.model_copy(update={"batch": min(asked.offline_batch, highest)})
-    case = write_case(context, shape, context.cache_folder / "cases" / context.calibration.digest[:24])
+    case = write_case(desk, shape, desk.cases)
     request = Load(
-        scenario=name, folder=str(entrant.folder), feeds=case.feeds, shape=shape, seconds=asked.seconds,
-        latency_bound_ms=asked.latency_bound_ms, seed=context.seed,
+        scenario=name, folder=str(source.folder), feeds=case.feeds, shape=shape, seconds=asked.seconds,
+        latency_bound_ms=asked.latency_bound_ms, seed=desk.seed,
     )  # fmt: skip
     try:
         return run_scenario(request)

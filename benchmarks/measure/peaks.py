@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -17,28 +15,15 @@ from edgepress.benchmarks.measure.roofline import bandwidth, measured_peak
 from edgepress.benchmarks.records.costs import MachinePeak
 from edgepress.benchmarks.records.report import Shape
 from edgepress.targets.errors import EdgepressError
+from edgepress.targets.graph.products import product_feeds, products
 from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Target
-from edgepress.targets.records import Artifact, Description, MacCount, Signature, TensorSpec
+from edgepress.targets.records import Artifact, MacCount
 
-if TYPE_CHECKING:
-    from torch import nn
-
-# 512 x 512 weights and 512 rows are in the flat part of the curve; four products outweigh what surrounds them.
-WIDTH, ROWS, LAYERS = 512, 512, 4
 # A peak needs its fastest calls, not a narrow interval.
 SAMPLES, WARMUP = 11, 3
 INT8_METHODS = 1
 FEEDS = "feeds.safetensors"
-
-
-@dataclass(frozen=True)
-class Products:
-    """The model as targets see it."""
-
-    module: nn.Module
-    signature: Signature
-    description: Description
 
 
 @contextmanager
@@ -46,9 +31,13 @@ def begin_peaks(targets: Sequence[Target], threads: Sequence[int]) -> Iterator[C
     """Peaks of fp32 and int8 products through each target and the bandwidth of memory, for each number of threads.
 
     The conversions begin at once; calling what is yielded waits for them and measures, so nothing else may run then.
+    Args:
+        targets: those that run here; none: nothing is measured.
+        threads: numbers of threads, one peak each.
+
     Where a target cannot export or run the products its peaks have no figures and their note says why.
     """
-    feeds, model = _feeds(), _products()
+    feeds, model = product_feeds(), products()
     with ExitStack() as stack:
         begun: dict[str, tuple[Path, Iterator[object]] | EdgepressError] = {}
         for target in targets:
@@ -102,38 +91,3 @@ def _peak(target: Target, threads: int, speed: float, folder: Path, feeds: Mappi
     subjects = [Subject(key=name, folder=str(folder / name)) for name in counts]
     results = measure_latency(subjects, [case], SAMPLES, WARMUP, enough_s=0.0) if subjects else {}
     return measured_peak(target.name, threads, results, counts, speed)
-
-
-def _products() -> Products:
-    import torch
-    from torch import nn
-
-    class Chain(nn.Module):
-        """Products of `[batch, 512, 512]` rows, then the mean over the rows: every one of them is read."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = nn.Sequential(*(self._product() for _ in range(LAYERS)))
-            self.head = nn.Linear(WIDTH, 8)
-
-        @staticmethod
-        def _product() -> nn.Module:
-            layer = nn.Linear(WIDTH, WIDTH)
-            # PyTorch's own initial weights shrink what flows through them, to nothing after a few layers.
-            nn.init.kaiming_normal_(layer.weight)
-            return nn.Sequential(layer, nn.ReLU())
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.head(self.layers(x).mean(1))
-            return logits
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        chain = Chain().eval()
-    inputs = (TensorSpec(name="x", dtype="float32", shape=("batch", ROWS, WIDTH)),)
-    outputs = (TensorSpec(name="logits", dtype="float32", shape=("batch", 8)),)
-    return Products(chain, Signature(inputs=inputs, outputs=outputs, bounds={"batch": (1, 2)}), Description())
-
-
-def _feeds() -> dict[str, np.ndarray]:
-    return {"x": np.random.default_rng(0).standard_normal((1, ROWS, WIDTH), np.float32)}

@@ -1,0 +1,49 @@
+"""The metrics there are. A new one is a class with `counts` and `value`, and a line here."""
+
+from __future__ import annotations
+
+from edgepress.benchmarks.metrics.base import Metric
+from edgepress.benchmarks.metrics.classes import (
+    Accuracy,
+    Agreement,
+    BalancedAccuracy,
+    Divergence,
+    LogLoss,
+    MacroF1,
+    TopFive,
+)
+from edgepress.benchmarks.metrics.text import ExactMatch, WordErrorRate
+from edgepress.benchmarks.metrics.tokens import EntityF1, Perplexity, TokenAccuracy
+from edgepress.benchmarks.metrics.vectors import Cosine, Pearson, RootMeanSquare, SignalToNoise, Spearman
+from edgepress.targets.errors import BenchmarkError
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Accuracy(),
+    "top-5-accuracy": TopFive(),
+    "macro-f1": MacroF1(),
+    "balanced-accuracy": BalancedAccuracy(),
+    "log-loss": LogLoss(),
+    "agreement": Agreement(),
+    "kl": Divergence(),
+    "sqnr": SignalToNoise(),
+    "rmse": RootMeanSquare(),
+    "pearson": Pearson(),
+    "spearman": Spearman(),
+    "cosine": Cosine(),
+    "token-accuracy": TokenAccuracy(),
+    "perplexity": Perplexity(),
+    "entity-f1": EntityF1(),
+    "wer": WordErrorRate(),
+    "exact-match": ExactMatch(),
+}
+
+
+def metric(key: str) -> Metric:
+    """The metric of that key.
+
+    Raises:
+        BenchmarkError: there is none; names those there are.
+    """
+    if key not in METRICS:
+        raise BenchmarkError(f"unknown metric {key!r}; there are {', '.join(METRICS)}")
+    return METRICS[key]

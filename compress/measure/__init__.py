@@ -1,1 +1,0 @@
-"""What measuring needs of a run."""

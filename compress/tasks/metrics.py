@@ -1,0 +1,26 @@
+"""Which metrics a run takes: those that its task names, and which of them choices rest on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgepress.targets.errors import RecipeError
+
+if TYPE_CHECKING:
+    from edgepress.compress.recipe.recipe import Recipe
+    from edgepress.compress.tasks.base import Task
+
+
+def metrics_of(task: Task, recipe: Recipe) -> tuple[str, ...]:
+    """Keys of the task's metrics, the primary one first: the one that the recipe names, else the task's own first one.
+
+    Raises:
+        RecipeError: the recipe's metric, or one that its gates name, is none of the task's.
+    """
+    asked = [("metric", recipe.metric)] if recipe.metric is not None else []
+    asked += [("gates.metrics", key) for key in recipe.gates.metric_keys]
+    for place, key in asked:
+        if key not in task.metrics:
+            raise RecipeError(f"{place}: {task.name} does not take {key!r}; it takes {', '.join(task.metrics)}")
+    primary = recipe.metric or task.metrics[0]
+    return (primary, *(key for key in task.metrics if key != primary))

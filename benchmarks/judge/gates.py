@@ -7,16 +7,11 @@ from typing import Literal
 
 from edgepress.benchmarks.judge.latency import OF_SPEED, PERCENTILES, ROUNDING
 from edgepress.benchmarks.metrics import METRICS
+from edgepress.benchmarks.metrics.base import ACCURACY
 from edgepress.benchmarks.records.report import ABSENT_HARDWARE, GateVerdict, Row
 from edgepress.benchmarks.statistics import CONFIDENCE
 from edgepress.targets.errors import BenchmarkError
 
-ACCURACY = {
-    "max_accuracy_drop": "accuracy.max_drop",
-    "min_accuracy": "accuracy.min",
-    "min_accuracy_ratio": "accuracy.min_ratio",
-}
-"""Short forms of the gates of one metric."""
 GATES = (*ACCURACY, *PERCENTILES, "min_speedup", "min_shrink", "max_bytes")
 METRIC_GATES = ("min", "max", "max_drop", "min_ratio")
 Measured = tuple[float | None, float | None]

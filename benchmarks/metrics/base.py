@@ -22,6 +22,14 @@ Against = Literal["labels", "teacher"]
 """What the answers are compared with: the labels of the data, or the teacher's answers to the same rows."""
 
 
+ACCURACY = {
+    "max_accuracy_drop": "accuracy.max_drop",
+    "min_accuracy": "accuracy.min",
+    "min_accuracy_ratio": "accuracy.min_ratio",
+}
+"""Short forms of gates that recipes have for accuracy -> the gate of the metric."""
+
+
 class Metric(Protocol):
     """One kind of figure. A new one is a class in a file of this folder and a line in `METRICS`."""
 

@@ -19,7 +19,7 @@ from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.records.report import Figures, LatencyRow
 from edgepress.compress.methods.context import Context
 from edgepress.compress.methods.desk import desk_of
-from edgepress.compress.methods.quantize.choice import Trial
+from edgepress.compress.methods.quantize.choice import CandidateResult
 from edgepress.compress.methods.quantize.export import export_fp32
 from edgepress.compress.methods.verdict import fingerprint
 from edgepress.compress.model.model import Model
@@ -51,11 +51,13 @@ class FigureTaker:
             after, folders["after"], latency["after"]
         )
 
-    def of_trials(self, model: Model, folder: Path, before: Trial, after: Trial) -> tuple[Figures, Figures]:
+    def of_candidates(
+        self, model: Model, folder: Path, before: CandidateResult, after: CandidateResult
+    ) -> tuple[Figures, Figures]:
         """The same figures for two artifacts of one model in `folder`: metrics are what each showed on its own rows."""
         folders = {"before": folder / before.name, "after": folder / after.name}
         latency = self._latency(folders, model)
-        return self._trial_figures(model, folders["before"], latency["before"], before), self._trial_figures(
+        return self._candidate_figures(model, folders["before"], latency["before"], before), self._candidate_figures(
             model, folders["after"], latency["after"], after
         )
 
@@ -140,9 +142,11 @@ class FigureTaker:
             model, folder, latency, judge(self.context.metrics, labels, teacher, logits, intervals=False)
         )
 
-    def _trial_figures(self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], trial: Trial) -> Figures:
-        assert trial.metrics, "a candidate that failed is never chosen"
-        return self._record(model, folder, latency, trial.metrics)
+    def _candidate_figures(
+        self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], result: CandidateResult
+    ) -> Figures:
+        assert result.metrics, "a candidate that failed is never chosen"
+        return self._record(model, folder, latency, result.metrics)
 
     def _record(
         self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], metrics: tuple[Figure, ...]

@@ -14,7 +14,7 @@ from edgepress.compress.recipe.recipe import Recipe
 from edgepress.targets.errors import RecipeError
 
 # Raised when a change of the code makes what older runs stored wrong.
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
-from edgepress.benchmarks.judge.gates import ACCURACY
 from edgepress.benchmarks.metrics import METRICS
+from edgepress.benchmarks.metrics.base import ACCURACY
 from edgepress.benchmarks.records.scenarios import ScenarioName
 from edgepress.compress.recipe.paths import in_home
 

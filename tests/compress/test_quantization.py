@@ -38,8 +38,8 @@ def pick(*candidates: Measured) -> Selection:
 def test_the_fastest_candidate_within_the_gate_is_chosen() -> None:
     selection = pick(measured("a", 0.895, 1.5), measured("b", 0.893, 1.0), measured("c", 0.80, 0.5))
     assert (selection.chosen, selection.holds, selection.reasons) == ("b", True, ())
-    assert [trial.status for trial in selection.trials] == ["eligible", "eligible", "eligible", "rejected"]
-    assert selection.trials[3].reason == "validation accuracy is 0.1000 below fp32, allowed is 0.01"
+    assert [result.status for result in selection.results] == ["eligible", "eligible", "eligible", "rejected"]
+    assert selection.results[3].reason == "validation accuracy is 0.1000 below fp32, allowed is 0.01"
 
 
 def test_among_candidates_that_tie_in_speed_the_most_accurate_is_chosen() -> None:
@@ -57,7 +57,7 @@ def test_the_choice_goes_by_the_primary_metric_and_less_may_be_better() -> None:
     fp32 = scored("fp32", 0.30, 2.0, 1.0)
     found = choose("t", [fp32, scored("worse", 0.40, 0.5, 1.0), scored("a", 0.309, 1.0, 0.9)], OPTIONS)
     assert (found.chosen, found.holds) == ("a", True)
-    assert found.trials[1].reason == "validation log loss is 0.1000 above fp32, allowed is 0.01"
+    assert found.results[1].reason == "validation log loss is 0.1000 above fp32, allowed is 0.01"
     tied = [scored("a", 0.309, 1.0, 0.9), scored("b", 0.301, 1.01, 0.9)]
     assert choose("t", [fp32, *tied], OPTIONS).chosen == "b"
     none = choose("t", [fp32, scored("a", 0.5, 1.0, 0.9), scored("b", 0.4, 1.0, 0.9)], OPTIONS)
@@ -67,8 +67,8 @@ def test_the_choice_goes_by_the_primary_metric_and_less_may_be_better() -> None:
 def test_an_int8_model_that_is_float_inside_fails() -> None:
     selection = pick(measured("fake", 0.90, 0.1, share=0.2), measured("real", 0.90, 1.0))
     assert selection.chosen == "real"
-    assert selection.trials[1].status == "failed"
-    assert selection.trials[1].reason == "declared int8, but only 20.0% of its MACs are int8; the recipe asks 50%"
+    assert selection.results[1].status == "failed"
+    assert selection.results[1].reason == "declared int8, but only 20.0% of its MACs are int8; the recipe asks 50%"
 
 
 def test_no_real_int8_candidate_at_all_is_an_error_that_lists_them() -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LOWER: tuple[Precision, ...] = ("int8", "fp16", "bf16")
 
 
-class Trial(Record):
+class CandidateResult(Record):
     """One candidate on validation data. `milliseconds`: geometric mean of the p50s over the shapes; `estimated_ms`: the
     compiler's, over hardware and sizes, where the hardware is not here."""
 
@@ -60,19 +60,19 @@ class Trial(Record):
 
 
 class Selection(Record):
-    """All trials of one target and the one that was chosen; without trials, why the target has none."""
+    """All results of one target and the one that was chosen; without results, why the target has none."""
 
     target: str
-    trials: tuple[Trial, ...]
+    results: tuple[CandidateResult, ...]
     chosen: str
     holds: bool
     reasons: tuple[str, ...] = ()
     failure: str = ""
     unavailable: bool = False
 
-    def trial(self, name: str) -> Trial:
-        """The trial of that name."""
-        return next(trial for trial in self.trials if trial.name == name)
+    def result(self, name: str) -> CandidateResult:
+        """The result of that name."""
+        return next(result for result in self.results if result.name == name)
 
 
 @dataclass(frozen=True)
@@ -151,26 +151,31 @@ def choose(target: str, measured: Sequence[Measured], options: Quantize | None) 
     reference = primary_of(measured[0].metrics)
     if reference is None:
         raise StageError(f"{target}: the fp32 export could not be measured: {measured[0].failure}")
-    trials = [_trial(target, item, reference, options) for item in measured]
+    results = [_result_of(target, item, reference, options) for item in measured]
     if options is None:
-        return _selection(target, trials, trials[0], True, ())
-    running = [trial for trial in trials[1:] if trial.status != "failed"]
-    if not any(trial.precision == "int8" for trial in running):
-        faults = "; ".join(f"{trial.name}: {trial.reason}" for trial in trials[1:] if trial.status == "failed")
+        return _selection(target, results, results[0], True, ())
+    running = [result for result in results[1:] if result.status != "failed"]
+    if not any(result.precision == "int8" for result in running):
+        faults = "; ".join(f"{result.name}: {result.reason}" for result in results[1:] if result.status == "failed")
         raise StageError(f"{target}: no int8 candidate stands. {faults or 'the target offers none'}")
-    eligible = [trial for trial in running if trial.status == "eligible"]
-    pool = eligible or [max(running, key=lambda trial: trial.rank)]
-    cost, unit = _cost([trials[0], *running])
-    fastest = min(cost(trial) for trial in pool)
-    tied = [trial for trial in pool if cost(trial) <= fastest * (1 + TIE)]
-    best = max(tied, key=lambda trial: (trial.rank, -cost(trial)))
-    against = _against(trials[0], best, bool(eligible), options, cost, unit)
+    eligible = [result for result in running if result.status == "eligible"]
+    pool = eligible or [max(running, key=lambda result: result.rank)]
+    cost, unit = _cost([results[0], *running])
+    fastest = min(cost(result) for result in pool)
+    tied = [result for result in pool if cost(result) <= fastest * (1 + TIE)]
+    best = max(tied, key=lambda result: (result.rank, -cost(result)))
+    against = _against(results[0], best, bool(eligible), options, cost, unit)
     remarks = _remarks(best, eligible, cost, unit)
-    return _selection(target, trials, best, not against, (*against, *remarks))
+    return _selection(target, results, best, not against, (*against, *remarks))
 
 
 def _against(
-    fp32: Trial, best: Trial, eligible: bool, options: Quantize, cost: Callable[[Trial], float], unit: str
+    fp32: CandidateResult,
+    best: CandidateResult,
+    eligible: bool,
+    options: Quantize,
+    cost: Callable[[CandidateResult], float],
+    unit: str,
 ) -> tuple[str, ...]:
     """What speaks against the best candidate."""
     found = []
@@ -183,10 +188,12 @@ def _against(
     return tuple(found)
 
 
-def _remarks(best: Trial, eligible: Sequence[Trial], cost: Callable[[Trial], float], unit: str) -> tuple[str, ...]:
+def _remarks(
+    best: CandidateResult, eligible: Sequence[CandidateResult], cost: Callable[[CandidateResult], float], unit: str
+) -> tuple[str, ...]:
     """What a reader must know of the choice though nothing is wrong with it."""
     found = []
-    int8 = min((trial for trial in eligible if trial.precision == "int8"), key=cost, default=None)
+    int8 = min((result for result in eligible if result.precision == "int8"), key=cost, default=None)
     if best.precision != "int8" and int8 is not None:
         amounts = f"{cost(best):.3f} {unit} against {cost(int8):.3f} {unit} of {int8.name}"
         found.append(f"{best.name} is chosen before int8: {amounts}")
@@ -195,22 +202,22 @@ def _remarks(best: Trial, eligible: Sequence[Trial], cost: Callable[[Trial], flo
     return tuple(found)
 
 
-def _cost(trials: Sequence[Trial]) -> tuple[Callable[[Trial], float], str]:
+def _cost(results: Sequence[CandidateResult]) -> tuple[Callable[[CandidateResult], float], str]:
     """What candidates are compared by, and its unit: the best kind of figure that all of them have."""
-    if all(trial.milliseconds is not None for trial in trials):
+    if all(result.milliseconds is not None for result in results):
         return _ms, "ms"
-    if all(trial.estimated_ms is not None for trial in trials):
-        return lambda trial: trial.estimated_ms or 0.0, "ms (compiler estimate)"
-    if all(trial.milliseconds is None for trial in trials):
-        return lambda trial: float(trial.bytes or 0), "bytes"
+    if all(result.estimated_ms is not None for result in results):
+        return lambda result: result.estimated_ms or 0.0, "ms (compiler estimate)"
+    if all(result.milliseconds is None for result in results):
+        return lambda result: float(result.bytes or 0), "bytes"
     return _ms, "ms"
 
 
-def _trial(target: str, item: Measured, reference: Figure, options: Quantize | None) -> Trial:
+def _result_of(target: str, item: Measured, reference: Figure, options: Quantize | None) -> CandidateResult:
     artifact, name, precision = item.exported.artifact, item.exported.candidate.name, item.exported.candidate.precision
     figure = primary_of(item.metrics)
     if item.failure or artifact is None or figure is None:
-        return Trial(name=name, target=target, precision=precision, status="failed", reason=item.failure)
+        return CandidateResult(name=name, target=target, precision=precision, status="failed", reason=item.failure)
     status: Literal["eligible", "rejected", "failed"] = "eligible"
     reason, drop = "", reference.loss_to(figure.value)
     if options is not None and precision == "int8" and artifact.int8_mac_share < options.min_int8_share:
@@ -223,7 +230,7 @@ def _trial(target: str, item: Measured, reference: Figure, options: Quantize | N
         side = "below" if figure.higher_is_better else "above"
         status = "rejected"
         reason = f"validation {figure.name} is {drop:.4f} {side} fp32, allowed is {options.max_drop:g}"
-    return Trial(
+    return CandidateResult(
         name=name, target=target, precision=precision, status=status, reason=reason,
         metrics=item.metrics,
         milliseconds=geometric_mean(item.measurements) if item.measurements else None,
@@ -231,10 +238,12 @@ def _trial(target: str, item: Measured, reference: Figure, options: Quantize | N
     )  # fmt: skip
 
 
-def _ms(trial: Trial) -> float:
-    return trial.milliseconds if trial.milliseconds is not None else float(np.inf)
+def _ms(result: CandidateResult) -> float:
+    return result.milliseconds if result.milliseconds is not None else float(np.inf)
 
 
-def _selection(target: str, trials: Sequence[Trial], best: Trial, holds: bool, reasons: tuple[str, ...]) -> Selection:
-    marked = tuple(trial.model_copy(update={"chosen": trial is best}) for trial in trials)
-    return Selection(target=target, trials=marked, chosen=best.name, holds=holds, reasons=reasons)
+def _selection(
+    target: str, results: Sequence[CandidateResult], best: CandidateResult, holds: bool, reasons: tuple[str, ...]
+) -> Selection:
+    marked = tuple(result.model_copy(update={"chosen": result is best}) for result in results)
+    return Selection(target=target, results=marked, chosen=best.name, holds=holds, reasons=reasons)

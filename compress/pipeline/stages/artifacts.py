@@ -103,7 +103,7 @@ def _write_row(
         return
     (first,) = clocked
     place = folder / "artifacts" / first.target
-    before, after = figures.of_trials(model, place, first.trial("fp32"), first.trial(first.chosen))
+    before, after = figures.of_candidates(model, place, first.result("fp32"), first.result(first.chosen))
     dropped = options.auto and not first.holds
     verdict: Verdict = "dropped" if dropped else "kept" if first.holds else "kept although it did not pay"
     StageRow(
@@ -114,7 +114,7 @@ def _write_row(
         before=before,
         after=after,
         seconds=round(time.monotonic() - began, 1),
-        summary=f"{first.chosen} of {len(first.trials) - 1} candidates on {first.target}",
+        summary=f"{first.chosen} of {len(first.results) - 1} candidates on {first.target}",
         details={"selections": [selection.model_dump() for selection in selections]},
     ).write(folder / "row.json")
 
@@ -171,10 +171,10 @@ def _fallen(name: str, fault: TargetError | StageError, context: Context) -> Sel
 def _nothing(name: str, failure: str, unavailable: bool = False) -> Selection:
     from edgepress.compress.methods.quantize.choice import Selection
 
-    return Selection(target=name, trials=(), chosen="", holds=False, failure=failure, unavailable=unavailable)
+    return Selection(target=name, results=(), chosen="", holds=False, failure=failure, unavailable=unavailable)
 
 
 def replace_choice(selection: Selection, name: str) -> Selection:
-    """The same trials with another one chosen."""
-    trials = tuple(trial.model_copy(update={"chosen": trial.name == name}) for trial in selection.trials)
-    return selection.model_copy(update={"trials": trials, "chosen": name})
+    """The same results with another one chosen."""
+    results = tuple(result.model_copy(update={"chosen": result.name == name}) for result in selection.results)
+    return selection.model_copy(update={"results": results, "chosen": name})

@@ -195,20 +195,20 @@ def _candidates(selection: Selection, folder: Path, student: Model, figures: Fig
     found = []
     # All candidates of a target are exports of one model.
     macs = figures.macs(student)
-    for trial in selection.trials:
-        failed = trial.status == "failed"
+    for result in selection.results:
+        failed = result.status == "failed"
         found.append(
             RowSource(
-                trial.name,
+                result.name,
                 selection.target,
-                None if failed else folder / trial.name,
+                None if failed else folder / result.name,
                 parameters=student.parameters,
                 macs=macs,
-                precision=trial.precision,
-                chosen=trial.chosen,
-                validation=trial.primary.value if trial.primary else None,
-                remark=trial.reason,
-                failure=trial.reason if failed else "",
+                precision=result.precision,
+                chosen=result.chosen,
+                validation=result.primary.value if result.primary else None,
+                remark=result.reason,
+                failure=result.reason if failed else "",
             )
         )
     return found

@@ -42,7 +42,7 @@ def run_torch(model: Exportable, batches: Sequence[Feeds]) -> tuple[np.ndarray, 
         model.signature.check(feeds)
         inputs = [torch.from_numpy(np.ascontiguousarray(feeds[spec.name])) for spec in model.signature.inputs]
         try:
-            with torch.inference_mode():
+            with torch.no_grad():
                 outputs.append(module(*inputs).numpy())
         except Exception as fault:
             sizes = _shape_text(sizes_of(feeds, model.signature))

@@ -9,20 +9,33 @@ import torch
 from torch import nn
 
 from edgepress.compress.methods.distill.terms import attention_divergence, distillation_loss, masked_mse
+from edgepress.compress.model.hidden_states import Grid, State, at_grid, attention_maps, hidden_states
 from edgepress.compress.recipe.recipe import Distill
 from edgepress.compress.training.batches import TeacherOutputs
-from edgepress.compress.training.teacher_cache import as_tokens
 from edgepress.targets.errors import StageError
 
 
 class DistillationObjective(nn.Module):
     """The whole loss. Where student and teacher differ in width, a learned projection stands between (TinyBERT's W_h);
-    it is thrown away with the objective. `layers`: the student's hidden states to compare, 0 the embedding."""
+    it is thrown away with the objective; of feature maps it is linear over the channels, a 1 x 1 convolution.
 
-    def __init__(self, options: Distill, layers: Sequence[int], widths: Sequence[tuple[int, int]]) -> None:
+    Args:
+        layers: the student's hidden states to compare, 0 the embedding.
+        widths: (student, teacher) channels of each.
+        places: the student's state and the grid that it is averaged to; without them all positions are compared.
+    """
+
+    def __init__(
+        self,
+        options: Distill,
+        layers: Sequence[int],
+        widths: Sequence[tuple[int, int]],
+        places: Sequence[tuple[State, Grid | None]] | None = None,
+    ) -> None:
         super().__init__()
         self.options = options
         self.layers = tuple(layers)
+        self.places = tuple(places) if places is not None else tuple((State(0, own), None) for own, _ in widths)
         self.attention_layers = tuple(layer for layer in layers if layer)
         self.projections = nn.ModuleList(
             nn.Linear(own, wanted) if own != wanted else nn.Identity() for own, wanted in widths
@@ -39,12 +52,15 @@ class DistillationObjective(nn.Module):
             output.logits.float(), teacher["logits"].float(), labels, options.temperature, options.alpha
         )
         if options.hidden:
-            for layer, projection, wanted in zip(self.layers, self.projections, teacher["hidden"], strict=True):
-                own = projection(as_tokens(output.hidden_states[layer])).float()
+            states: Any = hidden_states(output)
+            compared = zip(self.layers, self.places, self.projections, teacher["hidden"], strict=True)
+            for layer, place, projection, wanted in compared:
+                own = projection(at_grid(states[layer], *place)).float()
                 loss = loss + options.hidden / len(self.projections) * masked_mse(own, wanted.float(), mask)
         if options.attention:
+            maps: Any = attention_maps(output)
             for layer, wanted in zip(self.attention_layers, teacher["attention"], strict=True):
-                own = output.attentions[layer - 1].float().mean(1)
+                own = maps[layer - 1].float().mean(1)
                 loss = loss + options.attention / len(self.attention_layers) * attention_divergence(
                     own, wanted.float(), mask
                 )

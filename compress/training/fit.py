@@ -66,8 +66,28 @@ class Trainee(nn.Module):
 
     def forward(self, labels: torch.Tensor, inputs: Mapping[str, torch.Tensor], teacher: TeacherOutputs) -> Any:
         objective: Objective = self.objective  # type: ignore[assignment]  # a Module, whose attributes have no types
-        output = self.network(**inputs, **objective.outputs)
+        with norms_settled(self.network, len(labels)):
+            output = self.network(**inputs, **objective.outputs)
         return {"loss": objective(output, labels, teacher, inputs.get("attention_mask"))}
+
+
+def _norms(network: nn.Module) -> list[nn.Module]:
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+@contextmanager
+def norms_settled(network: nn.Module, rows: int) -> Iterator[None]:
+    """Batch norms use their running statistics inside the block where the batch has one row: a single row has none of
+    its own, and torch refuses to take them where the map is 1 x 1. Whatever the number of training rows, the batch size
+    or the processes, one row is left over somewhere."""
+    training = [module for module in _norms(network) if module.training] if rows == 1 else []
+    for module in training:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.train()
 
 
 class _Trainer(Trainer):
@@ -126,6 +146,11 @@ def fit(
     scratch = scratch.resolve()
     scratch.mkdir(parents=True, exist_ok=True)
     training = settled(training)
+    if training.batch_size == 1 and _norms(model.network):
+        console.warn(
+            "training.batch_size is 1: batch normalisation keeps the statistics it has, since one row has none of its "
+            "own; take 2 or more to learn them"
+        )
     checkpoint = latest(scratch, console.warn)
     objective = objective if objective is not None else CrossEntropy()
     job = Job(scratch / "start", features.digest, training, scratch, checkpoint, seed, objective, teacher)

@@ -15,6 +15,7 @@ from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
 from edgepress.compress.methods.prune.structured import PruningPlan, apply_pruning, plan_sizes
 from edgepress.compress.model.edits import Edit, apply_edits
 from edgepress.compress.model.model import Model, network_from_config
+from edgepress.compress.model.padding import adopt_padding
 from edgepress.compress.network.blocks import block_list, ffn_groups, head_groups, residual_group
 from edgepress.compress.network.probing import logits_of
 from edgepress.compress.network.slicing import Group
@@ -201,6 +202,7 @@ def _other(teacher: Model, options: Student, seed: int, calibration: Sequence[Fe
             assert options.config is not None
             network = _from_options(teacher, options.config)
             source = f"{network.config.model_type} from `student.config`"
+    adopt_padding(network.config, getattr(teacher.network.config, "pad_token_id", None), "the teacher")
     # An architecture may take fewer inputs than the teacher's: DistilBERT knows no token types.
     inputs = tuple(spec for spec in teacher.signature.inputs if spec.name in forward_names(network))
     signature = teacher.signature.model_copy(update={"inputs": inputs})

@@ -1,6 +1,7 @@
 """Batches of one row: no batch norm can take statistics of them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def test_a_batch_size_of_one_says_what_becomes_of_the_statistics(
 
 
 def test_one_row_leaves_the_statistics_alone_and_two_change_them() -> None:
-    network = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Dropout(0.5)).train()
+    network: Any = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Dropout(0.5)).train()
     with norms_settled(network, 1):
         assert network(torch.ones(1, 2)) is not None and network[1].training
     assert network[0].running_mean.tolist() == [0, 0] and network[0].training
@@ -45,7 +46,7 @@ def test_every_process_of_a_run_may_get_a_single_row() -> None:
 
     batches = BatchSampler(SequentialSampler(range(9)), 1, False)
     sizes = {len(batch) for rank in range(2) for batch in BatchSamplerShard(batches, 2, rank)}
-    model = network("mobilenet_v2").network.train()
+    model: Any = network("mobilenet_v2").network.train()
     assert sizes == {1}
     with norms_settled(model, 1):
         assert model(pixel_values=torch.randn(1, 3, 32, 32)).logits.shape == (1, 3)

@@ -9,6 +9,7 @@ import torch
 from edgepress.compress.methods.context import Context
 from edgepress.compress.model.loading import load_network
 from edgepress.compress.model.model import Model, Step, network_from_config
+from edgepress.compress.model.padding import adopt_padding
 from edgepress.compress.training.fit import fit
 from edgepress.targets.errors import ModelError
 
@@ -37,6 +38,8 @@ def make_teacher(context: Context) -> Model:
 
 
 def _model(network: torch.nn.Module, context: Context, origin: str) -> Model:
+    if told := adopt_padding(network.config, getattr(context.processor, "pad_token_id", None), "the tokenizer"):
+        context.console.warn(f"teacher: {told}")
     signature = context.task.signature(network, context.processor, context.recipe.data)
     return Model(network.eval(), context.recipe.task, signature, lineage=(Step(stage="teacher", summary=origin),))
 

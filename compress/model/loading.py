@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgepress.compress.model.model import TaskName
+from edgepress.compress.model.model import TaskName, without_cache
 from edgepress.targets.errors import ModelError
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack")
@@ -97,7 +97,7 @@ def load_network(
             f"data.labels, or take a model that was trained on these."
         )
     _check_finite(network, source)
-    return network.eval()
+    return without_cache(network).eval()
 
 
 def label_names(source: str, trust_remote_code: bool) -> tuple[str, ...]:

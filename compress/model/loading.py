@@ -176,7 +176,10 @@ def _load(source: str, task: TaskName, trust: bool, num_labels: int | None) -> t
     except (ValueError, KeyError) as fault:
         raise ModelError(f"{source} is no {task} model: {_first_line(fault)}") from None
     except RuntimeError as fault:
-        raise ModelError(f"{source}: the weights do not fit config.json: {_first_line(fault)}") from None
+        reason = _first_line(fault)
+        if "ignore_mismatched_sizes" in reason:  # advice to who calls transformers; its report is not shown
+            reason = "some have other sizes than it gives them; check its sizes, and that num_labels counts the classes"
+        raise ModelError(f"{source}: the weights do not fit config.json: {reason}") from None
     return network, report
 
 

@@ -99,6 +99,17 @@ class _Trainer(Trainer):
     def _get_train_sampler(self, *_: Any) -> BucketSampler:
         return self.sampler
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Weights that several names share (T5's embeddings) are written under each: safetensors takes them no other
+        way, and every name is read again."""
+        state = state_dict if state_dict is not None else self.model.state_dict()
+        seen: set[int] = set()
+        own = {}
+        for name, value in state.items():
+            own[name] = value.clone() if value.data_ptr() in seen else value
+            seen.add(value.data_ptr())
+        super()._save(output_dir, own)
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
         loss = model(**inputs)["loss"]
         if not torch.isfinite(loss).all():

@@ -189,3 +189,28 @@ def test_what_a_network_keeps_of_a_pass_without_gradients_does_not_break_the_nex
     accuracy_of(model, rows)
     _, history = fit(model, rows, rows, ONCE, tmp_path, Console("silent"), "train")
     assert history.steps == 2
+
+
+def test_a_text_network_without_a_mask_is_refused_in_one_line(tmp_path: Path) -> None:
+    config = AutoConfig.for_model("fnet", vocab_size=50, num_labels=2, hidden_size=16, num_hidden_layers=1)
+    signature = text_signature()
+    signature = signature.model_copy(update={"inputs": signature.inputs[:1]})
+    model = Model(network_from_config(config, "text-classification").eval(), "text-classification", signature)
+    cut = context(model, tmp_path)
+    cut.train = TokenFeatures(4)
+    with pytest.raises(StageError, match="FNetForSequenceClassification takes no attention_mask, so what it makes"):
+        _pairs(model, HIDDEN, cut)
+
+
+def test_a_network_whose_weights_have_several_names_is_trained(tmp_path: Path) -> None:
+    config = AutoConfig.for_model(
+        "t5", vocab_size=50, num_labels=2, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, eos_token_id=5,
+        decoder_start_token_id=0, pad_token_id=0,
+    )  # fmt: skip
+    model = Model(network_from_config(config, "text-classification").eval(), "text-classification", text_signature())
+    rows = TokenFeatures(6)
+    rows.ids = [np.append(ids[:-1], 5) for ids in rows.ids]  # each ends with the one end token
+    for ids in rows.ids:
+        ids[:-1][ids[:-1] == 5] = 6
+    _, history = fit(model, rows, rows, ONCE, tmp_path, Console("silent"), "train")
+    assert history.steps == 2

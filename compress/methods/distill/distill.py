@@ -43,6 +43,11 @@ def _probe(model: Model, options: Distill, context: Context) -> list[State]:
     feeds = {n: torch.from_numpy(value) for n, value in model.signature.select(context.train.batch([0])).items()}
     asked = {"output_hidden_states": True} | ({"output_attentions": True} if options.attention else {})
     kind = type(model.network).__name__
+    if "input_ids" in feeds and "attention_mask" not in feeds:
+        raise StageError(
+            f"distill: {kind} takes no attention_mask, so what it makes of a text depends on the padding of its batch; "
+            f"set hidden and attention to 0"
+        )
     try:
         output = model.network.eval()(**feeds, **asked)
     except TypeError as fault:

@@ -43,7 +43,8 @@ PRECISIONS = ("fp32", "int8")
 LIMITS = {
     r"torch\.export refused|the model cannot take every": "torch.export",
     r"ONNX opset|the ONNX exporter": "torch.onnx",
-    r"litert-torch refused": "litert-torch",
+    r"litert-torch refused|tflite-mobile has no form": "litert-torch",
+    r"the torch model fails|the weights do not fit": "transformers",
     r"the quantizer refused": "ai-edge-quantizer",
     r"the runtime cannot open|the TFLite runtime": "LiteRT",
 }
@@ -299,7 +300,8 @@ def _cell(cell: Mapping[str, Any] | None, lines: list[str]) -> str:
         return "–"
     if cell["ok"]:
         return "works"
-    line = f"{cell['limit']}: {cell['line']}"
+    limit = cell["limit"] if cell["limit"] == "fault" else limit_of(cell["line"])
+    line = f"{limit}: {cell['line']}"
     if line not in lines:
         lines.append(line)
     return f"[{lines.index(line) + 1}]"

@@ -16,7 +16,9 @@ from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
 from edgepress.compress.methods.prune.structured import PruningPlan, apply_pruning, plan_sizes
 from edgepress.compress.model.edits import Edit, apply_edits
 from edgepress.compress.model.model import Model, network_from_config
-from edgepress.compress.network.blocks import block_list, ffn_groups, head_groups, residual_group
+from edgepress.compress.model.padding import adopt_padding
+from edgepress.compress.network.blocks import ffn_groups, head_groups, residual_group
+from edgepress.compress.network.layer_count import check_fit, fitting, layer_list, refuse_stages, set_layer_count
 from edgepress.compress.network.probing import logits_of
 from edgepress.compress.network.slicing import Group
 from edgepress.compress.network.spectra import factorizable
@@ -68,22 +70,26 @@ def keep_layers(model: Model, layers: int | tuple[int, ...]) -> Model:
     Raises:
         ModelError: the network has no list of equal blocks, or too few of them.
     """
-    name = block_list(model.network)
+    name = layer_list(model.network)
     if name is None:
         raise ModelError(
-            f"student.layers: {type(model.network).__name__} has no list of equal attention blocks to choose from; "
+            f"student.layers: {type(model.network).__name__} has no list of equal blocks to choose from; "
             f"give a smaller architecture in `student.config`"
         )
     network = copy.deepcopy(model.network)
     blocks: Any = network.get_submodule(name)
+    refuse_stages(network, blocks)
     kept = kept_layers(len(blocks), layers)
+    if isinstance(layers, int):
+        kept = fitting(blocks, kept)
+    check_fit(blocks, kept)
     parent, _, attribute = name.rpartition(".")
     setattr(network.get_submodule(parent), attribute, nn.ModuleList(blocks[i] for i in kept))
     for new, old in enumerate(kept):
         for module in blocks[old].modules():
             if isinstance(getattr(module, "layer_idx", None), int):
                 module.layer_idx = new
-    _set_layer_count(network.config, len(blocks), kept)
+    set_layer_count(network.config, len(blocks), kept)
     edits = tuple(renamed for edit in model.edits if (renamed := _renumber(edit, name, kept)))
     reduced = Model(network, model.task, model.signature, edits, model.lineage)
     return reduced.after("student", f"layers {', '.join(map(str, kept))} of {len(blocks)}")
@@ -103,17 +109,6 @@ def kept_layers(count: int, layers: int | tuple[int, ...]) -> tuple[int, ...]:
     if wrong or not layers or list(layers) != sorted(set(layers)):
         raise ModelError(f"student.layers: give rising indices from 0 to {count - 1}, got {list(layers)}")
     return layers
-
-
-def _set_layer_count(config: Any, count: int, kept: tuple[int, ...]) -> None:
-    if getattr(config, "num_hidden_layers", None) != count:
-        raise ModelError(
-            f"student.layers: {type(config).__name__} does not say its {count} layers in `num_hidden_layers`; "
-            f"give a smaller architecture in `student.config`"
-        )
-    config.num_hidden_layers = len(kept)
-    if isinstance(types := getattr(config, "layer_types", None), list) and len(types) == count:
-        config.layer_types = [types[i] for i in kept]
 
 
 def _renumber(edit: Edit, blocks: str, kept: tuple[int, ...]) -> Edit | None:
@@ -203,6 +198,7 @@ def _other(teacher: Model, options: Student, seed: int, calibration: Sequence[Fe
             assert options.config is not None
             network = _from_options(teacher, options.config)
             source = f"{network.config.model_type} from `student.config`"
+    adopt_padding(network.config, getattr(teacher.network.config, "pad_token_id", None), "the teacher")
     # An architecture may take fewer inputs than the teacher's: DistilBERT knows no token types.
     inputs = tuple(spec for spec in teacher.signature.inputs if spec.name in forward_names(network))
     signature = teacher.signature.model_copy(update={"inputs": inputs})

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgepress.compress.model.model import TaskName
+from edgepress.compress.model.model import TaskName, without_cache
 from edgepress.targets.errors import ModelError, told
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack")
@@ -123,7 +123,7 @@ def _loaded(source: str, task: TaskName, trust: bool, num_labels: int | None, fr
             f"data.labels, take a model that was trained on these, {FINE_TUNE}."
         )
     _check_finite(network, source)
-    return Loaded(network.eval(), fresh)
+    return Loaded(without_cache(network).eval(), fresh)
 
 
 def label_names(source: str, trust_remote_code: bool) -> tuple[str, ...]:
@@ -216,7 +216,10 @@ def _load(source: str, task: TaskName, trust: bool, num_labels: int | None) -> t
     except (ValueError, KeyError) as fault:
         raise ModelError(f"{source} is no {task} model: {told(fault)}") from None
     except RuntimeError as fault:
-        raise ModelError(f"{source}: the weights do not fit config.json: {told(fault)}") from None
+        reason = told(fault)
+        if "ignore_mismatched_sizes" in reason:  # advice to who calls transformers; its report is not shown
+            reason = "some have other sizes than it gives them; check its sizes, and that num_labels counts the classes"
+        raise ModelError(f"{source}: the weights do not fit config.json: {reason}") from None
     return network, report
 
 

@@ -150,12 +150,26 @@ def network_from_config(config: Any, task: TaskName) -> nn.Module:
         "image-classification": AutoModelForImageClassification,
     }[task]
     options = {"attn_implementation": "eager", "dtype": torch.float32, "trust_remote_code": False}
+    unnamed = config.architectures is None
+    if unnamed:  # where an architecture has two classifiers (DeiT, LeViT), transformers looks for its name in here
+        config.architectures = []
     try:
         network: nn.Module = factory.from_config(config, **options)
     except ValueError as fault:
         if "attention" not in str(fault).lower():
             raise ModelError(f"{type(config).__name__} is no {task} model: {told(fault)}") from None
         network = factory.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    if unnamed:
+        config.architectures = [type(network).__name__]
+    return without_cache(network)
+
+
+def without_cache(network: nn.Module) -> nn.Module:
+    """The same network, told to keep no keys and values for a next token: a classifier has none, and the windows of a
+    cache tie a trace to the lengths that it was made at (Gemma 2)."""
+    config: Any = network.config
+    if getattr(config, "use_cache", False):
+        config.use_cache = False
     return network
 
 

@@ -33,7 +33,7 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
 
 def logits_of(network: nn.Module, feeds: Feeds) -> torch.Tensor:
     """Logits `[batch, classes]` in eval mode, without gradients."""
-    with torch.inference_mode(), evaluating(network):
+    with torch.no_grad(), evaluating(network):
         logits: torch.Tensor = network(**tensors(feeds, network)).logits
     return logits
 

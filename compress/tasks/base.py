@@ -114,7 +114,7 @@ def tried(network: nn.Module, inputs: tuple[TensorSpec, ...], feeds: Feeds, hint
     tensors = {name: torch.from_numpy(np.array(feeds[name])).to(next(network.parameters()).device) for name in names}
     training = network.training
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             logits = network.eval()(**tensors).logits
     except (RuntimeError, ValueError, IndexError, AttributeError, TypeError) as fault:
         shapes = ", ".join(f"{name} {list(feeds[name].shape)}" for name in names)

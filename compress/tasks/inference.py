@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BATCH = 64
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def logits_of(model: Model, features: Features, advance: Callable[[int], object] | None = None) -> np.ndarray:
     """Logits `[rows, classes]`, float32, in the order of the rows."""
     module = model.module

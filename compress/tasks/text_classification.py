@@ -144,6 +144,9 @@ class TextClassification:
         feeds = {name: np.zeros((1, data.max_length), dtype=np.int64) for name in names}
         feeds["input_ids"] += int(processor.pad_token_id == 0)
         feeds["attention_mask"] = np.ones_like(feeds["input_ids"])
+        end = getattr(network.config, "eos_token_id", None)
+        if getattr(network.config, "is_encoder_decoder", False) and isinstance(end, int):
+            feeds["input_ids"][:, -1] = end  # T5 and BART look for it; a decoder's may lie beyond its vocabulary
         longest = getattr(network.config, "max_position_embeddings", "unknown")
         hint = f"The model's longest sequence is {longest}; set data.max_length below it."
         output = tried(network, inputs, feeds, hint)

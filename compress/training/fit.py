@@ -30,6 +30,7 @@ from edgepress.compress.training import processes as distributed
 from edgepress.compress.training.batches import BucketSampler, Collator, Indices, TeacherOutputs
 from edgepress.compress.training.checkpoints import Pace, latest, step_of
 from edgepress.compress.training.epochs import History, Watch, best_of
+from edgepress.compress.training.norms import norms_of, norms_settled
 from edgepress.compress.training.precision import settled
 from edgepress.targets.errors import StageError
 
@@ -67,7 +68,8 @@ class Trainee(nn.Module):
 
     def forward(self, labels: torch.Tensor, inputs: Mapping[str, torch.Tensor], teacher: TeacherOutputs) -> Any:
         objective: Objective = self.objective  # type: ignore[assignment]  # a Module, whose attributes have no types
-        output = self.network(**inputs, **objective.outputs)
+        with norms_settled(self.network, len(labels)):
+            output = self.network(**inputs, **objective.outputs)
         return {"loss": objective(output, labels, teacher, inputs.get("attention_mask"))}
 
 
@@ -79,6 +81,17 @@ class _Trainer(Trainer):
 
     def _get_train_sampler(self, *_: Any) -> BucketSampler:
         return self.sampler
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Weights that several names share (T5's embeddings) are written under each: safetensors takes them no other
+        way, and every name is read again."""
+        state = state_dict if state_dict is not None else self.model.state_dict()
+        seen: set[int] = set()
+        own = {}
+        for name, value in state.items():
+            own[name] = value.clone() if value.data_ptr() in seen else value
+            seen.add(value.data_ptr())
+        super()._save(output_dir, own)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
         loss = model(**inputs)["loss"]
@@ -150,6 +163,11 @@ def fit(
     """
     job = replace(job, training=settled(job.training), scratch=job.scratch.resolve())
     job.scratch.mkdir(parents=True, exist_ok=True)
+    if job.training.batch_size == 1 and norms_of(model.network):
+        progress.warn(
+            "training.batch_size is 1: batch normalisation keeps the statistics it has, since one row has none of its "
+            "own; take 2 or more to learn them"
+        )
     checkpoint = latest(job.scratch, progress.warn)
     shared = SharedJob(job, features.digest, checkpoint)
     if distributed.world_size() > 1:

@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from edgepress.compress.model.model import Model, unique_state
+from edgepress.compress.network.hidden_states import Grid, at_grid, attention_maps, hidden_states, state_of
 from edgepress.targets.errors import StageError
 from edgepress.targets.records import Record
 
@@ -38,16 +39,13 @@ SHARD_ROWS = 2048
 BATCH = 64
 
 
-def as_tokens(hidden: torch.Tensor) -> torch.Tensor:
-    """Hidden states as `[batch, tokens, channels]`; feature maps `[batch, channels, h, w]` become h*w tokens."""
-    return hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden
-
-
 class Wanted(Record):
     """What is kept besides the logits: hidden states and (head-averaged) attention maps of these teacher layers,
-    counted as in transformers' `hidden_states` (0 is the embedding); and the precision the teacher computes in."""
+    counted as in transformers' `hidden_states` (0 is the embedding); the grids that hidden states are averaged to, one
+    a layer, None keeps all positions; and the precision the teacher computes in."""
 
     hidden: tuple[int, ...] = ()
+    grids: tuple[Grid | None, ...] = ()
     attention: tuple[int, ...] = ()
     precision: Literal["fp32", "bf16"] = "fp32"
 
@@ -68,7 +66,7 @@ class TeacherCache:
     folder: Path
     card: CacheCard
     positions: np.ndarray  # row -> place in the length-sorted order in which the teacher saw it
-    tokens: np.ndarray  # row -> number of tokens of its hidden states (without padding)
+    tokens: np.ndarray  # row -> number of tokens of its hidden states (without padding); 0 where no row has padding
     _shards: dict[int, Any]
 
     @classmethod
@@ -104,7 +102,7 @@ class TeacherCache:
 
     def rows(self, indices: np.ndarray) -> dict[str, Any]:
         """Logits `[batch, classes]`; hidden `[batch, tokens, width]` a layer and attention `[batch, tokens, tokens]`
-        a layer, zero-padded to the longest row of the batch."""
+        a layer, those of texts zero-padded to the longest row of the batch."""
         longest = int(self.tokens[indices].max()) if self.tokens.size else 0
         found = [self._row(int(index)) for index in indices]
         wanted = self.card.wanted
@@ -126,18 +124,24 @@ class TeacherCache:
 
 
 class _Shard:
-    """One open file: `logits [rows, classes]`, and flat pieces `start[row]:start[row + 1]` of all that is ragged."""
+    """One open file: `logits [rows, classes]`, and of texts flat pieces `start[row]:start[row + 1]` of all that is
+    ragged; rows of images are alike, and each layer of them has its own number of positions."""
 
     def __init__(self, path: Path) -> None:
         self.file = safe_open(path, framework="numpy")
         names = list(self.file.keys())
-        self.starts = self.file.get_tensor("starts")
+        self.starts = self.file.get_tensor("starts") if "starts" in names else None
         self.logits = self.file.get_tensor("logits")
         self.hidden = {name: self.file.get_slice(name) for name in names if name.startswith("hidden.")}
         self.attention = {name: self.file.get_slice(name) for name in names if name.startswith("attention.")}
-        self.squares = np.concatenate([[0], np.cumsum(np.diff(self.starts) ** 2)])
+        self.squares = np.concatenate([[0], np.cumsum(np.diff(self.starts) ** 2)]) if self.starts is not None else None
 
     def row(self, place: int) -> dict[str, np.ndarray]:
+        if self.starts is None or self.squares is None:
+            pieces = self.hidden | self.attention
+            return {"logits": self.logits[place]} | {
+                name: piece[place : place + 1][0] for name, piece in pieces.items()
+            }
         start, end = int(self.starts[place]), int(self.starts[place + 1])
         low, high = int(self.squares[place]), int(self.squares[place + 1])
         found = {"logits": self.logits[place]}
@@ -147,6 +151,8 @@ class _Shard:
 
 
 def _pad(pieces: list[np.ndarray], longest: int, axes: int) -> torch.Tensor:
+    if not longest:
+        return torch.from_numpy(np.stack(pieces))
     shape = (len(pieces), longest, longest if axes == 2 else pieces[0].shape[-1])
     padded = np.zeros(shape, pieces[0].dtype)
     for row, piece in enumerate(pieces):
@@ -190,7 +196,8 @@ def compute(folder: Path, teacher: Model, features: Features, wanted: Wanted, pr
                 _write_shard(path, _outputs(teacher, features, rows, wanted))
                 computed, seconds = computed + len(rows), seconds + time.monotonic() - began
             with safe_open(path, framework="numpy") as file:
-                tokens[rows] = np.diff(file.get_tensor("starts"))
+                if "starts" in file.keys():  # noqa: SIM118  # the file itself cannot be searched
+                    tokens[rows] = np.diff(file.get_tensor("starts"))
             advance(len(rows))
     np.save(folder / "tokens.npy", tokens)
     size = sum(path.stat().st_size for path in folder.glob("shard-*.safetensors"))
@@ -217,17 +224,18 @@ def _write_shard(path: Path, pieces: Iterator[dict[str, np.ndarray]]) -> None:
     for piece in pieces:
         for name, value in piece.items():
             columns.setdefault(name, []).append(value)
-    counts = np.concatenate(columns.pop("tokens"))
-    arrays = {name: np.concatenate(values) for name, values in columns.items()}
-    arrays["starts"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    # safetensors writes an array's memory as it lies; a feature map that was turned into tokens lies the other way.
+    arrays = {name: np.ascontiguousarray(np.concatenate(values)) for name, values in columns.items()}
+    if (counts := arrays.pop("tokens", None)) is not None:
+        arrays["starts"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     temporary = path.with_suffix(f".tmp-{os.getpid()}")
     save_file(arrays, temporary)
     temporary.replace(path)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # no inference mode: networks keep tensors of this pass (BEiT) and train with them later
 def _outputs(teacher: Model, features: Features, rows: np.ndarray, wanted: Wanted) -> Iterator[dict[str, np.ndarray]]:
-    """The teacher on `rows`, batch by batch: flat arrays without padding, hidden states and attention in fp16."""
+    """The teacher on `rows`, batch by batch: arrays without padding, hidden states and attention in fp16."""
     network = teacher.network.eval()
     device = next(network.parameters()).device
     options = {"output_hidden_states": bool(wanted.hidden), "output_attentions": bool(wanted.attention)}
@@ -238,21 +246,25 @@ def _outputs(teacher: Model, features: Features, rows: np.ndarray, wanted: Wante
             output = network(**inputs, **{name: True for name, on in options.items() if on})
         if not torch.isfinite(output.logits).all():
             raise StageError("the teacher's logits are not finite on the training data; check the teacher's weights")
-        hidden = [as_tokens(output.hidden_states[layer]) for layer in wanted.hidden]
-        attention = [output.attentions[layer - 1].float().mean(1) for layer in wanted.attention]
-        mask = _mask(inputs, hidden, attention)
-        piece = {"logits": output.logits.float().cpu().numpy(), "tokens": mask.sum(1).int().cpu().numpy()}
-        for i, state in enumerate(hidden):
-            piece[f"hidden.{i}"] = state[mask].half().cpu().numpy()
-        for i, maps in enumerate(attention):
-            piece[f"attention.{i}"] = maps[mask[:, :, None] & mask[:, None, :]].half().cpu().numpy()
-        yield piece
+        kept = _kept(output, wanted, inputs)
+        yield {"logits": output.logits.float().cpu().numpy()} | kept
 
 
-def _mask(inputs: dict[str, torch.Tensor], hidden: list[torch.Tensor], attention: list[torch.Tensor]) -> torch.Tensor:
-    """Which tokens are real, `[batch, tokens]`; all of them for images; none to keep where only logits are wanted."""
+def _kept(output: Any, wanted: Wanted, inputs: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Hidden states and attention maps of one batch in fp16. Of texts the real tokens of all rows one after another,
+    and how many each row has; of images `[batch, positions, width]` and `[batch, positions, positions]`."""
+    states, maps = hidden_states(output) or (), attention_maps(output) or ()
+    image = next((value.shape[-2:] for value in inputs.values() if value.ndim == 4), None)
+    found = {}
+    for i, layer in enumerate(wanted.hidden):
+        grid = wanted.grids[i] if wanted.grids else None
+        size = state_of(states[layer], None if image is None else (image[0], image[1]))
+        found[f"hidden.{i}"] = at_grid(states[layer], size, grid)
+    attention = {f"attention.{i}": maps[layer - 1].float().mean(1) for i, layer in enumerate(wanted.attention)}
+    counts = {}
     if "attention_mask" in inputs:
-        return inputs["attention_mask"].bool()
-    batch = next(iter(inputs.values())).shape[0]
-    size = (hidden or attention or [torch.empty(batch, 0)])[0].shape[1]
-    return torch.ones(batch, size, dtype=torch.bool)
+        mask = inputs["attention_mask"].bool()
+        found = {name: state[mask] for name, state in found.items()}
+        attention = {name: values[mask[:, :, None] & mask[:, None, :]] for name, values in attention.items()}
+        counts = {"tokens": mask.sum(1).int().cpu().numpy()}
+    return counts | {name: value.half().cpu().numpy() for name, value in (found | attention).items()}

@@ -54,7 +54,7 @@ def run_torch(model: Exportable, batches: Sequence[Feeds]) -> tuple[Outputs, ...
         model.signature.check(feeds)
         inputs = [torch.from_numpy(np.ascontiguousarray(feeds[spec.name])) for spec in model.signature.inputs]
         try:
-            with torch.inference_mode():
+            with torch.no_grad():
                 given = module(*inputs)
         except Exception as fault:
             sizes = shape_text(sizes_of(feeds, model.signature))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
+from contextlib import redirect_stderr
+from io import StringIO
 from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from edgepress.targets.errors import TargetError
+from edgepress.targets.errors import TargetError, told
 from edgepress.targets.exportable import Exportable
 from edgepress.targets.process.quiet import quiet
 from edgepress.targets.records import Feeds, Signature
@@ -38,13 +40,32 @@ def export_program(model: Exportable, example: Feeds) -> ExportedProgram:
     shapes = dynamic_shapes(signature)
     # A module with *args takes all inputs under that one name.
     several = any(kind.kind is kind.VAR_POSITIONAL for kind in _parameters(module))
-    with quiet(), torch.no_grad():
+    # torch prints the whole graph where a size depends on values; its one line is in the exception.
+    with quiet(), torch.no_grad(), redirect_stderr(StringIO()):
         try:
-            program = torch.export.export(module, inputs, dynamic_shapes=(shapes,) if several else shapes, strict=False)
+            program = _trace(module, inputs, (shapes,) if several else shapes)
         except Exception as fault:
             raise TargetError(_explain(fault, signature, failing_module(fault, module))) from fault
     program.example_inputs = None  # an artifact must not carry the user's data
     return program
+
+
+def _trace(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], shapes: tuple[object, ...]) -> ExportedProgram:
+    """A size that the tracer took for special (MobileBERT's length 2, where a difference becomes 1) is left to the
+    program when it runs; that its answer is right there, the comparison at the smallest input proves."""
+    from torch._dynamo.exc import UserError
+
+    try:
+        return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+    except UserError as fault:
+        if "Constraints violated" not in told(fault):
+            raise
+        try:
+            return torch.export.export(
+                module, inputs, dynamic_shapes=shapes, strict=False, prefer_deferred_runtime_asserts_over_guards=True
+            )
+        except UserError:
+            raise fault from None
 
 
 def save_program(program: ExportedProgram, path: Path) -> None:
@@ -172,15 +193,27 @@ def _parameters(module: torch.nn.Module) -> list[inspect.Parameter]:
     return list(inspect.signature(module.forward).parameters.values())
 
 
+def _readable(guards: list[str], name: str) -> str:
+    """torch's conditions with the dimension's own name.
+
+    >>> _readable(["((-1) + L['inputs'][0].size()[1]) != 1"], "sequence")
+    '((-1) + sequence) != 1'
+    """
+    return re.sub(r"L\['\w+'\](\[\d+\])?\.size\(\)\[\d+\]", name, "; ".join(guards)) or "its sizes are the traced ones"
+
+
 def _explain(fault: Exception, signature: Signature, module: str) -> str:
     text = re.sub(r"\x1b\[\d+m", "", str(fault))
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(fault).__name__]
     for name, (low, high) in signature.bounds.items():
         if f"Constraints violated ({name}" in text:
             wanted = re.findall(rf"^\s*({name} = .*)$", text, re.MULTILINE)
+            guard = re.findall(r"satisfy the generated guard (.*)$", text, re.MULTILINE)
+            why = (
+                f"torch.export suggests {wanted[0]!r}" if wanted else f"its trace holds where {_readable(guard, name)}"
+            )
             return (
-                f"the model cannot take every {name} from {low} to {high}; torch.export suggests "
-                f"{wanted[0] if wanted else lines[-1]!r}. Change that bound of the signature."
+                f"the model cannot take every {name} from {low} to {high}; {why}. Change that bound of the signature."
             )
     where = re.search(r'File "[^"]*?([^"/\\]+)", line (\d+), in (\w+)', text)
     place = f" (at {where[3]}, {where[1]} line {where[2]})" if where else ""

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgepress.targets.errors import TargetError
 from edgepress.targets.exportable import Exportable
 from edgepress.targets.graph.export import module_using
@@ -80,12 +82,13 @@ def _save_with_external_weights(exported: ONNXProgram, signature: Signature, pat
 
 
 def tidy(proto: onnx.ModelProto, signature: Signature) -> None:
-    """Dimensions get the signature's names; the exporter's notes, which hold local paths, go.
+    """Every input of the signature is there, dimensions get its names; the exporter's notes, which hold paths, go.
 
     Raises:
         TargetError: a dimension that should vary was frozen, or the other way round.
     """
     names: dict[str, str] = {}
+    _restore_inputs(proto.graph, signature)
     for spec, value in zip(signature.inputs, proto.graph.input, strict=True):
         for wanted, dim in zip(spec.shape, value.type.tensor_type.shape.dim, strict=True):
             varies = isinstance(wanted, str) and len(set(signature.bounds[wanted])) == 2
@@ -103,6 +106,26 @@ def tidy(proto: onnx.ModelProto, signature: Signature) -> None:
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
+
+
+def _restore_inputs(graph: onnx.GraphProto, signature: Signature) -> None:
+    """An input that the model does not look at (token types of a DeBERTa-v2 without them) was dropped on the way; users
+    feed what the signature names, so it is one of the graph again."""
+    import onnx
+
+    there = {value.name: value for value in graph.input}
+    inputs = []
+    for spec in signature.inputs:
+        if (value := there.get(spec.name)) is None:
+            kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+            varies = {name for name, (low, high) in signature.bounds.items() if low < high}
+            shape = [
+                size if size in varies or isinstance(size, int) else signature.bounds[size][0] for size in spec.shape
+            ]
+            value = onnx.helper.make_tensor_value_info(spec.name, kind, shape)
+        inputs.append(value)
+    del graph.input[:]
+    graph.input.extend(inputs)
 
 
 def _rename_dimensions(graph: onnx.GraphProto, names: dict[str, str]) -> None:

@@ -139,7 +139,7 @@ def test_only_the_word_table_gets_the_embedding_rank() -> None:
         (
             "resnet",
             {"layers": 1},
-            "ResNetForImageClassification has no list of equal attention blocks.*`student.config`",
+            "ResNetForImageClassification has no list of equal blocks.*`student.config`",
         ),
         ("resnet", {"hidden": 8}, "has no list of attention blocks, so its width cannot be cut.*`student.config`"),
         ("resnet", {"heads": 2}, "student.heads: ResNetForImageClassification has no heads that can be told apart"),

@@ -11,16 +11,16 @@ import torch
 
 from edgepress.compress.methods.base import Applied
 from edgepress.compress.methods.data import Data, Run
-from edgepress.compress.methods.distill.objective import DistillationObjective, layer_map, needs_layers, needs_of
+from edgepress.compress.methods.distill.objective import DistillationObjective, needs_of
 from edgepress.compress.methods.distill.options import Distill
+from edgepress.compress.methods.distill.pairing import pairs_of
 from edgepress.compress.methods.distill.terms.base import Compared
 from edgepress.compress.model.model import Model
-from edgepress.compress.tasks.base import Features
+from edgepress.compress.network.hidden_states import Grid, State
 from edgepress.compress.training.epochs import History, best_of
 from edgepress.compress.training.fit import TrainingJob, fit
 from edgepress.compress.training.precision import settled
-from edgepress.compress.training.teacher_cache import Wanted, as_tokens
-from edgepress.targets.errors import StageError
+from edgepress.compress.training.teacher_cache import Wanted
 from edgepress.targets.records import Record
 
 
@@ -31,12 +31,14 @@ class DistillationPlan(Record):
         options: weights of the terms, temperature and training, its precision settled.
         pairs: (student's, teacher's) hidden states that are compared, 0 the embedding; empty where none are.
         widths: for each pair the widths (student's, teacher's).
+        places: for each pair the student's state and the grid that both are averaged to; None compares all positions.
         wanted: what is kept of the teacher.
     """
 
     options: Distill
     pairs: tuple[tuple[int, int], ...]
     widths: tuple[tuple[int, int], ...]
+    places: tuple[tuple[State, Grid | None], ...]
     wanted: Wanted
 
     @property
@@ -52,56 +54,30 @@ class DistillationPlan(Record):
         lines += [f"state {mine} follows {theirs} (width {own} -> {wide})" for (mine, theirs), (own, wide) in told]
         return "\n".join(lines)
 
+    @property
+    def compared(self) -> Compared:
+        """What the terms that compare layers are given."""
+        return Compared(self.pairs, self.widths, self.places)
+
     def __str__(self) -> str:
         return self.describe()
-
-
-@torch.inference_mode()
-def _probe(model: Model, train: Features) -> list[tuple[int, int]]:
-    """(tokens, width) of each hidden state, embedding first, for one real row."""
-    feeds = {n: torch.from_numpy(value) for n, value in model.signature.select(train.batch([0])).items()}
-    states = model.network.eval()(**feeds, output_hidden_states=True).hidden_states
-    if states is None:
-        raise StageError("distill: this architecture gives no hidden states; set hidden and attention to 0")
-    shapes = [as_tokens(state).shape for state in states]
-    return [(shape[1], shape[2]) for shape in shapes]
-
-
-def _pairs(student: Model, options: Distill, data: Data) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """The layer map as pairs, the embeddings first, and for each pair the widths (student, teacher).
-
-    Raises:
-        StageError: two states that are to be compared have another number of positions.
-    """
-    if not needs_layers(options):
-        return [], []
-    own, wanted = _probe(student, data.train), _probe(data.teacher, data.train)
-    given = options.layer_map if options.layer_map is not None else data.teacher_layers
-    if given is not None and len(given) != len(own) - 1 and options.layer_map is None:
-        given = None
-    pairs = [(0, 0), *layer_map(len(own) - 1, len(wanted) - 1, given)]
-    if own[0][0] != wanted[0][0]:
-        del pairs[0]  # images cut into other patches: there is no embedding to compare
-    for mine, theirs in pairs:
-        if own[mine][0] != wanted[theirs][0]:
-            raise StageError(
-                f"distill: hidden state {mine} of the student has {own[mine][0]} positions, state {theirs} of the "
-                f"teacher has {wanted[theirs][0]}. Set distill.layer_map to layers of equal size, or hidden to 0."
-            )
-    return pairs, [(own[mine][1], wanted[theirs][1]) for mine, theirs in pairs]
 
 
 def plan_distillation(model: Model, options: Distill, data: Data) -> DistillationPlan:
     """Which states of `model`, the student, follow which of the teacher's, and what of the teacher must be kept.
 
     Raises:
-        StageError: two states that are to be compared have another number of positions, or there are none.
+        StageError: two states that are to be compared have another number of positions and no grid in common, or there
+            are none.
     """
-    pairs, widths = _pairs(model, options, data)
+    pairs = pairs_of(model, options, data)
     training = settled(options.training)
-    wanted = needs_of(options, Compared(pairs, widths), training.precision)
+    numbers = tuple((pair.student, pair.teacher) for pair in pairs)
+    widths = tuple((pair.own.width, pair.wanted.width) for pair in pairs)
+    places = tuple((pair.own, pair.grid) for pair in pairs)
+    wanted = needs_of(options, Compared(numbers, widths, places), training.precision)
     settled_options = options.model_copy(update={"training": training})
-    return DistillationPlan(options=settled_options, pairs=tuple(pairs), widths=tuple(widths), wanted=wanted)
+    return DistillationPlan(options=settled_options, pairs=numbers, widths=widths, places=places, wanted=wanted)
 
 
 def apply_distillation(model: Model, plan: DistillationPlan, data: Data, run: Run) -> Applied:
@@ -135,7 +111,7 @@ def distill(
     """
     options = plan.options
     torch.manual_seed(run.seed)
-    objective = DistillationObjective(options, Compared(plan.pairs, plan.widths))
+    objective = DistillationObjective(options, plan.compared)
     with data.teacher_outputs(plan.wanted, run) as cache:
         job = TrainingJob(options.training, run.scratch / "student", run.seed, objective, cache.rows, data.metrics[0])
         trained, history = fit(model, job, data.train, data.validation, run.progress, run.title(title))

@@ -29,7 +29,7 @@ class DistillationObjective(nn.Module):
         super().__init__()
         self.weights = tuple(options.weights.values())
         self.terms = nn.ModuleList(find_term(name)(options, compared) for name in options.weights)
-        self.outputs: Mapping[str, bool] = {key: on for term in self._terms for key, on in term.outputs.items()}
+        self.outputs: Mapping[str, bool] = outputs_of(options)
 
     @property
     def _terms(self) -> list[Term]:
@@ -46,6 +46,11 @@ def find_term(name: str) -> type[Term]:
     module, _, attribute = TERMS[name].partition(":")
     found: type[Term] = getattr(import_module(module), attribute)
     return found
+
+
+def outputs_of(options: Distill) -> dict[str, bool]:
+    """What all terms together ask the student's forward for besides the logits."""
+    return {key: on for name in options.weights for key, on in find_term(name).outputs.items()}
 
 
 def needs_layers(options: Distill) -> bool:

@@ -143,7 +143,10 @@ def _few(names: Sequence[str], limit: int) -> str:
 
 def _model(network: nn.Module, stage: TeacherStage, work: Work, origin: str) -> Model:
     from edgepress.compress.model.model import Model, Step
+    from edgepress.compress.model.padding import adopt_padding
 
+    if warning := adopt_padding(network.config, getattr(work.data.processor, "pad_token_id", None), "the tokenizer"):
+        work.run.progress.warn(f"teacher: {warning}")
     signature = work.data.task.signature(network, work.data.processor, stage.rows)
     return Model(network.eval(), stage.task, signature, lineage=(Step(stage="teacher", summary=origin),))
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term
+from edgepress.compress.network.hidden_states import attention_maps
 from edgepress.compress.training.batches import TeacherOutputs
 from edgepress.compress.training.teacher_cache import Wanted
 
@@ -33,8 +34,9 @@ class Attention(Term):
 
     def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
         losses = []
+        maps: Any = attention_maps(student)
         layers = (layer for layer in self.compared.layers if layer)
         for layer, wanted in zip(layers, teacher["attention"], strict=True):
-            own = student.attentions[layer - 1].float().mean(1)
+            own = maps[layer - 1].float().mean(1)
             losses.append(attention_divergence(own, wanted.float(), batch.mask))
         return torch.stack(losses).mean()

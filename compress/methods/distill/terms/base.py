@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from edgepress.compress.network.hidden_states import Grid, State
 from edgepress.compress.training.batches import TeacherOutputs
 from edgepress.compress.training.teacher_cache import Wanted
 
@@ -23,15 +24,23 @@ class Compared:
     Args:
         pairs: (student's, teacher's) numbers of hidden states, 0 the embedding.
         widths: for each pair the channels (student's, teacher's).
+        places: for each pair the student's state and the grid that both are averaged to; without them all positions are
+            compared.
     """
 
     pairs: Sequence[tuple[int, int]] = ()
     widths: Sequence[tuple[int, int]] = ()
+    places: Sequence[tuple[State, Grid | None]] = ()
 
     @property
     def layers(self) -> tuple[int, ...]:
         """The student's hidden states."""
         return tuple(mine for mine, _ in self.pairs)
+
+    @property
+    def placed(self) -> tuple[tuple[State, Grid | None], ...]:
+        """`places`, of every pair."""
+        return tuple(self.places) or tuple((State(0, own), None) for own, _ in self.widths)
 
 
 @dataclass(frozen=True)

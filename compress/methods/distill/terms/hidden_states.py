@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term
+from edgepress.compress.network.hidden_states import at_grid, hidden_states
 from edgepress.compress.training.batches import TeacherOutputs
-from edgepress.compress.training.teacher_cache import Wanted, as_tokens
+from edgepress.compress.training.teacher_cache import Wanted
 
 if TYPE_CHECKING:
     from edgepress.compress.methods.distill.options import Distill
@@ -25,7 +26,7 @@ def masked_mse(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor 
 
 class HiddenStates(Term):
     """The mean over the pairs of their mean squared differences. Where student and teacher differ in width, a learned
-    projection stands between (TinyBERT's W_h)."""
+    projection stands between (TinyBERT's W_h); of feature maps it is linear over the channels, a 1 x 1 convolution."""
 
     outputs = {"output_hidden_states": True}
     layers = True
@@ -38,11 +39,14 @@ class HiddenStates(Term):
 
     @classmethod
     def needs(cls, compared: Compared) -> Wanted:
-        return Wanted(hidden=tuple(theirs for _, theirs in compared.pairs))
+        grids = tuple(grid for _, grid in compared.places)
+        return Wanted(hidden=tuple(theirs for _, theirs in compared.pairs), grids=grids)
 
     def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
-        losses = []
-        for layer, projection, wanted in zip(self.compared.layers, self.projections, teacher["hidden"], strict=True):
-            own = projection(as_tokens(student.hidden_states[layer])).float()
+        losses, compared = [], self.compared
+        states: Any = hidden_states(student)
+        each = zip(compared.layers, compared.placed, self.projections, teacher["hidden"], strict=True)
+        for layer, place, projection, wanted in each:
+            own = projection(at_grid(states[layer], *place)).float()
             losses.append(masked_mse(own, wanted.float(), batch.mask))
         return torch.stack(losses).mean()

@@ -79,7 +79,7 @@ def tiny_release(folder: Path, scale: float = 1.0, sample: bool = True) -> Path:
             "outputs": [{"name": "logits", "dtype": "float32", "shape": ["batch", 2]}], "bounds": {"batch": [1, 8]},
         }},
         "comparison": {"samples": 1, "max_abs_diff": 0.0, "agreement": 1.0, "sqnr_db": None},
-        "settings": {"disabled_optimizers": [], "spinning": True}, "versions": {},
+        "settings": {"disabled_optimizers": [], "spinning": True}, "options": {}, "versions": {},
     }  # fmt: skip
     (place / "artifact.json").write_text(json.dumps(artifact))
     if sample:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import signal
 import sys
 import time
@@ -139,7 +138,8 @@ TEXT_CHANGES: tuple[Callable[[str, random.Random], str], ...] = (_cut, _insert, 
 
 def read_and_plan(path: Path, overrides: tuple[str, ...]) -> str:
     """`planned`, or the name of the error that the user is told."""
-    from edgepress.compress.pipeline.plan import plan
+    from edgepress.targets.device.environment import peak_memory_bytes
+from edgepress.compress.pipeline.plan import plan
     from edgepress.compress.recipe.recipe import Recipe
     from edgepress.targets.errors import EdgepressError
 
@@ -206,7 +206,7 @@ def main() -> None:
                 slow[f"{call.__name__} {number}"] = seconds
             if trace:
                 traces[f"{call.__name__} {number}"] = trace
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = peak_memory_bytes()  # not of the worker that started it
     print(json.dumps({"outcomes": outcomes, "slow": slow, "tracebacks": traces, "peak_bytes": peak}))
 
 

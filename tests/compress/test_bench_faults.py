@@ -92,11 +92,11 @@ def test_one_of_two_that_fails_is_told_at_the_end_and_the_other_is_timed(
 
 
 def signature(**changes: Any) -> Callable[[Record], object]:
-    return lambda record: record["signature"].update(changes)
+    return lambda record: record["programs"]["main"].update(changes)
 
 
 def pixels(**changes: Any) -> Callable[[Record], object]:
-    return lambda record: record["signature"]["inputs"][0].update(changes)
+    return lambda record: record["programs"]["main"]["inputs"][0].update(changes)
 
 
 FAULTS: dict[str, tuple[Callable[[Record], object], str]] = {
@@ -133,7 +133,7 @@ def test_a_record_that_describes_no_model_is_one_line(
 
 
 def test_two_inputs_of_one_name_are_refused(folder: Path) -> None:
-    changed(folder, lambda record: record["signature"]["inputs"].append(record["signature"]["inputs"][0]))
+    changed(folder, lambda record: record["programs"]["main"]["inputs"].append(record["programs"]["main"]["inputs"][0]))
     with pytest.raises(ArtifactError, match="two inputs have the same name"):
         read_artifact(folder)
 

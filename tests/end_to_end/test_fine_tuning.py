@@ -42,7 +42,7 @@ def test_a_backbone_becomes_a_teacher_whatever_happens_on_the_way(inputs: Path) 
 
 def test_the_trained_teacher_is_stored_by_its_weights_and_its_training(inputs: Path) -> None:
     def digest() -> str:
-        return plan(Recipe.load(write_recipe(inputs, FINE_TUNED), tuple(overrides)))[0].digest
+        return plan(Recipe.load(write_recipe(inputs, FINE_TUNED), tuple(overrides)))[0].key.digest
 
     overrides: list[str] = []
     first = digest()

@@ -5,42 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from edgepress.compress.data.classes import classes_of
-from edgepress.compress.data.images import Images, LazyImages, image_files
+from edgepress.compress.data.images import image_files
 from edgepress.compress.data.labels import LabelMap
-from edgepress.compress.data.sources import Raw, Source, Texts, check_task, find_source, own_split, read_raw
-from edgepress.compress.recipe.recipe import Data
+from edgepress.compress.data.rows import Raw, ReadingTask, Rows
+from edgepress.compress.data.sources import Source, check_task, find_source, own_split, read_raw
+from edgepress.compress.recipe.data import Data
 from edgepress.targets.errors import DataError
 from edgepress.targets.files import sha256_of
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Texts (first and, for pairs, second) or images `[height, width, channels]`, and int64 labels `[rows]`."""
-
-    labels: np.ndarray
-    origin: str
-    texts: Texts | None = None
-    images: Images | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices: np.ndarray) -> Rows:
-        """The rows at `indices`, in that order."""
-        texts, images = self.texts, self.images
-        if texts is not None:
-            first, second = texts
-            texts = ([first[i] for i in indices], [second[i] for i in indices] if second is not None else None)
-        if images is not None:
-            images = images.take(indices) if isinstance(images, LazyImages) else images[indices]
-        return Rows(self.labels[indices], self.origin, texts, images)
 
 
 class Splits:
@@ -63,13 +40,16 @@ class Splits:
 
 
 def load_splits(
-    data: Data, task: str, seed: int, names: tuple[str, ...] | None = None, fine_tuned: bool = False
+    data: Data, task: ReadingTask, seed: int, names: tuple[str, ...] | None = None, fine_tuned: bool = False
 ) -> Splits:
     """Read and split the data; the same seed gives the same rows.
 
     Splits that have no source of their own are cut from train, class by class: test first, then validation.
 
     Args:
+        data: the recipe's section.
+        task: says which columns and kinds of files hold its inputs.
+        seed: of the cuts.
         names: the teacher's class names in its order; None where the teacher starts at random.
         fine_tuned: the teacher is trained on these rows, so that they say which classes there are.
 
@@ -125,7 +105,7 @@ def _same(rows: Rows) -> Rows:
     return rows
 
 
-def _read_rows(reference: str, split: str, data: Data, task: str, labels: LabelMap) -> Rows:
+def _read_rows(reference: str, split: str, data: Data, task: ReadingTask, labels: LabelMap) -> Rows:
     return _rows(read_raw(reference, split, data, task), labels)
 
 

@@ -14,6 +14,7 @@ from edgepress.compress.data.splits import data_digest
 from edgepress.compress.pipeline.store import stage_digest
 from edgepress.compress.recipe.paths import kind_of
 from edgepress.compress.recipe.recipe import Quantize, Recipe, StageOptions, Teacher
+from edgepress.compress.tasks import load_task
 from edgepress.targets.errors import ModelError, RecipeError
 from edgepress.targets.files import sha256_of
 
@@ -45,7 +46,7 @@ def plan(recipe: Recipe) -> tuple[Planned, ...]:
         DataError, ModelError: a file of the data or of the teacher is missing.
         RecipeError: `quantize` is not the last stage.
     """
-    check_bounds(recipe.data, recipe.task)
+    check_bounds(recipe.data, load_task(recipe.task))
     passes, quantize = split_stages(recipe)
     steps: list[tuple[str, StageOptions | None, Mapping[str, Any]]] = [
         ("teacher", None, _teacher(recipe.teacher)),

@@ -17,6 +17,7 @@ from edgepress.compress.recipe.faults import faults_of, first_faults, got, neare
 from edgepress.compress.recipe.recipe import STAGE_KINDS, Quantize, Recipe, StageOptions
 from edgepress.compress.recipe.values import resolved, unshared
 from edgepress.compress.recipe.yaml_reader import MAX_DEPTH, parse_yaml, read_yaml
+from edgepress.compress.tasks import load_task
 from edgepress.targets import TARGETS, load
 from edgepress.targets.errors import RecipeError, TargetError
 
@@ -153,10 +154,11 @@ def _checked_options(index: int, name: str, given: Any, faults: list[str]) -> An
 def _contradictions(recipe: Recipe) -> Iterator[str]:
     """Values that are right one by one and wrong together."""
     longest = max(recipe.benchmark.sequences, default=0)
-    if recipe.task == "text-classification" and longest > recipe.data.max_length:
+    inputs = load_task(recipe.task).inputs
+    if inputs.sequences and longest > recipe.data.max_length:
         limit = recipe.data.max_length
         yield f"benchmark.sequences: got {longest}, allowed: lengths up to data.max_length, which is {limit}."
-    if recipe.task == "text-classification" and recipe.teacher.config is not None and recipe.teacher.tokenizer is None:
+    if inputs.needs_tokenizer and recipe.teacher.config is not None and recipe.teacher.tokenizer is None:
         yield "teacher.tokenizer: missing. A text model trained in the run needs the folder or hub id of a tokenizer."
 
 

@@ -13,37 +13,13 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
+from edgepress.compress.recipe.data import Columns as Columns
+from edgepress.compress.recipe.data import Data as Data
 from edgepress.compress.recipe.sections import Benchmark, Config, Fraction, Gates, Section, Share, Source
+from edgepress.compress.recipe.task_name import TaskName
+from edgepress.compress.tasks import TASKS
 
 Importance = Literal["magnitude", "activation", "taylor"]
-
-
-class Columns(Section):
-    """Names of the columns in the user's files."""
-
-    text: str = "text"
-    text_pair: str | None = None
-    image: str = "image"
-    label: str = "label"
-
-
-class Data(Section):
-    """Where the rows come from. `train` is a file (.jsonl, .json, .csv, .tsv, each also .gz; .parquet, .npz), an image
-    folder, a `datasets` hub id (`owner/name` or `owner/name:split`), or `builtin:digits`. Where `validation` or `test`
-    is missing it is the source's own split of that name, or is cut from `train`. `limit` keeps so many rows of it."""
-
-    train: Source
-    validation: Source | None = None
-    test: Source | None = None
-    config: str | None = None
-    columns: Columns = Columns()
-    labels: tuple[str, ...] | None = None
-    validation_fraction: Fraction = 0.03
-    test_fraction: Fraction = 0.2
-    calibration: Annotated[int, Field(ge=1)] = 128
-    max_length: Annotated[int, Field(ge=2)] = 128
-    image_size: Annotated[int, Field(ge=1)] | None = None
-    limit: Annotated[int, Field(ge=1)] | None = None
 
 
 class Training(Section):
@@ -202,7 +178,7 @@ class Recipe(Section):
     in `target_options`."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-    task: Literal["text-classification", "image-classification"]
+    task: TaskName
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     data: Data
     teacher: Teacher
@@ -218,7 +194,8 @@ class Recipe(Section):
     def _as_long_as_the_data(cls, benchmark: Benchmark, others: pydantic.ValidationInfo) -> Benchmark:
         """Sequences that the recipe does not name follow `data.max_length`, which it may have lowered."""
         data = others.data.get("data")  # missing where it is at fault itself
-        if data is None or others.data.get("task") != "text-classification":
+        task = TASKS.get(others.data.get("task", ""))
+        if data is None or task is None or not task.inputs.sequences:
             return benchmark
         if "sequences" in benchmark.model_fields_set:
             return benchmark

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from edgepress.compress.model.model import Model
+from edgepress.compress.tasks import load_task
 from edgepress.compress.tasks.base import batches
 
 if TYPE_CHECKING:
@@ -36,5 +37,6 @@ def logits_of(model: Model, features: Features, advance: Callable[[int], object]
 
 
 def accuracy_of(model: Model, features: Features) -> float:
-    """Share of rows whose largest logit is the label's."""
-    return float((logits_of(model, features).argmax(-1) == features.labels).mean())
+    """Share of rows whose answer is the right one."""
+    outputs = load_task(model.task).outputs
+    return float((outputs.answers(logits_of(model, features)) == outputs.truth(features)).mean())

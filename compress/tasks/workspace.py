@@ -36,7 +36,7 @@ class Workspace:
     def splits(self) -> Splits:
         with self.console.task("Reading data", total=None):
             recipe = self.recipe
-            return load_splits(recipe.data, recipe.task, recipe.seed, self._label_names(), recipe.teacher.fine_tuned)
+            return load_splits(recipe.data, self.task, recipe.seed, self._label_names(), recipe.teacher.fine_tuned)
 
     def _label_names(self) -> tuple[str, ...] | None:
         """Label names that the teacher comes with; None where it starts at random."""

@@ -173,8 +173,8 @@ class Outputs(Protocol):
         """What the answers are compared with, `[rows]`."""
         ...
 
-    def loss(self, outputs: Tensor, truth: Tensor) -> Tensor:
-        """The training loss without a teacher, a scalar, of outputs `[batch, ...]` and truth `[batch]`."""
+    def loss(self, tensors: Mapping[str, Tensor], truth: Tensor) -> Tensor:
+        """The training loss without a teacher, a scalar, of `tensors` of a batch and its truth `[batch]`."""
         ...
 
 

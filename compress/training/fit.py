@@ -25,6 +25,7 @@ from transformers import Trainer, TrainingArguments
 
 from edgepress.compress.model.model import Model
 from edgepress.compress.recipe.recipe import Training
+from edgepress.compress.tasks import load_task
 from edgepress.compress.training import processes as distributed
 from edgepress.compress.training.batches import BucketSampler, Collator, Indices, TeacherOutputs
 from edgepress.compress.training.checkpoints import Pace, latest, step_of
@@ -34,16 +35,20 @@ from edgepress.targets.errors import StageError
 
 if TYPE_CHECKING:
     from edgepress.compress.cli.console import Console
-    from edgepress.compress.tasks.base import Features
+    from edgepress.compress.tasks.base import Features, Outputs
 
 
-class CrossEntropy(nn.Module):
-    """The loss without a teacher: mean cross-entropy with the labels, in nats."""
+class LabelLoss(nn.Module):
+    """The loss without a teacher: that of the task's kind of outputs, with the labels."""
 
     outputs: Mapping[str, bool] = {}
 
+    def __init__(self, kind: Outputs) -> None:
+        super().__init__()
+        self.kind = kind
+
     def forward(self, output: Any, labels: torch.Tensor, teacher: TeacherOutputs, mask: torch.Tensor | None) -> Any:
-        return nn.functional.cross_entropy(output.logits.float(), labels)
+        return self.kind.loss(self.kind.tensors(output), labels)
 
 
 class Objective(Protocol):
@@ -127,7 +132,7 @@ def fit(
     scratch.mkdir(parents=True, exist_ok=True)
     training = settled(training)
     checkpoint = latest(scratch, console.warn)
-    objective = objective if objective is not None else CrossEntropy()
+    objective = objective if objective is not None else LabelLoss(load_task(model.task).outputs)
     job = Job(scratch / "start", features.digest, training, scratch, checkpoint, seed, objective, teacher)
     if distributed.world_size() > 1:
         model.save(job.start)

@@ -16,9 +16,10 @@ from torch.utils.data import BatchSampler
 from edgepress.compress.cli.console import Console
 from edgepress.compress.recipe.recipe import Training
 from edgepress.compress.tasks.inference import accuracy_of
+from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.compress.training import processes as distributed
 from edgepress.compress.training.batches import BucketSampler
-from edgepress.compress.training.fit import CrossEntropy, Job, fit, take_part
+from edgepress.compress.training.fit import Job, LabelLoss, fit, take_part
 from edgepress.compress.training.teacher_cache import TeacherCache, Wanted
 from edgepress.targets.errors import ProcessLost, StageError
 from tests.compress.fakes import TokenFeatures, tiny_bert
@@ -102,7 +103,7 @@ def test_processes_share_each_epochs_batches_and_meet_again_in_the_next_order() 
 
 def test_a_process_with_other_rows_or_another_disk_is_told(tmp_path: Path) -> None:
     rows = TokenFeatures(8)
-    job = Job(tmp_path / "start", rows.digest, Training(), tmp_path, None, 0, CrossEntropy(), None)
+    job = Job(tmp_path / "start", rows.digest, Training(), tmp_path, None, 0, LabelLoss(Classes()), None)
     with pytest.raises(StageError, match="read other training rows than the first one"):
         take_part(job, TokenFeatures(8, seed=1))
     with pytest.raises(StageError, match="several machines need the folder of runs on a shared disk"):
@@ -113,7 +114,7 @@ def test_taking_part_trains_the_model_that_was_handed_out(tmp_path: Path) -> Non
     rows, model = TokenFeatures(32), tiny_bert()
     model.save(tmp_path / "start")
     job = Job(
-        tmp_path / "start", rows.digest, Training(epochs=1, batch_size=8), tmp_path, None, 0, CrossEntropy(), None
+        tmp_path / "start", rows.digest, Training(epochs=1, batch_size=8), tmp_path, None, 0, LabelLoss(Classes()), None
     )
     take_part(job, rows)
     assert (tmp_path / "checkpoint-4" / "whole.json").is_file() and not (tmp_path / "best.safetensors").exists()

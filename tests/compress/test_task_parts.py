@@ -146,7 +146,7 @@ def test_classes_answer_with_the_largest_logit_and_are_compared_with_the_labels(
 def test_the_loss_of_classes_is_cross_entropy_in_nats() -> None:
     # p = (1/4, 3/4): -ln(3/4) for class 1, -ln(1/4) for class 0; their mean.
     logits = torch.log(torch.tensor([[1.0, 3.0], [1.0, 3.0]]))
-    loss = Classes().loss(logits, torch.tensor([1, 0]))
+    loss = Classes().loss({"logits": logits}, torch.tensor([1, 0]))
     assert float(loss) == pytest.approx((np.log(4 / 3) + np.log(4)) / 2, rel=1e-6)
 
 

@@ -68,8 +68,8 @@ class Classes:
         """Class numbers, int64 `[rows]`."""
         return features.labels
 
-    def loss(self, outputs: Tensor, truth: Tensor) -> Tensor:
-        """Mean cross-entropy of logits `[batch, classes]` with class numbers `[batch]`, in nats."""
+    def loss(self, tensors: Mapping[str, Tensor], truth: Tensor) -> Tensor:
+        """Mean cross-entropy of the logits `[batch, classes]` with class numbers `[batch]`, in nats."""
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(outputs.float(), truth)
+        return cross_entropy(tensors["logits"].float(), truth)

@@ -1,4 +1,4 @@
-"""Files of a model that lies in a local folder or on the hub."""
+"""What is asked of transformers and the hub before a model is loaded: its class, and files beside its weights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from edgepress.targets.errors import ModelError, told
 
@@ -58,3 +59,17 @@ def unreachable(source: str, fault: Exception) -> ModelError:
         f"{source} is no folder here, and as a hub id it could not be had: {reason}. "
         f"Check the name, or fetch it once with a network: `hf download {source}`."
     )
+
+
+def network_class(name: str) -> Any:
+    """The class of transformers that loads a task's models, e.g. `AutoModelForImageClassification`.
+
+    Raises:
+        ModelError: transformers has no such class.
+    """
+    import transformers
+
+    found = getattr(transformers, name, None)
+    if found is None:
+        raise ModelError(f"transformers has no class {name!r}, which the task names as that of its networks.")
+    return found

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgepress.compress.model.hub import find_file, quiet, unreachable
+from edgepress.compress.model.hub import find_file, network_class, quiet, unreachable
 from edgepress.compress.model.model import TaskName
 from edgepress.compress.tasks import load_task
 from edgepress.targets.errors import ModelError, told
@@ -34,6 +34,9 @@ def load_network(
     """The classification model of a folder or hub id, in eval mode.
 
     Args:
+        source: the folder or hub id.
+        task: a key of `TASKS`, whose network class is loaded.
+        trust_remote_code: whether the model may run code of its own.
         num_labels: the classes of the data; None takes the model's own.
         fresh_head: the classifier may be missing or of another size and is then initialised at random, for a
             student that is going to be trained. A teacher's must be there.
@@ -128,10 +131,9 @@ def _check_weight_files(folder: Path, task: TaskName) -> None:
 
 
 def _load(source: str, task: TaskName, trust: bool, num_labels: int | None) -> tuple[nn.Module, dict[str, Any]]:
-    import transformers
     from safetensors import SafetensorError
 
-    factory: Any = getattr(transformers, load_task(task).network)
+    factory = network_class(load_task(task).network)
     options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
     options |= {"trust_remote_code": trust, "attn_implementation": "eager"}
     if num_labels is not None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edgepress.compress.model.edits import Edit, apply_edits
+from edgepress.compress.model.hub import network_class
 from edgepress.compress.tasks import TASKS, load_task
 from edgepress.targets.errors import ModelError, told
 from edgepress.targets.records import Description, Record, Signature
@@ -149,9 +150,7 @@ def build_network(folder: Path, task: TaskName) -> nn.Module:
 
 def network_from_config(config: Any, task: TaskName) -> nn.Module:
     """Eager attention everywhere: it exports to the smallest graphs, and its attention maps can be distilled."""
-    import transformers
-
-    factory: Any = getattr(transformers, load_task(task).network)
+    factory = network_class(load_task(task).network)
     options = {"attn_implementation": "eager", "dtype": torch.float32}
     try:
         network: nn.Module = factory.from_config(config, **options)

@@ -32,8 +32,10 @@ def load_task(name: str) -> Task:
     """The task of that name.
 
     Raises:
-        RecipeError: no task has that name.
+        RecipeError: no task has that name, or the one that is registered under it calls itself otherwise.
     """
     if name not in TASKS:
         raise RecipeError(f"unknown task {name!r}; there are {', '.join(TASKS)}")
-    return TASKS[name]
+    if (task := TASKS[name]).name != name:
+        raise RecipeError(f"the task {name!r} calls itself {task.name!r}; give it one name, in TASKS and as Task.name")
+    return task

@@ -89,7 +89,13 @@ class Inputs(Reader, Protocol):
         ...
 
     def features(self, rows: Rows, processor: Any, data: Data) -> Features:
-        """Rows as model inputs; `processor` comes from `fit_processor`."""
+        """The rows of a split as model inputs.
+
+        Args:
+            rows: of this kind of content.
+            processor: as `fit_processor` gave it.
+            data: the recipe's section, for the lengths.
+        """
         ...
 
     def apply(self, raw: Any, processor: Any, data: Data) -> Feeds:
@@ -108,13 +114,24 @@ class Inputs(Reader, Protocol):
     def trial(self, network: nn.Module, processor: Any, data: Data) -> Trial:
         """The inputs of a network, their bounds, and one row at its largest.
 
+        Args:
+            network: a model of the task's class; its configuration and the names of its forward are read.
+            processor: as `fit_processor` gave it.
+            data: the recipe's section, for the lengths.
+
         Raises:
             ModelError: processor and network do not belong together.
         """
         ...
 
     def sample_feeds(self, features: Features, batch: int, sequence: int | None) -> Feeds:
-        """Real rows in exactly this shape, for latency; the same ones at every call."""
+        """Real rows in exactly one shape, for latency; the same ones at every call.
+
+        Args:
+            features: where they are taken from.
+            batch: how many.
+            sequence: tokens of each; None where rows have no length.
+        """
         ...
 
     def describe(self, processor: Any) -> Description:
@@ -245,8 +262,14 @@ class Task:
 def batches(
     features: Features, size: int, order: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """All rows once, as (row numbers, inputs). Without an `order`, rows of like length come together, shortest first,
-    which pads least; the row numbers tell where outputs belong."""
+    """All rows once, as (row numbers, inputs).
+
+    Args:
+        features: the rows.
+        size: rows of a batch; the last one may have fewer.
+        order: row numbers. Without it rows of like length come together, shortest first, which pads least; the row
+            numbers tell where outputs belong.
+    """
     if order is None:
         rows = np.arange(len(features))
         order = rows if features.lengths is None else np.argsort(features.lengths, kind="stable")

@@ -20,7 +20,13 @@ BATCH = 64
 
 @torch.inference_mode()
 def logits_of(model: Model, features: Features, advance: Callable[[int], object] | None = None) -> np.ndarray:
-    """Logits `[rows, classes]`, float32, in the order of the rows."""
+    """Logits `[rows, classes]`, float32, in the order of the rows.
+
+    Args:
+        model: runs where its weights are.
+        features: the rows.
+        advance: is told of each batch how many rows it had.
+    """
     module = model.module
     device = next(module.parameters()).device
     names = [spec.name for spec in model.signature.inputs]

@@ -87,6 +87,18 @@ def test_a_network_of_another_class_is_loaded_as_the_task_says(tmp_path: Path, m
     assert type(load_network(folder, TEXT, trust_remote_code=False)).__name__ == "BertForSequenceClassification"
 
 
+def test_a_class_that_transformers_does_not_have_is_named(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(TASKS, "odd", Task("odd", TextInputs(), Classes(), "AutoModelForOdds", ()))
+    with pytest.raises(ModelError, match="transformers has no class 'AutoModelForOdds', which the task names"):
+        load_network(str(tiny_text_teacher(tmp_path / "teacher")), "odd", trust_remote_code=False)
+
+
+def test_a_task_under_another_name_than_its_own_is_refused(monkeypatch: Any) -> None:
+    monkeypatch.setitem(TASKS, "mine", TASKS[TEXT])
+    with pytest.raises(RecipeError, match="the task 'mine' calls itself 'text-classification'; give it one name"):
+        load_task("mine")
+
+
 def test_a_saved_model_of_a_task_that_is_not_registered_is_refused(tmp_path: Path, third: Task) -> None:
     network = load_network(str(tiny_image_teacher(tmp_path / "teacher")), third.name, trust_remote_code=False)
     processor = Preprocessing(3, (32, 32), rescale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)

@@ -73,7 +73,14 @@ class ImageInputs:
         return [names.image]
 
     def read(self, table: Mapping[str, Sequence[Any]], names: Columns, folder: Path, origin: str) -> Raw:
-        """Paths or encoded images of a table's column, decoded when asked for; see `Reader.read` for the arguments."""
+        """Paths or encoded images of a table's column, decoded when asked for.
+
+        Args:
+            table: the columns.
+            names: which one is which.
+            folder: what paths are relative to.
+            origin: names the table in messages.
+        """
         return Raw(origin, table[names.label], images=image_column(table[names.image], folder, origin))
 
     def load_processor(self, source: str, network: str) -> Preprocessing:
@@ -95,7 +102,16 @@ class ImageInputs:
         return Preprocessing(channels=channels)
 
     def fit_processor(self, processor: Any | None, train: Rows, data: Data) -> Preprocessing:
-        """Size, mean and deviation of the training images, where the model's folder says none; see `fit`."""
+        """Size, mean and deviation of the training images, where the model's folder says none.
+
+        Args:
+            processor: of the model's folder; None where there is none.
+            train: the training images.
+            data: its `image_size` goes before the folder's.
+
+        Raises:
+            DataError: the images are of various sizes and no size is given, or are all of one colour.
+        """
         return fit(processor or Preprocessing(), _images(train), data.image_size)
 
     def features(self, rows: Rows, processor: Any, data: Data) -> ImageFeatures:
@@ -103,7 +119,13 @@ class ImageInputs:
         return ImageFeatures(_images(rows), rows.labels, processor)
 
     def apply(self, raw: Images, processor: Any, data: Data) -> Feeds:
-        """`pixel_values` of one batch of images, float32 `[batch, channels, height, width]`."""
+        """`pixel_values` of one batch of images, float32 `[batch, channels, height, width]`.
+
+        Args:
+            raw: uint8 `[batch, height, width, channels]`, or images that are decoded when asked for.
+            processor: a fitted one.
+            data: the recipe's section; nothing of it matters to images.
+        """
         return {"pixel_values": processor.apply(raw, np.arange(len(raw)))}
 
     def trial(self, network: nn.Module, processor: Any, data: Data) -> Trial:

@@ -18,6 +18,11 @@ TIMM_FILTERS = {"nearest": 0, "bilinear": 2, "bicubic": 3}
 def read_config(settings: Mapping[str, Any], origin: str, channels: int | None) -> Preprocessing:
     """What a preprocessor_config.json says.
 
+    Args:
+        settings: its content.
+        origin: names the file in messages.
+        channels: those of the model's config.json; None where it does not say.
+
     Raises:
         ModelError: a setting is missing or not known, since other pixels than the model's own are worth nothing.
     """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from edgepress.compress.data.rows import Kind, Raw, Rows, Texts
-from edgepress.compress.model.hub import find_file, quiet
+from edgepress.compress.model.hub import find_file, network_class, quiet
 from edgepress.compress.recipe.data import Columns, Data
 from edgepress.compress.tasks.base import MAX_BATCH, Features, forward_names
 from edgepress.compress.tasks.inputs.columns import first_named
@@ -97,7 +97,13 @@ class TextInputs:
         return [names.text, *([names.text_pair] if names.text_pair else [])]
 
     def read(self, table: Mapping[str, Sequence[Any]], names: Columns, folder: Path, origin: str) -> Raw:
-        """Texts as they are in a table's columns; see `Reader.read` for the arguments.
+        """Texts as they are in a table's columns.
+
+        Args:
+            table: the columns.
+            names: which one is which.
+            folder: of no matter to texts.
+            origin: names the table in messages.
 
         Raises:
             DataError: a cell is no text.
@@ -164,7 +170,13 @@ class TextInputs:
         return TextFeatures(np.concatenate(parts), np.concatenate(types), offsets, rows.labels, processor)
 
     def apply(self, raw: Texts, processor: Any, data: Data) -> Feeds:
-        """Tokens of one batch of texts, padded to the longest: int64 `[batch, sequence]` each."""
+        """Tokens of one batch of texts, padded to the longest: int64 `[batch, sequence]` each.
+
+        Args:
+            raw: the texts, and their seconds where they are pairs.
+            processor: the tokenizer.
+            data: the recipe's section; longer texts are cut to its `max_length`.
+        """
         rows = Rows(np.zeros(len(raw[0]), np.int64), "these texts", texts=raw)
         return self.features(rows, processor, data).batch(np.arange(len(rows)))
 
@@ -233,15 +245,15 @@ def _input_names(tokenizer: Any) -> list[str]:
 
 def _model_inputs(source: str, network: str) -> set[str] | None:
     """What the model class beside the tokenizer takes; None where there is no model or its class is not known."""
-    import transformers
+    from transformers import AutoConfig
 
     path = find_file(source, "config.json")
     if path is None or "auto_map" in json.loads(path.read_text(encoding="utf-8")):
         return None
     try:
-        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError):
         return None  # load_network refuses this configuration with its reason
     # Its public twin, MODEL_FOR_..._MAPPING, has a name that cannot be told from that of the class.
-    mapping = getattr(transformers, network)._model_mapping
+    mapping = network_class(network)._model_mapping
     return forward_names(mapping[type(config)]) if type(config) in mapping else None

@@ -44,7 +44,7 @@ class Inputs(Reader, Protocol):
     """One kind of inputs: how rows are read (`Reader`), and what a network is given of them.
 
     A processor is what prepares raw rows for one model: its tokenizer, or its image pre-processing. It is loaded from
-    beside the model, fitted to the recipe, and handed back to every other method. No method but `trial` needs torch.
+    beside the model, fitted to the recipe, and handed back to every other method. `apply` needs no torch.
     """
 
     @property

@@ -137,6 +137,26 @@ def test_texts_given_by_a_caller_become_the_feeds_of_a_files() -> None:
     assert feeds["input_ids"].tolist() == [[2, 5, 9, 3, 12, 10, 3], [2, 6, 3, 11, 3, 0, 0]]
 
 
+def test_texts_become_feeds_without_torch() -> None:
+    code = """
+import sys
+from edgepress.compress.recipe.recipe import Data
+from edgepress.compress.tasks import load_task
+
+class Letters:
+    pad_token_id, pad_token_type_id, padding_side, model_input_names = 0, 0, "right", ["attention_mask"]
+
+    def __call__(self, first, second, max_length, **options):
+        rows = [[ord(letter) - 96 for letter in text[:max_length]] for text in first]
+        return {"input_ids": rows, "token_type_ids": [[0] * len(row) for row in rows]}
+
+feeds = load_task("text-classification").inputs.apply((["abc", "z"], None), Letters(), Data(train="x"))
+print({name: value.tolist() for name, value in feeds.items()}, {"torch", "transformers"} & set(sys.modules))
+"""
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert told.stdout == ("{'input_ids': [[1, 2, 3], [26, 0, 0]], 'attention_mask': [[1, 1, 1], [1, 0, 0]]} set()\n")
+
+
 def test_images_given_by_a_caller_become_the_feeds_of_a_files_without_torch() -> None:
     code = (
         "import sys, numpy as np; from edgepress.compress.tasks import load_task; "

@@ -1,7 +1,8 @@
-"""The examples of docs/extending work as they stand, outside of this tree."""
+"""The examples of docs/extending work as they stand outside of this tree, which is not wired to what it has."""
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edgepress.compress.tasks import TASKS
+from tests.architecture.test_imports import sources
 from tests.compress.tiny import tiny_text_data, tiny_text_teacher
 from tests.conftest import ROOT
 
@@ -44,3 +47,14 @@ def test_a_task_of_existing_parts_makes_a_student(tmp_path: Path) -> None:
     assert model["task"] == "text-pairs"
     assert [spec["name"] for spec in model["signature"]["inputs"]][-1] == "token_type_ids"
     assert model["signature"]["outputs"][0]["shape"] == ["batch", 2]
+
+
+def test_no_code_outside_of_its_registry_asks_for_a_task_by_name(root: Path) -> None:
+    found = [
+        f"{path.relative_to(root)}:{node.lineno}"
+        for path in sources(root)
+        if path != root / "compress/tasks/__init__.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in TASKS
+    ]
+    assert found == []

@@ -64,8 +64,14 @@ def _section(title: str, model: type[pydantic.BaseModel], meanings: dict[str, st
     for name, field in model.model_fields.items():
         default = "required" if field.is_required() else f"`{_plain(field.get_default(call_default_factory=True))}`"
         meaning = field.description or meanings.get(f"{title.rpartition(' ')[2]}.{name}") or meanings.get(name, "")
-        lines.append(f"| `{name}` | {type_words(field.annotation)}{_bounds(field.metadata)} | {default} | {meaning} |")
+        lines.append(f"| `{name}` | {_kind(field)} | {default} | {meaning} |")
     return "\n".join(lines)
+
+
+def _kind(field: Any) -> str:
+    """What a field takes: the names to choose from, or a type with its bounds."""
+    names = pydantic.TypeAdapter(field.rebuild_annotation()).json_schema().get("enum")
+    return ", ".join(map(str, names)) if names else type_words(field.annotation) + _bounds(field.metadata)
 
 
 def option_meanings() -> dict[str, str]:

@@ -97,7 +97,7 @@ def gc(
 
 @app.command()
 def init(
-    task: Annotated[str, typer.Argument(help="text-classification or image-classification.")],
+    task: Annotated[str, typer.Argument(help="The task, such as text-classification or image-classification.")],
     data: Annotated[str | None, typer.Option(help="Your training rows: the recipe gets its column names.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the recipe.")] = Path("recipe.yaml"),
     json: JsonOption = False,

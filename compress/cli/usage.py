@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgepress.benchmarks.records.report import Report
-    from edgepress.targets.records import Artifact, TensorSpec
+    from edgepress.targets.records import Artifact
 
 ONNX = "onnxruntime-cpu"
 
@@ -36,25 +36,17 @@ def usage(run: Path, report: Report) -> list[str]:
 
 def python_lines(artifact: Artifact, task: str) -> list[str]:
     """Python that answers one row with an ONNX artifact in the current folder."""
-    text = task == "text-classification"
-    imports = f"import onnxruntime as ort, {'transformers' if text else 'numpy as np'}"
+    from edgepress.compress.tasks import load_task
+
+    module, feeds = load_task(task).inputs.python_feeds(artifact.signature.inputs)
+    imports = f"import onnxruntime as ort, {module}"
     options = []
     if artifact.precision == "int8" and not artifact.settings.get("saturate", False):
         # Without VNNI x86 adds int8 products in 16 bits; where there is VNNI the option makes the call slower only.
         imports += "; options = ort.SessionOptions()"
         options = ['options.add_session_config_entry("session.x64quantprecision", "1")  # x86 without VNNI']
-    if text:
-        feeds = 'transformers.AutoTokenizer.from_pretrained(".")("some text", return_tensors="np")'
-    else:
-        feeds = _zeros(artifact.signature.inputs[0])
     session = f'ort.InferenceSession("model.onnx"{", options" if options else ""})'
     return [imports, *options, f"feeds = {feeds}", f"print({session}.run(None, dict(feeds)))"]
-
-
-def _zeros(spec: TensorSpec) -> str:
-    """One image of zeros; preprocessor_config.json beside the model says what becomes of pixels."""
-    shape = ", ".join("1" if isinstance(size, str) else str(size) for size in spec.shape)
-    return f'{{"{spec.name}": np.zeros(({shape}), np.{spec.dtype})}}  # an image, by preprocessor_config.json'
 
 
 def command_lines(run: Path) -> list[str]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from edgepress.compress.data.rows import ReadingTask
 from edgepress.compress.data.sources import check_task, find_source
 from edgepress.compress.data.splits import local_files
-from edgepress.compress.recipe.recipe import Data
+from edgepress.compress.recipe.data import Data
 from edgepress.targets.errors import DataError
 
 # ImageNet has 1.3 million. Each is kept as a path while a plan is made, which is 1 GB at this bound.
 MOST_FILES = 2_000_000
 
 
-def check_bounds(data: Data, task: str) -> None:
+def check_bounds(data: Data, task: ReadingTask) -> None:
     """Before anything is digested.
 
     Raises:

@@ -17,13 +17,14 @@ from edgepress.compress.data.images import (
     npz_digest,
     picture_files,
 )
+from edgepress.compress.data.rows import ReadingTask
 from edgepress.compress.data.sources import Source, find_source, local_split
 from edgepress.compress.data.tables import read_table
-from edgepress.compress.recipe.recipe import Data
+from edgepress.compress.recipe.data import Data
 from edgepress.targets.files import sha256_of
 
 
-def split_content(data: Data, split: str, task: str | None) -> str:
+def split_content(data: Data, split: str, task: ReadingTask | None) -> str:
     """A text that changes with the rows of a split: `cut` where they are cut from train.
 
     Args:
@@ -46,7 +47,7 @@ def split_content(data: Data, split: str, task: str | None) -> str:
     return _content(find_source(own), data, task, is_train=False)
 
 
-def _content(source: Source, data: Data, task: str | None, is_train: bool) -> str:
+def _content(source: Source, data: Data, task: ReadingTask | None, is_train: bool) -> str:
     if source.path is None:
         return source.reference
     if source.kind == "npz":
@@ -55,7 +56,7 @@ def _content(source: Source, data: Data, task: str | None, is_train: bool) -> st
         folder = folder_splits(source.path)["train"] if is_train else source.path
         files = picture_files(folder)
         return _keys(image_files(files), [str(path.relative_to(folder)) for path in files])
-    if task != "image-classification":
+    if task is None or task.inputs.content != "images":
         return sha256_of(source.path)
     values = read_table(source.path, [data.columns.image])[data.columns.image]
     pictures = image_column(values, source.path.parent, str(source.path))

@@ -7,54 +7,39 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
 
 from edgepress.compress.data.images import (
-    Images,
     folder_splits,
-    image_column,
     npz_splits,
     read_digits,
     read_folder,
     read_npz,
     without_pictures,
 )
-from edgepress.compress.data.labels import whole_text
+from edgepress.compress.data.rows import Kind, Raw, ReadingTask
 from edgepress.compress.data.tables import SUFFIXES, check_columns, read_table, suffix_of
+from edgepress.compress.recipe.data import Data
 from edgepress.compress.recipe.paths import in_home, kind_of
-from edgepress.compress.recipe.recipe import Columns, Data
 from edgepress.targets.errors import DataError, told
 
 DIGITS = "builtin:digits"
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(:[\w.-]+)?")
 HUB_SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
 MOST_NAMES = 10_000  # to look for a name like the one given; a folder of images may have millions
-Texts = tuple[list[str], list[str] | None]
-
-
-@dataclass(frozen=True)
-class Raw:
-    """A source before its labels are numbers. `label_names` are those that its integer labels count, if it says so;
-    `note` is what a user should know of it."""
-
-    origin: str
-    labels: Sequence[Any]
-    texts: Texts | None = None
-    images: Images | None = None
-    label_names: tuple[str, ...] | None = None
-    note: str = ""
+# Sources whose rows are images whatever the task: they have no columns to choose from.
+OF_IMAGES = ("digits", "npz", "folder")
 
 
 @dataclass(frozen=True)
 class Source:
     """A reference that was found. `path` is None for the hub and the built-in digits."""
 
-    kind: Literal["digits", "npz", "folder", "table", "hub"]
+    kind: Kind
     reference: str
     path: Path | None = None
 
@@ -97,11 +82,13 @@ def _nearest_file(path: Path) -> str:
     return f" Did you mean {path.parent / close[0]}?" if close else ""
 
 
-def check_task(source: Source, task: str) -> None:
-    """Raises DataError for a source of images where the task is about texts."""
-    if source.kind in ("digits", "npz", "folder") and task == "text-classification":
+def check_task(source: Source, task: ReadingTask) -> None:
+    """Raises DataError for a source of images where the task is about something else, or any other it does not read."""
+    if source.kind not in task.inputs.kinds:
+        content, wanted = "images" if source.kind in OF_IMAGES else "rows", task.inputs.content
         raise DataError(
-            f"{source.reference} holds images, and the task is {task}. Name a file of texts, or change the task."
+            f"{source.reference} holds {content}, and the task is {task.name}. Name a file of {wanted}, or change the "
+            f"task."
         )
 
 
@@ -126,23 +113,25 @@ def local_split(source: Source, split: str) -> str | None:
     return None
 
 
-def read_raw(reference: str, split: str, data: Data, task: str) -> Raw:
+def read_raw(reference: str, split: str, data: Data, task: ReadingTask) -> Raw:
     """All rows of one split.
+
+    Args:
+        reference: a path, a hub id or `builtin:digits`.
+        split: train, validation or test.
+        data: the recipe's section, for the columns.
+        task: says which columns hold its inputs, and what is made of them.
 
     Raises:
         DataError: the source is missing, empty, damaged, lacks a column, or does not hold what the task needs.
     """
     source = find_source(reference)
-    is_text = task == "text-classification"
-    if source.kind in ("digits", "npz", "folder") and is_text:
-        raise DataError(
-            f"{reference} holds images, and the task is {task}. Name a file with texts, or change the task."
-        )
+    check_task(source, task)
     if source.kind == "digits":
         images, labels = read_digits()
         return Raw(reference, labels.tolist(), images=images, label_names=tuple("0123456789"))
     if source.kind == "hub":
-        return _read_hub(source, split, data, is_text)
+        return _read_hub(source, split, data, task)
     assert source.path is not None
     if source.kind == "npz":
         images, labels = read_npz(source.path, split)
@@ -151,50 +140,32 @@ def read_raw(reference: str, split: str, data: Data, task: str) -> Raw:
         folder = folder_splits(source.path)["train"] if split == "train" else source.path
         files, names = read_folder(folder)
         return Raw(str(folder), names, images=files, note=without_pictures(folder))
-    table = read_table(source.path, _wanted(data.columns, is_text))
-    return _from_columns(str(source.path), table, data.columns, is_text, source.path.parent)
+    table = read_table(source.path, _wanted(data, task))
+    return task.inputs.read(table, data.columns, source.path.parent, str(source.path))
 
 
-def _wanted(columns: Columns, is_text: bool) -> list[str]:
-    if not is_text:
-        return [columns.image, columns.label]
-    return [columns.text, *([columns.text_pair] if columns.text_pair else []), columns.label]
+def _wanted(data: Data, task: ReadingTask) -> list[str]:
+    return [*task.inputs.columns(data.columns), data.columns.label]
 
 
-def _from_columns(origin: str, table: Any, columns: Columns, is_text: bool, folder: Path) -> Raw:
-    labels = table[columns.label]
-    if not is_text:
-        return Raw(origin, labels, images=image_column(table[columns.image], folder, origin))
-    pair = columns.text_pair
-    first = _checked_texts(table[columns.text], columns.text, origin)
-    second = _checked_texts(table[pair], pair, origin) if pair else None
-    return Raw(origin, labels, texts=(first, second))
-
-
-def _checked_texts(values: Sequence[Any], column: str, origin: str) -> list[str]:
-    for row, value in enumerate(values, start=1):
-        if not isinstance(value, str):
-            raise DataError(f"{origin}, row {row}: {column!r} must be text, got {value!r:.60}. Mend or remove the row.")
-    return [whole_text(value) for value in values]
-
-
-def _read_hub(source: Source, split: str, data: Data, is_text: bool) -> Raw:
+def _read_hub(source: Source, split: str, data: Data, task: ReadingTask) -> Raw:
     from datasets import ClassLabel, Image, load_dataset
 
     name, _, part = source.reference.partition(":")
     with _hub_errors(name):
         rows = load_dataset(name, data.config, split=part or HUB_SPLITS[split][0])
     origin = f"{name}:{part or split}"
-    wanted = _wanted(data.columns, is_text)
+    wanted = _wanted(data, task)
     check_columns(origin, wanted, rows.column_names)
     if len(rows) == 0:
         raise DataError(f"{origin} is empty: it needs at least one row.")
     feature = rows.features[data.columns.label]
-    if not is_text and isinstance(rows.features[data.columns.image], Image):
-        rows = rows.cast_column(data.columns.image, Image(decode=False))
-    raw = _from_columns(origin, {column: rows[column] for column in wanted}, data.columns, is_text, Path())
+    for column in wanted:
+        if isinstance(rows.features[column], Image):
+            rows = rows.cast_column(column, Image(decode=False))  # decoded one at a time, when it is asked for
+    raw = task.inputs.read({column: rows[column] for column in wanted}, data.columns, Path(), origin)
     names = tuple(feature.names) if isinstance(feature, ClassLabel) else None
-    return Raw(raw.origin, raw.labels, raw.texts, raw.images, names)
+    return replace(raw, label_names=names)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,46 +12,15 @@ import numpy as np
 
 from edgepress.compress.data.classes import classes_of
 from edgepress.compress.data.contents import check_pictures, split_content
-from edgepress.compress.data.images import Images, LazyImages
+from edgepress.compress.data.images import LazyImages
 from edgepress.compress.data.labels import LabelMap, folder_names
-from edgepress.compress.data.sources import (
-    Raw,
-    Source,
-    Texts,
-    check_task,
-    find_source,
-    local_split,
-    own_split,
-    read_raw,
-)
-from edgepress.compress.recipe.recipe import Data
+from edgepress.compress.data.rows import Raw, ReadingTask, Rows
+from edgepress.compress.data.sources import Source, check_task, find_source, local_split, own_split, read_raw
+from edgepress.compress.recipe.data import Data
 from edgepress.targets.errors import DataError
 
 ENOUGH_ROWS = 100
 """Rows of validation below which one row is more than 0.01 of accuracy, the default `max_drop` of quantize."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Texts (first and, for pairs, second) or images `[height, width, channels]`, and int64 labels `[rows]`."""
-
-    labels: np.ndarray
-    origin: str
-    texts: Texts | None = None
-    images: Images | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices: np.ndarray) -> Rows:
-        """The rows at `indices`, in that order."""
-        texts, images = self.texts, self.images
-        if texts is not None:
-            first, second = texts
-            texts = ([first[i] for i in indices], [second[i] for i in indices] if second is not None else None)
-        if images is not None:
-            images = images.take(indices) if isinstance(images, LazyImages) else images[indices]
-        return Rows(self.labels[indices], self.origin, texts, images)
 
 
 class Splits:
@@ -85,13 +53,16 @@ class Splits:
 
 
 def load_splits(
-    data: Data, task: str, seed: int, names: tuple[str, ...] | None = None, fine_tuned: bool = False
+    data: Data, task: ReadingTask, seed: int, names: tuple[str, ...] | None = None, fine_tuned: bool = False
 ) -> Splits:
     """Read and split the data; the same seed gives the same rows.
 
     Splits that have no source of their own are cut from train, class by class: test first, then validation.
 
     Args:
+        data: the recipe's section.
+        task: says which columns and kinds of files hold its inputs.
+        seed: of the cuts.
         names: the teacher's class names in its order; None where the teacher starts at random.
         fine_tuned: the teacher is trained on these rows, so that they say which classes there are.
 
@@ -177,7 +148,7 @@ def _same(rows: Rows) -> Rows:
     return rows
 
 
-def _read_rows(reference: str, split: str, data: Data, task: str, labels: LabelMap) -> Rows:
+def _read_rows(reference: str, split: str, data: Data, task: ReadingTask, labels: LabelMap) -> Rows:
     return _rows(read_raw(reference, split, data, task), labels)
 
 
@@ -221,7 +192,7 @@ def _check_classes(train: Rows, labels: LabelMap) -> None:
         )
 
 
-def data_digest(data: Data, task: str | None = None) -> str:
+def data_digest(data: Data, task: ReadingTask | None = None) -> str:
     """Hex sha256 of the content and options of train and validation: whether a stage's rows are still the same.
 
     Of the test split it has only whether there is one; see `digest_of_test`, and `contents` for what
@@ -238,7 +209,7 @@ def data_digest(data: Data, task: str | None = None) -> str:
     return digest.hexdigest()
 
 
-def digest_of_test(data: Data, task: str | None = None) -> str:
+def digest_of_test(data: Data, task: ReadingTask | None = None) -> str:
     """Digest of the test rows alone, which concern the benchmark and nothing before it.
 
     Raises:

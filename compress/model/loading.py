@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,63 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgepress.compress.model.hub import find_file, network_class, quiet, unreachable
 from edgepress.compress.model.model import TaskName, without_cache
+from edgepress.compress.tasks import load_task
 from edgepress.targets.errors import ModelError, told
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack")
-AUTO_CLASSES: dict[TaskName, str] = {
-    "text-classification": "AutoModelForSequenceClassification",
-    "image-classification": "AutoModelForImageClassification",
-}
 FINE_TUNE = "or have it fine-tuned in the run: teacher.training"
-HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """transformers without progress bars, load reports and advice."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def find_file(source: str, name: str) -> Path | None:
-    """A file of a local folder or of a hub repository; None where it has no such file.
-
-    Raises:
-        ModelError: the source is neither a folder nor a hub id that can be reached.
-    """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder / name if (folder / name).is_file() else None
-    if folder.exists() or not HUB_ID.fullmatch(source):
-        raise ModelError(f"{source} is no folder (paths are relative to {Path.cwd()}) and no hub id.")
-    from transformers.utils import cached_file
-
-    # Where the hub cannot be reached, only a file that every model has can tell it from a file that is not there.
-    options = {"_raise_exceptions_for_missing_entries": name == "config.json"}
-    try:
-        with quiet():
-            found = cached_file(source, name, **options)
-    except (OSError, ValueError) as fault:
-        raise _unreachable(source, fault) from None
-    return Path(found) if found else None
-
-
-def _unreachable(source: str, fault: Exception) -> ModelError:
-    reason = told(fault)
-    return ModelError(
-        f"{source} is no folder here, and as a hub id it could not be had: {reason}. "
-        f"Check the name, or fetch it once with a network: `hf download {source}`."
-    )
 
 
 @dataclass(frozen=True)
@@ -86,6 +34,9 @@ def load_network(
     """The classification model of a folder or hub id, in eval mode.
 
     Args:
+        source: the folder or hub id.
+        task: a key of `TASKS`, whose network class is loaded.
+        trust_remote_code: whether the model may run code of its own.
         num_labels: the classes of the data; None takes the model's own.
         fresh_head: the classifier may be missing or of another size and is then initialised at random, for a
             student that is going to be trained. A teacher's must be there.
@@ -186,17 +137,17 @@ def _check_weight_files(folder: Path, task: TaskName) -> None:
     if pickled:
         raise ModelError(
             f"{folder} holds pickled weights ({pickled[0]}), which can run code when they are loaded and are refused. "
-            f'If you trust them, convert them once: python -c "from transformers import {AUTO_CLASSES[task]} as M; '
+            f"If you trust them, convert them once: "
+            f'python -c "from transformers import {load_task(task).network} as M; '
             f"M.from_pretrained('{folder}').save_pretrained('{folder}')\""
         )
     raise ModelError(f"{folder} has no weights: model.safetensors is missing. Save the model with save_pretrained.")
 
 
 def _load(source: str, task: TaskName, trust: bool, num_labels: int | None) -> tuple[nn.Module, dict[str, Any]]:
-    import transformers
     from safetensors import SafetensorError
 
-    factory: Any = getattr(transformers, AUTO_CLASSES[task])
+    factory = network_class(load_task(task).network)
     options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
     options |= {"trust_remote_code": trust, "attn_implementation": "eager"}
     if num_labels is not None:
@@ -212,7 +163,7 @@ def _load(source: str, task: TaskName, trust: bool, num_labels: int | None) -> t
     except OSError as fault:
         if Path(path).is_dir():
             raise ModelError(f"{source} cannot be loaded: {told(fault)}") from None
-        raise _unreachable(source, fault) from None
+        raise unreachable(source, fault) from None
     except (ValueError, KeyError) as fault:
         raise ModelError(f"{source} is no {task} model: {told(fault)}") from None
     except RuntimeError as fault:

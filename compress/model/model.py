@@ -17,10 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edgepress.compress.model.edits import Edit, apply_edits
+from edgepress.compress.model.hub import network_class
+from edgepress.compress.tasks import TASKS, load_task
 from edgepress.targets.errors import ModelError, told
 from edgepress.targets.records import Description, Record, Signature
 
-TaskName = Literal["text-classification", "image-classification"]
+TaskName = str
+"""A key of `TASKS`."""
 
 
 class Step(Record):
@@ -71,8 +74,7 @@ class Model:
     @property
     def description(self) -> Description:
         """The class names of the network's configuration."""
-        names: dict[int, str] = getattr(self.network.config, "id2label", None) or {}
-        return Description(labels=tuple(str(names[index]) for index in sorted(names)))
+        return Description(labels=load_task(self.task).outputs.labels(self.network.config))
 
     @property
     def parameters(self) -> int:
@@ -117,6 +119,11 @@ class Model:
             card = ModelCard.read(folder / "model.json")
         except ArtifactError as fault:
             raise ModelError(str(fault)) from None
+        if card.task not in TASKS:
+            raise ModelError(
+                f"{folder} holds a model of the task {card.task!r}, which is not registered; there are "
+                f"{', '.join(TASKS)}. Import what adds it to TASKS first."
+            )
         network = build_network(folder, card.task)
         apply_edits(network, card.edits)
         load_weights(network, folder / "model.safetensors")
@@ -143,12 +150,7 @@ def build_network(folder: Path, task: TaskName) -> nn.Module:
 
 def network_from_config(config: Any, task: TaskName) -> nn.Module:
     """Eager attention everywhere: it exports to the smallest graphs, and its attention maps can be distilled."""
-    from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
-
-    factory: Any = {
-        "text-classification": AutoModelForSequenceClassification,
-        "image-classification": AutoModelForImageClassification,
-    }[task]
+    factory = network_class(load_task(task).network)
     options = {"attn_implementation": "eager", "dtype": torch.float32, "trust_remote_code": False}
     unnamed = config.architectures is None
     if unnamed:  # where an architecture has two classifiers (DeiT, LeViT), transformers looks for its name in here

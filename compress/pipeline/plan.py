@@ -11,6 +11,7 @@ from edgepress.compress.pipeline.keys import StageKey, stage_digest
 from edgepress.compress.pipeline.stages import STAGES
 from edgepress.compress.pipeline.stages.base import Stage
 from edgepress.compress.recipe.recipe import Recipe
+from edgepress.compress.tasks import load_task
 from edgepress.targets.errors import RecipeError
 
 # Raised when a change of the code makes what older runs stored wrong.
@@ -43,8 +44,9 @@ def plan(recipe: Recipe) -> tuple[Planned, ...]:
         DataError, ModelError: a file of the data or of the teacher is missing.
         RecipeError: `quantize` is not the last stage.
     """
-    check_bounds(recipe.data, recipe.task)
-    origin = {"format": FORMAT, "task": recipe.task, "seed": recipe.seed, "data": data_digest(recipe.data, recipe.task)}
+    task = load_task(recipe.task)
+    check_bounds(recipe.data, task)
+    origin = {"format": FORMAT, "task": recipe.task, "seed": recipe.seed, "data": data_digest(recipe.data, task)}
     if recipe.metric is not None:  # which epoch is the best one, and so every stage, depends on it
         origin["metric"] = recipe.metric
     digest = stage_digest("", "recipe", origin)

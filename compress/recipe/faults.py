@@ -145,9 +145,13 @@ def _line(path: Keys, details: ErrorDetails, annotation: Any, owner: type[pydant
 
 
 def _choices(annotation: Any) -> list[str]:
-    if typing.get_origin(annotation) is typing.Literal:
-        return [str(choice) for choice in typing.get_args(annotation)]
-    return [choice for member in typing.get_args(annotation) for choice in _choices(member)]
+    """The words that a field, or each entry of its list, may hold."""
+    return _choices_in(pydantic.TypeAdapter(annotation).json_schema())
+
+
+def _choices_in(schema: Mapping[str, Any]) -> list[str]:
+    inner = [*schema.get("anyOf", ()), *filter(None, [schema.get("items")])]
+    return [*map(str, schema.get("enum", ())), *(choice for part in inner for choice in _choices_in(part))]
 
 
 def describe(annotation: Any) -> str:

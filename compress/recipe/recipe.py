@@ -9,18 +9,19 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pydantic
 from pydantic import Field
 
 from edgepress.benchmarks.metrics import METRICS
+from edgepress.compress.recipe.data import Columns as Columns
+from edgepress.compress.recipe.data import Data as Data
 from edgepress.compress.recipe.methods import parse_stage
 from edgepress.compress.recipe.reader import read_file, read_mapping
 from edgepress.compress.recipe.sections import (
     Benchmark,
     Config,
-    Fraction,
     Gates,
     Importance,
     Readable,
@@ -30,34 +31,8 @@ from edgepress.compress.recipe.sections import (
     Training,
     metric_fault,
 )
-
-
-class Columns(Section):
-    """Names of the columns in the user's files."""
-
-    text: str = "text"
-    text_pair: str | None = None
-    image: str = "image"
-    label: str = "label"
-
-
-class Data(Section):
-    """Where the rows come from. `train` is a file (.jsonl, .json, .csv, .tsv, each also .gz; .parquet, .npz), an image
-    folder, a `datasets` hub id (`owner/name` or `owner/name:split`), or `builtin:digits`. Where `validation` or `test`
-    is missing it is the source's own split of that name, or is cut from `train`. `limit` keeps so many rows of it."""
-
-    train: Source
-    validation: Source | None = None
-    test: Source | None = None
-    config: str | None = None
-    columns: Columns = Columns()
-    labels: tuple[str, ...] | None = None
-    validation_fraction: Fraction = 0.03
-    test_fraction: Fraction = 0.2
-    calibration: Annotated[int, Field(ge=1)] = 128
-    max_length: Annotated[int, Field(ge=2)] = 128
-    image_size: Annotated[int, Field(ge=1)] | None = None
-    limit: Annotated[int, Field(ge=1)] | None = None
+from edgepress.compress.recipe.task_name import TaskName
+from edgepress.compress.tasks import TASKS, load_task
 
 
 class Teacher(Section):
@@ -122,7 +97,7 @@ class Recipe(Readable):
     of int8, verdicts and `max_drop` go by it."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-    task: Literal["text-classification", "image-classification"]
+    task: TaskName
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     data: Data
     teacher: Teacher
@@ -152,7 +127,8 @@ class Recipe(Readable):
     def _as_long_as_the_data(cls, benchmark: Benchmark, others: pydantic.ValidationInfo) -> Benchmark:
         """Sequences that the recipe does not name follow `data.max_length`, which it may have lowered."""
         data = others.data.get("data")  # missing where it is at fault itself
-        if data is None or others.data.get("task") != "text-classification":
+        task = TASKS.get(others.data.get("task", ""))
+        if data is None or task is None or not task.inputs.sequences:
             return benchmark
         if "sequences" in benchmark.model_fields_set:
             return benchmark
@@ -186,10 +162,10 @@ class Recipe(Readable):
     def contradictions(self) -> Iterator[str]:
         """Values that are right one by one and wrong together, a line each."""
         longest, limit = max(self.benchmark.sequences, default=0), self.data.max_length
-        is_text = self.task == "text-classification"
-        if is_text and longest > limit:
+        inputs = load_task(self.task).inputs
+        if inputs.sequences and longest > limit:
             yield f"benchmark.sequences: got {longest}, allowed: lengths up to data.max_length, which is {limit}."
-        if is_text and self.teacher.config is not None and self.teacher.tokenizer is None:
+        if inputs.needs_tokenizer and self.teacher.config is not None and self.teacher.tokenizer is None:
             yield (
                 "teacher.tokenizer: missing. A text model trained in the run needs the folder or hub id of a tokenizer."
             )

@@ -1,18 +1,30 @@
-"""What a model is for: one file a task, looked up here by name and loaded only when it is asked for."""
+"""What a model is for: each task a composition of inputs, outputs, a network class and metrics, by its name."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, cast
-
+from edgepress.compress.tasks.base import Task
+from edgepress.compress.tasks.inputs.image import ImageInputs
+from edgepress.compress.tasks.inputs.text import TextInputs
+from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.targets.errors import RecipeError
 
-if TYPE_CHECKING:
-    from edgepress.compress.tasks.base import Task
+OF_CLASSES = ("accuracy", "macro-f1", "balanced-accuracy", "log-loss", "agreement", "kl", "sqnr")
 
-TASKS: dict[str, str] = {
-    "text-classification": "edgepress.compress.tasks.text_classification:TextClassification",
-    "image-classification": "edgepress.compress.tasks.image_classification:ImageClassification",
+TASKS: dict[str, Task] = {
+    "text-classification": Task(
+        name="text-classification",
+        inputs=TextInputs(),
+        outputs=Classes(),
+        network="AutoModelForSequenceClassification",
+        metrics=OF_CLASSES,
+    ),
+    "image-classification": Task(
+        name="image-classification",
+        inputs=ImageInputs(),
+        outputs=Classes(),
+        network="AutoModelForImageClassification",
+        metrics=OF_CLASSES,
+    ),
 }
 
 
@@ -20,9 +32,10 @@ def load_task(name: str) -> Task:
     """The task of that name.
 
     Raises:
-        RecipeError: no task has that name.
+        RecipeError: no task has that name, or the one that is registered under it calls itself otherwise.
     """
     if name not in TASKS:
         raise RecipeError(f"unknown task {name!r}; there are {', '.join(TASKS)}")
-    module, attribute = TASKS[name].split(":")
-    return cast("Task", getattr(import_module(module), attribute)())
+    if (task := TASKS[name]).name != name:
+        raise RecipeError(f"the task {name!r} calls itself {task.name!r}; give it one name, in TASKS and as Task.name")
+    return task

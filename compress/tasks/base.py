@@ -1,21 +1,25 @@
-"""The two protocols of a task: `Task`, and `Features`, the rows as a model takes them."""
+"""A task is a composition: `Task` = `Inputs` x `Outputs` x the class of its network x metrics."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from torch import nn
 
 from edgepress.benchmarks.desk import batches as batches
-from edgepress.compress.data.splits import Rows
-from edgepress.compress.recipe.recipe import Data
-from edgepress.targets.errors import ModelError, told
+from edgepress.compress.data.rows import Reader, Rows
+from edgepress.compress.recipe.data import Data
+from edgepress.compress.tasks.inputs.columns import Column
+from edgepress.compress.tasks.trial import Trial, tried
+from edgepress.targets.errors import DataError
 from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 MAX_BATCH = 64
 """Models are exported for batches of 1 to this."""
@@ -38,15 +42,34 @@ class Features(Protocol):
         ...
 
 
-class Task(Protocol):
-    """What differs between texts and images."""
+class Inputs(Reader, Protocol):
+    """One kind of inputs: how rows are read (`Reader`), and what a network is given of them.
 
-    name: str
-    metrics: tuple[str, ...]
-    """Keys of `benchmarks.metrics.METRICS`; the first one is primary unless the recipe's `metric` names another."""
+    A processor is what prepares raw rows for one model: its tokenizer, or its image pre-processing. It is loaded from
+    beside the model, fitted to the recipe, and handed back to every other method. `apply` needs no torch.
+    """
 
-    def load_processor(self, source: str) -> Any:
-        """The tokenizer or image pre-processing beside a model: a local folder or hub id.
+    @property
+    def sequences(self) -> bool:
+        """Whether rows are sequences of up to `data.max_length` tokens; only these are timed at several lengths."""
+        ...
+
+    @property
+    def needs_tokenizer(self) -> bool:
+        """Whether a model that starts from a configuration has to be given `teacher.tokenizer`."""
+        ...
+
+    @property
+    def example(self) -> str:
+        """Training data that a recipe template names where the user has named none."""
+        ...
+
+    def load_processor(self, source: str, network: str) -> Any:
+        """The processor beside a model.
+
+        Args:
+            source: the model's folder or hub id.
+            network: the transformers class that will read the model, e.g. AutoModelForImageClassification.
 
         Raises:
             ModelError: it is missing or cannot be used.
@@ -55,6 +78,9 @@ class Task(Protocol):
 
     def begin_processor(self, config: Mapping[str, Any]) -> Any | None:
         """What the configuration of a teacher that is trained in the run says of its inputs; None where nothing does.
+
+        Args:
+            config: the recipe's `teacher.config`.
 
         Raises:
             ModelError: the task has no such inputs.
@@ -65,24 +91,60 @@ class Task(Protocol):
         """The processor with what its folder left open taken from the training rows and the recipe.
 
         Args:
-            processor: of the teacher's folder; None for an image teacher that is trained in the run.
+            processor: of the teacher's folder; None for a teacher that starts from a configuration.
+            train: the training rows.
+            data: the recipe's section.
+
+        Raises:
+            ModelError: without a processor there is nothing to start from.
+            DataError: the rows leave open what they have to say.
         """
         ...
 
     def features(self, rows: Rows, processor: Any, data: Data) -> Features:
-        """Rows as model inputs; `processor` comes from `fit_processor`."""
+        """The rows of a split as model inputs.
+
+        Args:
+            rows: of this kind of content.
+            processor: as `fit_processor` gave it.
+            data: the recipe's section, for the lengths.
+        """
         ...
 
-    def signature(self, network: nn.Module, processor: Any, data: Data) -> Signature:
-        """Inputs, output and bounds of a network, tried once at its largest sequence.
+    def apply(self, raw: Any, processor: Any, data: Data) -> Feeds:
+        """The inputs of one call, made of raw rows as a caller has them, as `features` makes them of a file's.
+
+        Args:
+            raw: `Texts`, or images uint8 `[batch, height, width, channels]`.
+            processor: a fitted one.
+            data: the recipe's section, for the lengths.
+
+        Returns:
+            name → array `[batch, ...]`.
+        """
+        ...
+
+    def trial(self, network: nn.Module, processor: Any, data: Data) -> Trial:
+        """The inputs of a network, their bounds, and one row at its largest.
+
+        Args:
+            network: a model of the task's class; its configuration and the names of its forward are read.
+            processor: as `fit_processor` gave it.
+            data: the recipe's section, for the lengths.
 
         Raises:
-            ModelError: the network does not take the inputs that the task gives it.
+            ModelError: processor and network do not belong together.
         """
         ...
 
     def sample_feeds(self, features: Features, batch: int, sequence: int | None) -> Feeds:
-        """Real rows in exactly this shape, for latency; the same ones at every call."""
+        """Real rows in exactly one shape, for latency; the same ones at every call.
+
+        Args:
+            features: where they are taken from.
+            batch: how many.
+            sequence: tokens of each; None where rows have no length.
+        """
         ...
 
     def describe(self, processor: Any) -> Description:
@@ -93,37 +155,133 @@ class Task(Protocol):
         """Write the files that other tools read it from (tokenizer.json ..., or preprocessor_config.json)."""
         ...
 
+    @property
+    def usual_names(self) -> tuple[str, ...]:
+        """What people call columns that hold such inputs, in lower case: a column called so is no label."""
+        ...
+
+    def guess_columns(self, columns: Mapping[str, Column]) -> dict[str, str] | None:
+        """Which columns of a user's table hold the inputs, by their names and the values of its first rows.
+
+        Args:
+            columns: all but the label, by name.
+
+        Returns:
+            field of `Columns` → column; None where no column can be one.
+        """
+        ...
+
+    def python_feeds(self, specs: Sequence[TensorSpec]) -> tuple[str, str]:
+        """What a user types in Python: what to import, and an expression whose value are the feeds of one row."""
+        ...
+
+
+class Outputs(Protocol):
+    """One kind of outputs: what the tensors mean that a network gives."""
+
+    def tensors(self, result: Any) -> dict[str, Tensor]:
+        """The tensors of a transformers output that are exported, by name."""
+        ...
+
+    def specs(self, network: nn.Module, tensors: Mapping[str, Tensor], rows: int) -> tuple[TensorSpec, ...]:
+        """What those tensors are for any batch.
+
+        Args:
+            network: the model.
+            tensors: as `tensors` gave them for a batch of `rows`.
+            rows: of that batch.
+
+        Raises:
+            ModelError: the network gives outputs of another kind.
+        """
+        ...
+
+    def labels(self, config: Any) -> tuple[str, ...]:
+        """The names of a configuration's classes, in the order of the outputs; empty where there are none."""
+        ...
+
+    def answers(self, outputs: np.ndarray) -> np.ndarray:
+        """What the model says, `[rows]`, of its outputs `[rows, ...]`."""
+        ...
+
+    def truth(self, features: Features) -> np.ndarray:
+        """What the answers are compared with, `[rows]`."""
+        ...
+
+    def loss(self, tensors: Mapping[str, Tensor], truth: Tensor) -> Tensor:
+        """The training loss without a teacher, a scalar, of `tensors` of a batch and its truth `[batch]`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model is for. Add one to `TASKS` under its name, and recipes can say it.
+
+    Args:
+        name: as recipes, models and reports call it.
+        inputs: how rows are read and prepared.
+        outputs: what the network's outputs mean.
+        network: the transformers class of its models, e.g. `AutoModelForSequenceClassification`.
+        metrics: keys of `benchmarks.metrics.METRICS`; the first one is primary unless the recipe's `metric` names
+            another.
+    """
+
+    name: str
+    inputs: Inputs
+    outputs: Outputs
+    network: str
+    metrics: tuple[str, ...]
+
+    def load_processor(self, source: str) -> Any:
+        """The processor beside the model `source`, see `Inputs.load_processor`."""
+        return self.inputs.load_processor(source, self.network)
+
+    def begin_processor(self, config: Mapping[str, Any]) -> Any | None:
+        """See `Inputs.begin_processor`."""
+        return self.inputs.begin_processor(config)
+
+    def fit_processor(self, processor: Any | None, train: Rows, data: Data) -> Any:
+        """See `Inputs.fit_processor`. Raises DataError for rows of another kind."""
+        return self.inputs.fit_processor(processor, self._own(train), data)
+
+    def features(self, rows: Rows, processor: Any, data: Data) -> Features:
+        """See `Inputs.features`. Raises DataError for rows of another kind."""
+        return self.inputs.features(self._own(rows), processor, data)
+
+    def _own(self, rows: Rows) -> Rows:
+        if rows.content != self.inputs.content:
+            raise DataError(f"{rows.origin} holds {rows.content}, and the task is {self.name}.")
+        return rows
+
+    def signature(self, network: nn.Module, processor: Any, data: Data) -> Signature:
+        """Inputs, outputs and bounds of a network, tried once at its largest sequence.
+
+        Args:
+            network: a model of the class that the task names.
+            processor: a fitted one.
+            data: the recipe's section, for the lengths.
+
+        Raises:
+            ModelError: the network does not take these inputs, or gives no such outputs.
+        """
+        trial = self.inputs.trial(network, processor, data)
+        tensors = tried(network, trial, self.outputs.tensors)
+        outputs = self.outputs.specs(network, tensors, trial.rows)
+        return Signature(inputs=trial.inputs, outputs=outputs, bounds=trial.bounds)
+
+    def sample_feeds(self, features: Features, batch: int, sequence: int | None) -> Feeds:
+        """See `Inputs.sample_feeds`."""
+        return self.inputs.sample_feeds(features, batch, sequence)
+
+    def describe(self, processor: Any) -> Description:
+        """See `Inputs.describe`."""
+        return self.inputs.describe(processor)
+
+    def save_processor(self, processor: Any, folder: Path) -> None:
+        """See `Inputs.save_processor`."""
+        self.inputs.save_processor(processor, folder)
+
 
 def forward_names(network: nn.Module) -> set[str]:
     """The inputs that a network's forward names."""
     return set(inspect.signature(network.forward).parameters)
-
-
-def tried(network: nn.Module, inputs: tuple[TensorSpec, ...], feeds: Feeds, hint: str) -> TensorSpec:
-    """The logits of one forward pass as a spec.
-
-    Raises:
-        ModelError: the pass fails, or its logits are not `[batch, classes]`; `hint` says what to change.
-    """
-    names = [spec.name for spec in inputs]
-    kind = type(network).__name__
-    if missing := sorted(set(names) - forward_names(network)):
-        raise ModelError(
-            f"{kind} takes no input {missing[0]!r}, which this task gives it: it is no model for this task."
-        )
-    tensors = {name: torch.from_numpy(np.array(feeds[name])).to(next(network.parameters()).device) for name in names}
-    training = network.training
-    try:
-        with torch.no_grad():
-            logits = network.eval()(**tensors).logits
-    except (RuntimeError, ValueError, IndexError, AttributeError, TypeError) as fault:
-        shapes = ", ".join(f"{name} {list(feeds[name].shape)}" for name in names)
-        raise ModelError(f"{kind} fails on {shapes}: {told(fault)}. {hint}") from None
-    finally:
-        network.train(training)
-    classes = int(network.config.num_labels)  # type: ignore[union-attr,arg-type]
-    if tuple(logits.shape) != (len(feeds[names[0]]), classes):
-        raise ModelError(
-            f"{kind} gives logits of shape {list(logits.shape)}, not [batch, {classes}]: it is no classifier."
-        )
-    return TensorSpec(name="logits", dtype="float32", shape=("batch", classes))

@@ -11,6 +11,7 @@ import torch
 from edgepress.benchmarks.metrics import metric
 from edgepress.benchmarks.metrics.base import value_of
 from edgepress.compress.model.model import Model
+from edgepress.compress.tasks import load_task
 from edgepress.compress.tasks.base import batches
 
 if TYPE_CHECKING:
@@ -21,7 +22,13 @@ BATCH = 64
 
 @torch.no_grad()
 def logits_of(model: Model, features: Features, advance: Callable[[int], object] | None = None) -> np.ndarray:
-    """Logits `[rows, classes]`, float32, in the order of the rows."""
+    """Logits `[rows, classes]`, float32, in the order of the rows.
+
+    Args:
+        model: runs where its weights are.
+        features: the rows.
+        advance: is told of each batch how many rows it had.
+    """
     module = model.module
     device = next(module.parameters()).device
     names = [spec.name for spec in model.signature.inputs]
@@ -46,4 +53,5 @@ def metric_of(model: Model, features: Features, key: str = "accuracy") -> float:
         key: of `METRICS`; one that is against the labels.
     """
     kind = metric(key)
-    return value_of(kind, kind.counts(features.labels, logits_of(model, features)))
+    truth = load_task(model.task).outputs.truth(features)
+    return value_of(kind, kind.counts(truth, logits_of(model, features)))

@@ -42,7 +42,7 @@ class Workspace:
     def splits(self) -> Splits:
         with self.progress.task("Reading data", total=None):
             recipe, names = self.recipe, self._label_names()
-            splits = load_splits(recipe.data, recipe.task, recipe.seed, names, recipe.teacher.fine_tuned)
+            splits = load_splits(recipe.data, self.task, recipe.seed, names, recipe.teacher.fine_tuned)
         for note in splits.notes if self.tells_notes else ():
             self.progress.warn(note)
         return splits

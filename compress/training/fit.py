@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +26,7 @@ from transformers import Trainer, TrainingArguments
 
 from edgepress.compress.model.model import Model
 from edgepress.compress.recipe.sections import Training
+from edgepress.compress.tasks import load_task
 from edgepress.compress.training import processes as distributed
 from edgepress.compress.training.batches import BucketSampler, Collator, Indices, TeacherOutputs
 from edgepress.compress.training.checkpoints import Pace, latest, step_of
@@ -35,17 +36,21 @@ from edgepress.compress.training.precision import settled
 from edgepress.targets.errors import StageError
 
 if TYPE_CHECKING:
-    from edgepress.compress.tasks.base import Features
+    from edgepress.compress.tasks.base import Features, Outputs
     from edgepress.targets.progress import Progress
 
 
-class CrossEntropy(nn.Module):
-    """The loss without a teacher: mean cross-entropy with the labels, in nats."""
+class LabelLoss(nn.Module):
+    """The loss without a teacher: that of the task's kind of outputs, with the labels."""
 
     outputs: Mapping[str, bool] = {}
 
+    def __init__(self, kind: Outputs) -> None:
+        super().__init__()
+        self.kind = kind
+
     def forward(self, output: Any, labels: torch.Tensor, teacher: TeacherOutputs, mask: torch.Tensor | None) -> Any:
-        return nn.functional.cross_entropy(output.logits.float(), labels)
+        return self.kind.loss(self.kind.tensors(output), labels)
 
 
 class Objective(Protocol):
@@ -112,7 +117,7 @@ class TrainingJob:
         training: how long, how fast, in which precision.
         scratch: holds the checkpoints: fitted again after a kill with the same job, it goes on from the last one.
         seed: of dropout and of the order of the batches.
-        objective: the loss; with the labels alone by default.
+        objective: the loss; None for that of the task, with the labels alone.
         teacher: row numbers `[batch]` -> what the teacher gives for them; None where the objective asks for nothing.
         metric: key of the metric on validation data that says which epoch is the best one.
     """
@@ -120,7 +125,7 @@ class TrainingJob:
     training: Training
     scratch: Path
     seed: int = 0
-    objective: nn.Module = field(default_factory=CrossEntropy)
+    objective: nn.Module | None = None
     teacher: Callable[[np.ndarray], TeacherOutputs] | None = None
     metric: str = "accuracy"
 
@@ -209,8 +214,9 @@ def take_part(shared: SharedJob, features: Features) -> None:
 
 
 def _trainer(job: TrainingJob, model: Model, features: Features) -> _Trainer:
+    objective = job.objective if job.objective is not None else LabelLoss(load_task(model.task).outputs)
     trainer = _Trainer(
-        model=Trainee(model.network, job.objective),
+        model=Trainee(model.network, objective),
         args=_arguments(job.training, job.scratch, job.seed),
         train_dataset=Indices(len(features)),
         data_collator=Collator(features, model.signature, job.teacher),

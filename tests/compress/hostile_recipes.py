@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from edgepress.targets.device.environment import peak_memory_bytes
 from tests.compress.hostile_yaml import CONSTRUCTED, HEAVY, KEYS, TOKENS, VALUES
 from tests.end_to_end.recipes import IMAGE, PLAIN, TEXT, changed
 
@@ -138,8 +139,7 @@ TEXT_CHANGES: tuple[Callable[[str, random.Random], str], ...] = (_cut, _insert, 
 
 def read_and_plan(path: Path, overrides: tuple[str, ...]) -> str:
     """`planned`, or the name of the error that the user is told."""
-    from edgepress.targets.device.environment import peak_memory_bytes
-from edgepress.compress.pipeline.plan import plan
+    from edgepress.compress.pipeline.plan import plan
     from edgepress.compress.recipe.recipe import Recipe
     from edgepress.targets.errors import EdgepressError
 

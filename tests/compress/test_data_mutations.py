@@ -127,10 +127,10 @@ def read_all(path: Path, task: str, tokenizer: Any) -> None:
     """Everything that a run does with rows before it trains."""
     # Pictures that are turned by their tags are of two sizes.
     data = Data(train=str(path), validation_fraction=0.2, max_length=16, image_size=8)
-    data_digest(data, task)
-    digest_of_test(data, task)
-    splits = load_splits(data, task, seed=0)
     of_task = load_task(task)
+    data_digest(data, of_task)
+    digest_of_test(data, of_task)
+    splits = load_splits(data, of_task, seed=0)
     processor = of_task.fit_processor(tokenizer if task == TEXT else None, splits.train, data)
     for rows in (splits.train, splits.validation, splits.test()):
         features = of_task.features(rows, processor, data)

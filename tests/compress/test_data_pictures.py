@@ -17,6 +17,7 @@ from edgepress.compress.data.images import read_folder
 from edgepress.compress.data.pictures import decode_image
 from edgepress.compress.data.splits import data_digest
 from edgepress.compress.recipe.recipe import Data
+from edgepress.compress.tasks import load_task
 from edgepress.targets.errors import DataError
 from tests.compress.rows import IMAGE, load
 
@@ -161,7 +162,7 @@ def test_file_and_folder_names_need_not_be_utf_8(photos: Path) -> None:
         pytest.skip("this file system takes UTF-8 names only")
     splits = load(photos, IMAGE)
     assert splits.label_names == ("caf\ufffd", "left")
-    assert len(data_digest(Data(train=str(photos)), IMAGE)) == 64
+    assert len(data_digest(Data(train=str(photos)), load_task(IMAGE))) == 64
 
 
 def save(path: Path, images: np.ndarray) -> np.ndarray:

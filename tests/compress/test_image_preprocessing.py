@@ -12,7 +12,8 @@ import pytest
 from edgepress.compress.data.splits import Rows
 from edgepress.compress.recipe.recipe import Data
 from edgepress.compress.tasks import load_task
-from edgepress.compress.tasks.inputs.image import Preprocessing, fit, read_config, read_timm
+from edgepress.compress.tasks.inputs.image_config import read_config, read_timm
+from edgepress.compress.tasks.inputs.pixels import Preprocessing, fit
 from edgepress.targets.errors import DataError, ModelError
 from tests.compress.tiny import tiny_image_teacher
 

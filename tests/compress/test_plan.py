@@ -9,6 +9,7 @@ from edgepress.compress.data.bounds import check_bounds
 from edgepress.compress.pipeline.plan import Planned, plan
 from edgepress.compress.pipeline.sources import source_digest
 from edgepress.compress.recipe.recipe import Data, Recipe
+from edgepress.compress.tasks import load_task
 from edgepress.targets.errors import DataError, ModelError, RecipeError
 
 
@@ -207,7 +208,7 @@ def test_what_may_not_be_read_is_told_before_any_work(inputs: Path, monkeypatch:
 
     monkeypatch.setattr(Path, "open", locked)
     with pytest.raises(DataError, match=r"rows.jsonl cannot be read: Permission denied. Mend its rights."):
-        check_bounds(Data(train="rows.jsonl"), "text-classification")
+        check_bounds(Data(train="rows.jsonl"), load_task("text-classification"))
     with pytest.raises(ModelError, match=r"config.json of the model cannot be read: Permission denied"):
         source_digest("teacher")
 

@@ -16,7 +16,7 @@ from edgepress.compress.model.loading import load_network
 from edgepress.compress.recipe.recipe import Data
 from edgepress.compress.tasks import TASKS, load_task
 from edgepress.compress.tasks.base import batches
-from edgepress.compress.tasks.inputs.image import Preprocessing, fit
+from edgepress.compress.tasks.inputs.pixels import Preprocessing, fit
 from edgepress.targets.errors import DataError, ModelError, RecipeError
 from tests.compress.tiny import tiny_image_data, tiny_image_teacher, tiny_text_data, tiny_text_teacher, tiny_tokenizer
 
@@ -53,7 +53,7 @@ def test_looking_up_tasks_loads_no_torch() -> None:
 def test_text_models_take_what_their_features_give(tmp_path: Path, architecture: str, inputs: int) -> None:
     folder = str(tiny_text_teacher(tmp_path / "teacher", architecture))
     data = Data(train=str(tiny_text_data(tmp_path)), max_length=8)
-    task, train = load_task(TEXT), load_splits(data, TEXT, seed=0).train
+    task, train = load_task(TEXT), load_splits(data, load_task(TEXT), seed=0).train
     network = load_network(folder, TEXT, trust_remote_code=False, num_labels=2)
     processor = task.fit_processor(task.load_processor(folder), train, data)
     features, signature = task.features(train, processor, data), task.signature(network, processor, data)
@@ -71,7 +71,7 @@ def test_text_models_take_what_their_features_give(tmp_path: Path, architecture:
 def test_image_models_take_what_their_features_give(tmp_path: Path, architecture: str, channels: int) -> None:
     folder = str(tiny_image_teacher(tmp_path / "teacher", architecture, channels, labels=2))
     data = Data(train=str(tiny_image_data(tmp_path)))
-    task, train = load_task(IMAGE), load_splits(data, IMAGE, seed=0).train
+    task, train = load_task(IMAGE), load_splits(data, load_task(IMAGE), seed=0).train
     network = load_network(folder, IMAGE, trust_remote_code=False, num_labels=2)
     processor = task.fit_processor(task.load_processor(folder), train, data)
     features, signature = task.features(train, processor, data), task.signature(network, processor, data)

@@ -25,6 +25,7 @@ from edgepress.benchmarks.report.wording import unsteady_notes
 from edgepress.compress.data.splits import digest_of_test
 from edgepress.compress.methods.desk import desk_of
 from edgepress.compress.pipeline.stages.base import Finished, Work, plain
+from edgepress.compress.tasks import load_task
 from edgepress.targets.errors import TargetError
 from edgepress.targets.protocols import Target
 
@@ -62,7 +63,7 @@ class BenchmarkStage:
 
     def covers(self) -> Mapping[str, object]:
         asked = {"benchmark": plain(self.options), "gates": plain(self.gates), "name": self.title}
-        return asked | {"test": digest_of_test(self.rows, self.task)}
+        return asked | {"test": digest_of_test(self.rows, load_task(self.task))}
 
     def run(self, work: Work, folder: Path) -> None:
         benchmark(work, folder)

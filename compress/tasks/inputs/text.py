@@ -1,22 +1,28 @@
-"""Texts, or pairs of texts, in; one class out."""
+"""Texts, or pairs of texts → token numbers, as the tokenizer beside a model gives them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from torch import nn
 
-from edgepress.compress.data.splits import Rows
-from edgepress.compress.model.loading import find_file, quiet
-from edgepress.compress.recipe.recipe import Data
-from edgepress.compress.tasks.base import MAX_BATCH, Features, forward_names, tried
+from edgepress.compress.data.labels import whole_text
+from edgepress.compress.data.rows import Kind, Raw, Rows, Texts
+from edgepress.compress.model.hub import find_file, network_class, quiet
+from edgepress.compress.recipe.data import Columns, Data
+from edgepress.compress.tasks.base import MAX_BATCH, Features, forward_names
+from edgepress.compress.tasks.inputs.columns import Column, first_named, most
+from edgepress.compress.tasks.trial import Trial
 from edgepress.targets.errors import DataError, ModelError, told
-from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
+from edgepress.targets.records import Description, Feeds, TensorSpec
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CHUNK = 1024
 VOCABULARIES = (
@@ -28,6 +34,22 @@ VOCABULARIES = (
     "sentencepiece.bpe.model",
 )
 SHORTEST = 2
+FIRST_TEXTS = (
+    "text",
+    "sentence",
+    "sentence1",
+    "premise",
+    "question",
+    "question1",
+    "review",
+    "content",
+    "utterance",
+    "body",
+    "comment",
+    "message",
+    "document",
+)
+SECOND_TEXTS = ("text_pair", "pair", "sentence2", "hypothesis", "question2", "answer", "context")
 
 
 class TextFeatures:
@@ -74,14 +96,47 @@ class TextFeatures:
         return digest.hexdigest()
 
 
-class TextClassification:
-    """Any `AutoModelForSequenceClassification` with a fast tokenizer."""
+@dataclass(frozen=True)
+class TextInputs:
+    """Texts for any transformers model with a fast tokenizer: `input_ids`, `attention_mask` and, where the model takes
+    them, `token_type_ids`, int64 `[batch, sequence]` each."""
 
-    name = "text-classification"
-    metrics = ("accuracy", "macro-f1", "balanced-accuracy", "log-loss", "agreement", "kl", "sqnr")
+    content: str = "texts"
+    kinds: frozenset[Kind] = frozenset({"table", "hub"})
+    sequences: bool = True
+    needs_tokenizer: bool = True
+    example: str = "path/to/train.jsonl"
+    usual_names: tuple[str, ...] = FIRST_TEXTS + SECOND_TEXTS
 
-    def load_processor(self, source: str) -> Any:
-        """The tokenizer, its `model_input_names` cut to what the model beside it takes."""
+    def columns(self, names: Columns) -> list[str]:
+        """The text's column and, where there are pairs, that of the second text."""
+        return [names.text, *([names.text_pair] if names.text_pair else [])]
+
+    def read(self, table: Mapping[str, Sequence[Any]], names: Columns, folder: Path, origin: str) -> Raw:
+        """Texts as they are in a table's columns.
+
+        Args:
+            table: the columns.
+            names: which one is which.
+            folder: of no matter to texts.
+            origin: names the table in messages.
+
+        Raises:
+            DataError: a cell is no text.
+        """
+        texts = [_checked(table[column], column, origin) for column in self.columns(names)]
+        return Raw(origin, table[names.label], texts=(texts[0], texts[1] if len(texts) > 1 else None))
+
+    def load_processor(self, source: str, network: str) -> Any:
+        """The tokenizer, its `model_input_names` cut to what the model beside it takes.
+
+        Args:
+            source: a folder or hub id.
+            network: the transformers class that reads the model.
+
+        Raises:
+            ModelError: there is no fast tokenizer with a padding token.
+        """
         from transformers import AutoTokenizer
 
         find_file(source, "config.json")  # raises where the source cannot be reached
@@ -99,21 +154,22 @@ class TextClassification:
             raise ModelError(f"the tokenizer of {source} has no tokenizer.json. Save its fast version there.")
         if tokenizer.pad_token_id is None:
             raise ModelError(f"the tokenizer of {source} has no padding token. Set its pad_token and save it again.")
-        names = _model_inputs(source)
+        names = _model_inputs(source, network)
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if names is None or name in names]
         return tokenizer
 
     def begin_processor(self, config: Mapping[str, Any]) -> None:
-        return None
+        """Nothing: a tokenizer is given, never made."""
 
     def fit_processor(self, processor: Any | None, train: Rows, data: Data) -> Any:
+        """The tokenizer as it is. Raises ModelError where there is none."""
         if processor is None:
             raise ModelError("a text model trained in the run needs a tokenizer: set teacher.tokenizer in the recipe.")
         return processor
 
     def features(self, rows: Rows, processor: Any, data: Data) -> TextFeatures:
-        if rows.texts is None:
-            raise DataError(f"{rows.origin} holds images, and the task is {self.name}.")
+        """The rows' tokens, those of longer texts cut to `data.max_length`."""
+        assert rows.texts is not None  # Task hands over rows of its own kind
         first, second = rows.texts
         parts: list[np.ndarray] = []
         types: list[np.ndarray] = []
@@ -132,7 +188,19 @@ class TextClassification:
         offsets = np.concatenate([[0], np.cumsum([len(row) for row in parts])]).astype(np.int64)
         return TextFeatures(np.concatenate(parts), np.concatenate(types), offsets, rows.labels, processor)
 
-    def signature(self, network: nn.Module, processor: Any, data: Data) -> Signature:
+    def apply(self, raw: Texts, processor: Any, data: Data) -> Feeds:
+        """Tokens of one batch of texts, padded to the longest: int64 `[batch, sequence]` each.
+
+        Args:
+            raw: the texts, and their seconds where they are pairs.
+            processor: the tokenizer.
+            data: the recipe's section; longer texts are cut to its `max_length`.
+        """
+        rows = Rows(np.zeros(len(raw[0]), np.int64), "these texts", texts=raw)
+        return self.features(rows, processor, data).batch(np.arange(len(rows)))
+
+    def trial(self, network: nn.Module, processor: Any, data: Data) -> Trial:
+        """One row of `data.max_length` tokens. Raises ModelError for a tokenizer with more tokens than the network."""
         names = [name for name in _input_names(processor) if name in forward_names(network)]
         inputs = tuple(TensorSpec(name=name, dtype="int64", shape=("batch", "sequence")) for name in names)
         vocabulary = int(network.config.vocab_size)  # type: ignore[union-attr,arg-type]
@@ -149,9 +217,8 @@ class TextClassification:
             feeds["input_ids"][:, -1] = end  # T5 and BART look for it; a decoder's may lie beyond its vocabulary
         longest = getattr(network.config, "max_position_embeddings", "unknown")
         hint = f"The model's longest sequence is {longest}; set data.max_length below it."
-        output = tried(network, inputs, feeds, hint)
         bounds = {"batch": (1, MAX_BATCH), "sequence": (SHORTEST, data.max_length)}
-        return Signature(inputs=inputs, outputs=(output,), bounds=bounds)
+        return Trial(inputs, bounds, feeds, hint)
 
     def sample_feeds(self, features: Features, batch: int, sequence: int | None) -> Feeds:
         """Rows of at least `sequence` tokens first, so that as little as possible is padding."""
@@ -162,12 +229,36 @@ class TextClassification:
         return features.batch(np.resize(rows, batch), sequence)
 
     def describe(self, processor: Any) -> Description:
+        """Nothing: tokenizer.json travels as it is."""
         return Description()
 
     def save_processor(self, processor: Any, folder: Path) -> None:
+        """tokenizer.json and what transformers writes beside it."""
         folder.mkdir(parents=True, exist_ok=True)
         with quiet():
             processor.save_pretrained(folder)
+
+    def guess_columns(self, columns: Mapping[str, Column]) -> dict[str, str] | None:
+        """`text` and, where a column's name says so, `text_pair`; None where no column has texts."""
+        texts = {name: column for name, column in columns.items() if column.is_text}
+        if not texts:
+            return None
+        # A name says little where every value is one word and another one: that is an identifier.
+        plain = {name: column for name, column in texts.items() if not column.is_identifier} or texts
+        text = first_named(plain, FIRST_TEXTS) or most(plain, Column.words)
+        second = first_named([name for name in plain if name != text], SECOND_TEXTS)
+        return {"text": text} | ({"text_pair": second} if second else {})
+
+    def python_feeds(self, specs: Sequence[TensorSpec]) -> tuple[str, str]:
+        """One text through the tokenizer that lies beside the model."""
+        return "transformers", 'transformers.AutoTokenizer.from_pretrained(".")("some text", return_tensors="np")'
+
+
+def _checked(values: Sequence[Any], column: str, origin: str) -> list[str]:
+    for row, value in enumerate(values, start=1):
+        if not isinstance(value, str):
+            raise DataError(f"{origin}, row {row}: {column!r} must be text, got {value!r:.60}. Mend or remove the row.")
+    return [whole_text(value) for value in values]
 
 
 def _input_names(tokenizer: Any) -> list[str]:
@@ -176,9 +267,9 @@ def _input_names(tokenizer: Any) -> list[str]:
     return [name for name in known if name == "input_ids" or name in tokenizer.model_input_names]
 
 
-def _model_inputs(source: str) -> set[str] | None:
+def _model_inputs(source: str, network: str) -> set[str] | None:
     """What the model class beside the tokenizer takes; None where there is no model or its class is not known."""
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig
+    from transformers import AutoConfig
 
     path = find_file(source, "config.json")
     if path is None or "auto_map" in json.loads(path.read_text(encoding="utf-8")):
@@ -187,6 +278,6 @@ def _model_inputs(source: str) -> set[str] | None:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError):
         return None  # load_network refuses this configuration with its reason
-    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
-        return None
-    return forward_names(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)])
+    # Its public twin, MODEL_FOR_..._MAPPING, has a name that cannot be told from that of the class.
+    mapping = network_class(network)._model_mapping
+    return forward_names(mapping[type(config)]) if type(config) in mapping else None

@@ -1,0 +1,100 @@
+"""Rows of data, and what reading them asks of a task: `Raw`, `Rows`, `Reader`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from edgepress.compress.data.images import Images, LazyImages
+from edgepress.compress.recipe.data import Columns
+
+Kind = Literal["digits", "npz", "folder", "table", "hub"]
+Texts = tuple[list[str], list[str] | None]
+"""First texts and, where rows are pairs, second ones."""
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A source before its labels are numbers. `label_names` are those that its integer labels count, if it says so;
+    `note` is what a user should know of it."""
+
+    origin: str
+    labels: Sequence[Any]
+    texts: Texts | None = None
+    images: Images | None = None
+    label_names: tuple[str, ...] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Texts (first and, for pairs, second) or images `[height, width, channels]`, and int64 labels `[rows]`."""
+
+    labels: np.ndarray
+    origin: str
+    texts: Texts | None = None
+    images: Images | None = None
+
+    @property
+    def content(self) -> str:
+        """What each row is: `texts` or `images`."""
+        return "images" if self.texts is None else "texts"
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> Rows:
+        """The rows at `indices`, in that order."""
+        texts, images = self.texts, self.images
+        if texts is not None:
+            first, second = texts
+            texts = ([first[i] for i in indices], [second[i] for i in indices] if second is not None else None)
+        if images is not None:
+            images = images.take(indices) if isinstance(images, LazyImages) else images[indices]
+        return Rows(self.labels[indices], self.origin, texts, images)
+
+
+class Reader(Protocol):
+    """How one kind of inputs is read from data."""
+
+    @property
+    def content(self) -> str:
+        """What a row of it is, as `Rows.content` calls it."""
+        ...
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds of sources that can hold such rows."""
+        ...
+
+    def columns(self, names: Columns) -> list[str]:
+        """The columns of a table that hold the inputs, without the label's."""
+        ...
+
+    def read(self, table: Mapping[str, Sequence[Any]], names: Columns, folder: Path, origin: str) -> Raw:
+        """The rows of a table.
+
+        Args:
+            table: its columns, those of `columns()` and the label's among them.
+            names: which column is which.
+            folder: what paths in the table are relative to.
+            origin: names the table in messages.
+
+        Raises:
+            DataError: a value is none of the kind.
+        """
+        ...
+
+
+class ReadingTask(Protocol):
+    """What reading data asks of a task: its name for messages, and its inputs."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def inputs(self) -> Reader: ...

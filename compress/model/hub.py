@@ -1,0 +1,75 @@
+"""What is asked of transformers and the hub before a model is loaded: its class, and files beside its weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgepress.targets.errors import ModelError, told
+
+HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers without progress bars, load reports and advice."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def find_file(source: str, name: str) -> Path | None:
+    """A file of a local folder or of a hub repository; None where it has no such file.
+
+    Raises:
+        ModelError: the source is neither a folder nor a hub id that can be reached.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder / name if (folder / name).is_file() else None
+    if folder.exists() or not HUB_ID.fullmatch(source):
+        raise ModelError(f"{source} is no folder (paths are relative to {Path.cwd()}) and no hub id.")
+    from transformers.utils import cached_file
+
+    # Where the hub cannot be reached, only a file that every model has can tell it from a file that is not there.
+    options = {"_raise_exceptions_for_missing_entries": name == "config.json"}
+    try:
+        with quiet():
+            found = cached_file(source, name, **options)
+    except (OSError, ValueError) as fault:
+        raise unreachable(source, fault) from None
+    return Path(found) if found else None
+
+
+def unreachable(source: str, fault: Exception) -> ModelError:
+    """What a person is told of a source that is no folder and, as a hub id, raised `fault`."""
+    reason = told(fault)
+    return ModelError(
+        f"{source} is no folder here, and as a hub id it could not be had: {reason}. "
+        f"Check the name, or fetch it once with a network: `hf download {source}`."
+    )
+
+
+def network_class(name: str) -> Any:
+    """The class of transformers that loads a task's models, e.g. `AutoModelForImageClassification`.
+
+    Raises:
+        ModelError: transformers has no such class.
+    """
+    import transformers
+
+    found = getattr(transformers, name, None)
+    if found is None:
+        raise ModelError(f"transformers has no class {name!r}, which the task names as that of its networks.")
+    return found

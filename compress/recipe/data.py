@@ -1,0 +1,37 @@
+"""The section of a recipe that says where its rows come from, and what is cut of them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from edgepress.compress.recipe.sections import Fraction, Section, Source
+
+
+class Columns(Section):
+    """Names of the columns in the user's files."""
+
+    text: str = "text"
+    text_pair: str | None = None
+    image: str = "image"
+    label: str = "label"
+
+
+class Data(Section):
+    """Where the rows come from. `train` is a file (.jsonl, .json, .csv, .tsv, each also .gz; .parquet, .npz), an image
+    folder, a `datasets` hub id (`owner/name` or `owner/name:split`), or `builtin:digits`. Where `validation` or `test`
+    is missing it is the source's own split of that name, or is cut from `train`. `limit` keeps so many rows of it."""
+
+    train: Source
+    validation: Source | None = None
+    test: Source | None = None
+    config: str | None = None
+    columns: Columns = Columns()
+    labels: tuple[str, ...] | None = None
+    validation_fraction: Fraction = 0.03
+    test_fraction: Fraction = 0.2
+    calibration: Annotated[int, Field(ge=1)] = 128
+    max_length: Annotated[int, Field(ge=2)] = 128
+    image_size: Annotated[int, Field(ge=1)] | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None

@@ -204,6 +204,14 @@ def test_a_text_network_without_a_mask_is_refused_in_one_line(tmp_path: Path) ->
         pairs_of(model, HIDDEN, data)
 
 
+def test_a_network_that_knows_no_hidden_states_is_refused_in_one_line(tmp_path: Path) -> None:
+    model = network("resnet-basic")
+    data = data_of(model, tmp_path)
+    model.network.forward = lambda pixel_values: pixel_values
+    with pytest.raises(StageError, match="ResNetForImageClassification cannot be asked for its hidden states; set"):
+        pairs_of(model, HIDDEN, data)
+
+
 def test_a_network_whose_weights_have_several_names_is_trained(tmp_path: Path) -> None:
     config = AutoConfig.for_model(
         "t5", vocab_size=50, num_labels=2, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, eos_token_id=5,

@@ -73,6 +73,10 @@ SPOILERS: list[tuple[Any, str]] = [
     (lambda folder: spoil_config(folder, num_hidden_layers=1), "config.json builds only 1 such layers"),
     (lambda folder: spoil_config(folder, intermediate_size=64), "do not fit config.json|lacks 6 weights"),
     (
+        lambda folder: spoil_config(folder, intermediate_size=64),
+        "do not fit config.json: some have other sizes than it gives them; check its sizes, and that num_labels counts",
+    ),
+    (
         lambda folder: spoil_weights(folder, lambda state: state.pop("classifier.weight")),
         "lacks 1 weights that config.json asks for, first 'classifier.weight': they would be random",
     ),

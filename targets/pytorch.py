@@ -48,7 +48,7 @@ class PyTorch(Backend["ExportedProgram"]):
         from edgepress.targets.graph.torch_graph import save_graph
 
         with quiet():
-            save_graph(source.prepared, folder)
+            save_graph(source.prepared, folder, [spec.name for spec in source.model.signature.outputs])
         return Made(precision="fp32", versions=versions_of("torch"))
 
     @contextmanager

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -54,8 +55,13 @@ class TorchGraph(Record):
     output: Any
 
 
-def save_graph(program: ExportedProgram, folder: Path) -> None:
+def save_graph(program: ExportedProgram, folder: Path, names: Sequence[str] = ()) -> None:
     """Write `graph.json` and `weights.safetensors` of a program into `folder`.
+
+    Args:
+        program: of PyTorch's own operations.
+        folder: an empty one.
+        names: of the outputs, in the order in which they are wanted; a program that gives a mapping has its own.
 
     Raises:
         TargetError: it calls an operation that is not PyTorch's own, or holds what is no tensor.
@@ -63,7 +69,7 @@ def save_graph(program: ExportedProgram, folder: Path) -> None:
     from safetensors.torch import save_file
 
     writer = _Writer()
-    output = writer.program(program)
+    output = _in_order(writer.program(program), program, names)
     while isinstance(output, list) and len(output) == 1:
         output = output[0]
     graph = TorchGraph(
@@ -71,6 +77,15 @@ def save_graph(program: ExportedProgram, folder: Path) -> None:
     )  # fmt: skip
     save_file(_apart(writer.weights), folder / WEIGHTS_FILE)
     (folder / GRAPH_FILE).write_text(graph.model_dump_json() + "\n", encoding="utf-8")
+
+
+def _in_order(output: Any, program: ExportedProgram, names: Sequence[str]) -> Any:
+    """The flat output of a program that gives a mapping, in the order of `names` instead of the mapping's own."""
+    given = program.call_spec.out_spec
+    if given is None or not isinstance(given.type, type) or not issubclass(given.type, Mapping) or not names:
+        return output
+    keys = list(given.context)
+    return [output[keys.index(name)] for name in names if name in keys]
 
 
 @dataclass

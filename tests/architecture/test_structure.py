@@ -93,5 +93,6 @@ def test_the_check_for_circles_sees_one(tmp_path: Path) -> None:
         tuple(TopologicalSorter(edges).static_order())
 
 
-def test_the_tower_of_imports_is_no_higher_than_it_was(root: Path) -> None:
-    assert len(longest_chain(graph(root))) <= 24
+def test_the_tower_of_imports_grows_no_higher(root: Path) -> None:
+    """From the command line down to the errors, through every floor; imports inside of functions count."""
+    assert len(longest_chain(graph(root))) <= 34

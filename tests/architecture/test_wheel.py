@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.test_readme import blocks
+from tests.benchmarks.devices import run_bare, seal, tiny_release
+
 pytestmark = pytest.mark.slow
 PACKAGES = ("compress", "benchmarks", "targets")
 DATA = (".j2", ".json", ".yaml", ".html", ".css", ".js", ".typed")
@@ -97,6 +100,25 @@ def test_folders_of_the_user_with_our_names_are_in_nobodys_way(installed: Path, 
     python = str(installed / "python")
     assert _call([python, "-c", code], users_folder) == "1\n"
     assert "run" in _call([python, "-m", "edgepress", "--help"], users_folder)
+
+
+def test_the_quick_start_runs_there_with_its_child_processes(installed: Path, users_folder: Path, root: Path) -> None:
+    """Students are timed in a process of its own, which finds the wheel and not the user's folders."""
+    shutil.copytree(root / "examples", users_folder / "examples")
+    (code,) = [block for block in blocks((root / "README.md").read_text(), "python") if "from edgepress" in block]
+    told = _call([str(installed / "python"), "-c", code], users_folder)
+    assert "['teacher', 'student']" in told
+
+
+def test_the_runner_of_the_wheel_runs_on_a_device(installed: Path, users_folder: Path) -> None:
+    release = tiny_release(users_folder / "release")
+    shutil.rmtree(release / "edgepress_device")
+    imports = "import sys, pathlib; from edgepress.compress.release.package import add_runner"
+    code = f"{imports}; add_runner(pathlib.Path(sys.argv[1]))"
+    _call([str(installed / "python"), "-c", code, str(release)], users_folder)
+    seal(release)
+    done = run_bare(release, "--samples", "1")
+    assert (done.returncode, done.stderr) == (0, "") and "accuracy 0.7500" in done.stdout
 
 
 def test_the_packages_are_imported_from_the_wheel(installed: Path, tmp_path: Path) -> None:

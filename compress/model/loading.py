@@ -86,6 +86,9 @@ def load_network(
     """The classification model of a folder or hub id, in eval mode.
 
     Args:
+        source: a folder or a hub id.
+        task: which kind of classifier to load.
+        trust_remote_code: whether code that comes with the model may run.
         num_labels: the classes of the data; None takes the model's own.
         fresh_head: the classifier may be missing or of another size and is then initialised at random, for a
             student that is going to be trained. A teacher's must be there.
@@ -102,6 +105,11 @@ def load_to_train(source: str, task: TaskName, trust_remote_code: bool, num_labe
 
     A head (what transformers puts on the backbone, the pooler within it too) that is missing or of another size is
     initialised at random; what fits is kept.
+
+    Args:
+        source: a folder or a hub id.
+        task: which kind of classifier to load.
+        trust_remote_code: whether code that comes with the model may run.
 
     Raises:
         ModelError: as `load_network`, and where the backbone itself lacks weights.

@@ -102,6 +102,11 @@ def forward_names(network: nn.Module) -> set[str]:
 def tried(network: nn.Module, inputs: tuple[TensorSpec, ...], feeds: Feeds, hint: str) -> TensorSpec:
     """The logits of one forward pass as a spec.
 
+    Args:
+        network: runs once in eval mode, and is left in the mode it was in.
+        inputs: what the task gives it.
+        feeds: an array for each input; its first dimension is the batch.
+
     Raises:
         ModelError: the pass fails, or its logits are not `[batch, classes]`; `hint` says what to change.
     """

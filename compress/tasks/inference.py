@@ -21,7 +21,13 @@ BATCH = 64
 
 @torch.no_grad()
 def logits_of(model: Model, features: Features, advance: Callable[[int], object] | None = None) -> np.ndarray:
-    """Logits `[rows, classes]`, float32, in the order of the rows."""
+    """Logits `[rows, classes]`, float32, in the order of the rows.
+
+    Args:
+        model: runs on the device that its weights are on.
+        features: the rows.
+        advance: called after each batch with the number of its rows.
+    """
     module = model.module
     device = next(module.parameters()).device
     names = [spec.name for spec in model.signature.inputs]

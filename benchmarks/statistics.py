@@ -30,6 +30,10 @@ def median_interval(
     """Percentile-bootstrap interval of the median, in the samples' unit; None below the 11 samples of a p50.
 
     `sittings`: how many of the samples each process took, in order; empty where one took all.
+
+    Args:
+        confidence: of the interval, between 0 and 1.
+        seed: of the resamples.
     """
     if len(samples) < least_samples(50):
         return None
@@ -51,6 +55,10 @@ def ratio_interval(
     that what slowed a round down slows both sides of a resample. Rounds alone would not do: two sessions of one
     artifact differ for as long as their process lives, and the more rounds it took the surer a wrong ratio would look.
     None where the two don't have the same rounds, or too few of them.
+
+    Args:
+        confidence: of the interval, between 0 and 1.
+        seed: of the resamples.
 
     References: Kalibera and Jones, "Rigorous Benchmarking in Reasonable Time", ISMM 2013.
 

@@ -144,7 +144,13 @@ class Backend(ABC, Generic[Prepared]):
     def export_all(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], folder: Path
     ) -> Iterator[Artifact | Refusal]:
-        """Each candidate into `folder`/its name, what they share made once; see `Target.export_all`."""
+        """Each candidate into `folder`/its name, what they share made once; see `Target.export_all`.
+
+        Args:
+            model: what is exported, with its signature.
+            calibration: calibration batches, each `{input: array}`.
+            candidates: what to make of it, one artifact each.
+        """
         with self.begin_export(model, calibration, candidates, folder) as results:
             yield from results
 
@@ -157,7 +163,15 @@ class Backend(ABC, Generic[Prepared]):
         folder: Path,
         reference: Reference | None = None,
     ) -> Iterator[Iterator[Artifact | Refusal]]:
-        """`export_all`, begun; see `Target.begin_export`."""
+        """`export_all`, begun; see `Target.begin_export`.
+
+        Args:
+            model: what is exported, with its signature.
+            calibration: calibration batches, each `{input: array}`.
+            candidates: what to make of it, one artifact each.
+            folder: gets a folder of its own for each candidate, by its name.
+            reference: torch's answers on calibration rows, where they were computed already.
+        """
         places = {folder / candidate.name: candidate for candidate in candidates}
         with self._begin(model, calibration, places, reference) as source:
             yield self._results(source, places)

@@ -41,6 +41,11 @@ def load_runtime(target: str, facts: ArtifactFacts) -> Runtime:
 def opened(target: str, folder: Path, facts: ArtifactFacts, threads: int = 1) -> Iterator[Any]:
     """A session of the artifact in `folder`: `session.run(feeds) -> {output: array}`.
 
+    Args:
+        target: its name.
+        facts: what the artifact says of itself.
+        threads: of the session.
+
     Raises:
         TargetUnavailable: the package or the hardware is not here.
         ArtifactError: the files are damaged or of another version, or a setting is not known.

@@ -98,7 +98,14 @@ def _macs(artifact: Artifact, folder: Path, feeds: str) -> MacCount | None:
 
 
 def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, shared: TargetRows) -> BatchCheck | None:
-    """The test rows in batches of 32, or one by one where 32 is what was measured; None where only one size fits."""
+    """The test rows in batches of 32, or one by one where 32 is what was measured; None where only one size fits.
+
+    Args:
+        folder: of the artifact.
+        artifact: what the folder says of itself.
+        logits: its answers on the test rows in the batch that was measured, `[rows, classes]`.
+        shared: the test rows and the desk, which all rows of the target share.
+    """
     measured = shared.desk.options.batches[0]
     low, high = artifact.signature.bounds.get("batch", (measured, measured))
     other = min(LARGE_BATCH, high) if measured != min(LARGE_BATCH, high) else low

@@ -77,7 +77,14 @@ class TargetRows:
     def of(
         cls, teacher: RowSource, teacher_name: str, test: Rows, timed: Mapping[str, SubjectResult], desk: Desk
     ) -> TargetRows:
-        """Raises TargetError where the teacher's own artifact gives no answers."""
+        """Raises TargetError where the teacher's own artifact gives no answers.
+
+        Args:
+            teacher_name: what the teacher's row is called.
+            test: the rows of the test split.
+            timed: latencies by the key of the artifact.
+            desk: options, seed, metrics and progress.
+        """
         reference, failure = _logits(teacher, test, timed, desk)
         if reference is None:
             raise TargetError(f"the teacher's artifact gives no usable outputs on the test split: {failure}")

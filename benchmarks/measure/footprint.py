@@ -59,6 +59,12 @@ def measure_footprint(folder: Path, feeds: Path, threads: int, timeout_s: float,
 
     The cold start is the median of them, files in the page cache; memory is the largest of them.
 
+    Args:
+        folder: of the artifact.
+        feeds: the file with the inputs of one call.
+        threads: of the session.
+        timeout_s: limit for each process, in seconds.
+
     Raises:
         ArtifactError: there is no artifact.
     """

@@ -49,6 +49,12 @@ def measure_latency(
     A subject that cannot be opened, does not take a case, fails, hangs or even crashes the process gets a `failure`;
     the others are measured.
 
+    Args:
+        subjects: artifacts to time, each with a key of its own.
+        cases: shapes, thread counts and the files of their inputs.
+        seed: of the order of the calls in each round.
+        progress: is told how far it is; None tells nobody.
+
     Raises:
         BenchmarkError: no samples asked for, a key or shape twice, a feeds file missing, or the time is up.
     """

@@ -31,6 +31,7 @@ TAIL = 99.0
 # LoadGen's rule: so many samples give the 99th percentile with 99 % confidence.
 TAIL_SAMPLES = 662
 WARMUP = 20
+# Six halvings leave an interval of 1/64 of the highest rate that is possible.
 RATE_STEPS = 6
 # Opening, warm-up and the search for a rate come on top of the seconds that were asked for.
 SPARE_S = 600.0
@@ -51,12 +52,22 @@ class Load(Record):
 
 
 def multi_stream(query: Call, count: int, clock: Clock = monotonic) -> tuple[float, ...]:
-    """Wall times in ms of `count` queries, each begun when the one before it is done."""
+    """Wall times in ms of `count` queries, each begun when the one before it is done.
+
+    Args:
+        query: computes one query.
+        clock: gives the time in nanoseconds; a test passes one of its own.
+    """
     return tuple(timed_ms(query, clock) for _ in range(count))
 
 
 def offline(call: Call, rows: int, seconds: float, clock: Clock = monotonic) -> tuple[float, int]:
-    """(samples per second, calls) when all data is there at once; `call` computes `rows` samples."""
+    """(samples per second, calls) when all data is there at once; `call` computes `rows` samples.
+
+    Args:
+        seconds: how long to go on; at least one call is made.
+        clock: gives the time in nanoseconds; a test passes one of its own.
+    """
     start, calls = clock(), 0
     while (elapsed := (clock() - start) / 1e9) < seconds or not calls:
         call()
@@ -72,7 +83,14 @@ def server(
     clock: Clock = monotonic,
     wait: Callable[[float], object] = time.sleep,
 ) -> tuple[float, ...]:
-    """Latencies in ms, queueing included, of `count` queries that arrive by chance (Poisson), `rate` a second."""
+    """Latencies in ms, queueing included, of `count` queries that arrive by chance (Poisson), `rate` a second.
+
+    Args:
+        call: answers one query.
+        seed: of the times between arrivals.
+        clock: gives the time in nanoseconds; a test passes one of its own.
+        wait: sleeps the seconds until the next arrival; a test passes one of its own.
+    """
     numbers = random.Random(seed)
     start, arrival, latencies = clock(), 0.0, []
     for _ in range(count):
@@ -94,7 +112,15 @@ def highest_rate(
     wait: Callable[[float], object] = time.sleep,
 ) -> float:
     """The highest rate in queries a second at which the 99th percentile of the latency stays within `bound_ms`; 0 where
-    a single query takes longer. Found by halving the interval up to the rate at which the queue never empties."""
+    a single query takes longer. Found by halving the interval up to the rate at which the queue never empties.
+
+    Args:
+        call: answers one query.
+        count: queries for each rate that is tried.
+        seed: of the arrivals, the same at every rate.
+        clock: gives the time in nanoseconds; a test passes one of its own.
+        wait: sleeps the seconds until the next arrival; a test passes one of its own.
+    """
     alone = float(np.median([timed_ms(call, clock) for _ in range(WARMUP)]))
     low, high = 0.0, 1e3 / alone
     if alone > bound_ms:
@@ -107,7 +133,13 @@ def highest_rate(
 
 
 def sustained(call: Call, seconds: float, clock: Clock = monotonic) -> tuple[Point, ...]:
-    """Medians over a hundredth of the time each, one call after the other without a break."""
+    """Medians over a hundredth of the time each, one call after the other without a break.
+
+    Args:
+        call: is timed again and again.
+        seconds: how long to go on.
+        clock: gives the time in nanoseconds; a test passes one of its own.
+    """
     start, window = clock(), seconds / 100
     points: list[Point] = []
     times: list[float] = []

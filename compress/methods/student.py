@@ -38,6 +38,11 @@ def derive_student(
     important), hidden (Minitron, arXiv 2407.14679), embedding_rank (ALBERT, arXiv 1909.11942). Of another architecture,
     weights that do not come with it are random under `seed`.
 
+    Args:
+        calibration: calibration batches, each `{input: array}`; read to score units, to weight the words of an
+            embedding, and to see that another architecture takes the data.
+        labels: int class labels `[batch]`, one array for each batch.
+
     Raises:
         ModelError: the teacher cannot be reduced as asked, or the other architecture does not fit its data.
     """

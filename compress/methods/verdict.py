@@ -32,6 +32,10 @@ def fingerprint(model: Model) -> str:
 def check_contract(stage: str, before: Model, after: Model, done: tuple[str, ...]) -> None:
     """A stage gives a new model with the same signature (a student may take fewer inputs) and finite weights.
 
+    Args:
+        after: the model that the stage gave.
+        done: names of the stages before it, for the error.
+
     Raises:
         StageError: it does not; names the stage and those before it.
     """
@@ -90,6 +94,10 @@ def verdict_of(
     stage: str, options: StageOptions, changed: bool, found: tuple[str, ...]
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Kept, kept although it did not pay, or (`auto`) dropped, with the reasons.
+
+    Args:
+        options: of the stage; `auto` lets it be dropped.
+        found: broken promises, in words; empty where all were kept.
 
     Raises:
         StageError: the stage changed nothing and is not `auto`.

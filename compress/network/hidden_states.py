@@ -135,6 +135,10 @@ class Pair:
 def pair(student: int, teacher: int, own: Sequence[State], wanted: Sequence[State]) -> Pair:
     """State `student` of the student and state `teacher` of the teacher.
 
+    Args:
+        own: all hidden states of the student, the embedding first.
+        wanted: all hidden states of the teacher, the embedding first.
+
     Raises:
         StageError: they have other numbers of positions and no grid in common.
     """

@@ -26,7 +26,12 @@ def importance_of(
     calibration: Sequence[Feeds],
     labels: Sequence[np.ndarray],
 ) -> list[np.ndarray]:
-    """Scores `[units]` of each group, larger = keep. `calibration` and `labels` are read as `kind` needs them."""
+    """Scores `[units]` of each group, larger = keep. `calibration` and `labels` are read as `kind` needs them.
+
+    Args:
+        network: holds the groups; stays as it is.
+        groups: units that are scored against each other.
+    """
     if kind == "magnitude":
         return [magnitude(network, group) for group in groups]
     if kind == "activation":
@@ -43,7 +48,12 @@ def magnitude(network: nn.Module, group: Group) -> np.ndarray:
 
 
 def activation(network: nn.Module, groups: Sequence[Group], calibration: Sequence[Feeds]) -> list[np.ndarray]:
-    """Norm of a unit's reading weights x RMS of what they read on calibration data (Wanda, arXiv 2306.11695)."""
+    """Norm of a unit's reading weights x RMS of what they read on calibration data (Wanda, arXiv 2306.11695).
+
+    Args:
+        network: holds the groups; runs on the data.
+        groups: units that are scored against each other.
+    """
     names = {member.module for group in groups for member in group.readers()}
     sums: dict[str, torch.Tensor | float] = dict.fromkeys(names, 0.0)
     rows = dict.fromkeys(names, 0)
@@ -61,6 +71,7 @@ def activation(network: nn.Module, groups: Sequence[Group], calibration: Sequenc
     for group in groups:
         squares = np.zeros(group.units)
         for member in group.readers():
+            # A module that never ran has a sum and a count of 0: its score is 0 then, not NaN.
             mean_square = torch.as_tensor(sums[member.module]).cpu().numpy() / max(rows[member.module], 1)
             _add(squares, member, _squared_norms(network, member) * mean_square)
         scores.append(np.sqrt(squares))
@@ -73,6 +84,12 @@ def taylor(
     """Sum over samples of |d loss / d gate| for a gate of 1 on each unit, `[units]` (arXiv 1905.10650, 1611.06440).
 
     The derivative is the sum of activation x gradient over the unit's features and positions.
+
+    Args:
+        network: is copied before gradients are taken.
+        groups: units that are scored against each other.
+        calibration: calibration batches, each `{input: array}`.
+        labels: int class labels `[batch]`, one array for each batch.
 
     Raises:
         StageError: there is no calibration data, or labels do not go with it.
@@ -100,6 +117,7 @@ def taylor(
         for feeds, truth in zip(calibration, labels, strict=True):
             read.clear()
             logits = network(**tensors(feeds, network)).logits
+            # A mean would make each sample's gradient smaller the larger its batch is.
             cross_entropy(logits, torch.from_numpy(truth).long().to(logits.device), reduction="sum").backward()
             for score, group in zip(scores, groups, strict=True):
                 score += _gate_gradients(network, group, read)

@@ -70,7 +70,13 @@ def observe(network: nn.Module, observers: Mapping[str, Observer], calibration: 
 
 
 def rows_of(value: torch.Tensor, module: nn.Module, mask: torch.Tensor | None) -> torch.Tensor:
-    """Activations of a Linear or Conv2d as `[rows, features]`; padded positions of a text batch are left out."""
+    """Activations of a Linear or Conv2d as `[rows, features]`; padded positions of a text batch are left out.
+
+    Args:
+        value: `[batch, channels, height, width]` of a Conv2d, else `[..., features]`.
+        module: the layer that took or gave it.
+        mask: bool `[batch, tokens]`, true for real tokens; None where the batch has no attention mask.
+    """
     if isinstance(module, nn.Conv2d):
         return value.movedim(1, -1).flatten(0, -2)
     if mask is not None and value.dim() == 3 and value.shape[:2] == mask.shape:

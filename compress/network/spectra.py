@@ -112,7 +112,12 @@ def matrix_of(module: nn.Module) -> torch.Tensor:
 
 
 def spectra(network: nn.Module, layers: Sequence[Layer], calibration: Sequence[Feeds] | None) -> list[Spectrum]:
-    """One spectrum a layer: over calibration data, or over white inputs (the plain SVD) where that is None."""
+    """One spectrum a layer: over calibration data, or over white inputs (the plain SVD) where that is None.
+
+    Args:
+        network: holds the layers; its weights are read.
+        layers: which of its layers to look at.
+    """
     moments = {layer.name: _Moment(layer) for layer in layers}
     if calibration is not None:
         observe(network, {name: moment.see for name, moment in moments.items()}, calibration)
@@ -129,6 +134,14 @@ class _Moment:
         self.of_inputs = layer.kind == "linear" and layer.inputs < layer.outputs
 
     def see(self, module: nn.Module, inputs: torch.Tensor, output: torch.Tensor, mask: torch.Tensor | None) -> None:
+        """Add one batch to the second moment.
+
+        Args:
+            module: the layer that was called.
+            inputs: what it was given; token ids `[batch, tokens]` of an embedding.
+            output: what it gave.
+            mask: bool `[batch, tokens]`, true for real tokens; None where the batch has no attention mask.
+        """
         if isinstance(module, nn.Embedding):
             ids = inputs[mask] if mask is not None and inputs.shape == mask.shape else inputs
             term = torch.bincount(ids.flatten(), minlength=module.num_embeddings).double()

@@ -161,7 +161,13 @@ def _pad(pieces: list[np.ndarray], longest: int, axes: int) -> torch.Tensor:
 
 
 def digest_of(teacher: Model, features: Features, wanted: Wanted) -> str:
-    """Of all that the outputs depend on: weights, rows, and what is kept."""
+    """Of all that the outputs depend on: weights, rows, and what is kept.
+
+    Args:
+        teacher: its weights count.
+        features: the rows, by their digest.
+        wanted: which outputs are kept, in which precision.
+    """
     digest = hashlib.sha256(f"{features.digest}|{wanted.model_dump_json()}|{SHARD_ROWS}".encode())
     for name, value in sorted(unique_state(teacher.network).items()):
         digest.update(name.encode())
@@ -181,7 +187,12 @@ def _shard_path(folder: Path, shard: int) -> Path:
 
 
 def compute(folder: Path, teacher: Model, features: Features, wanted: Wanted, progress: Progress) -> None:
-    """Fill `folder` with the outputs of `teacher` on the rows of `features`, shard by shard."""
+    """Fill `folder` with the outputs of `teacher` on the rows of `features`, shard by shard.
+
+    Args:
+        wanted: which outputs are kept, in which precision.
+        progress: counts the rows.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     order = _order(features)
     # Only a shard that was cut off is computed again; those before it stand.

@@ -47,6 +47,11 @@ def choose(threads: int, usable: Collection[int], root: Path = Path("/")) -> tup
 
     >>> choose(2, {0, 1, 2}, Path("/nowhere"))
     (1, 2)
+
+    Args:
+        threads: how many processors to choose.
+        usable: numbers of those that this process may use.
+        root: where `sys` lies; a test passes a folder of its own.
     """
 
     def order(processor: int) -> tuple[int, int, int]:

@@ -123,7 +123,13 @@ def synthetic(facts: ArtifactFacts, sizes: dict[str, int]) -> dict[str, np.ndarr
 
 
 def latency_of(infer: Infer, feeds: Feeds, samples: int, energy: Meter) -> dict[str, Any]:
-    """Wall times of calls in ms and their energy in microjoules, warm-up not counted."""
+    """Wall times of calls in ms and their energy in microjoules, warm-up not counted.
+
+    Args:
+        infer: answers a batch.
+        feeds: the batch, `{input: array}`.
+        samples: the number of timed calls.
+    """
     answers(infer, feeds)
     before: list[int] = []
     taken = take({CALL: lambda: infer(feeds)}, samples, WINDOW, begin=lambda: before.extend(energy.read()))

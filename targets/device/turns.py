@@ -63,6 +63,12 @@ def warm_up(
     Those that agreed sit out the windows of the others: to warm nine artifacts up until all agree in the same window
     took longer than to time them. Ten windows are the limit: on a noisy machine the wait for agreement would not end.
     No windows where it is 0.
+
+    Args:
+        calls: what is timed, by key.
+        clock: gives the time in nanoseconds; a test passes one of its own.
+        seed: of the order of the calls in each round.
+        prepare: called with the key before each call, outside of the timed span.
     """
     waiting = dict(calls)
     shuffle = random.Random(f"warm-up {seed}").shuffle
@@ -116,6 +122,15 @@ def take(
 ) -> Taken:
     """`warm_up`, then `interleave`, without Python's garbage collector: a collection inside a timed call would be
     charged to whoever runs just then. `begin()` is called between the two.
+
+    Args:
+        calls: what is timed, by key.
+        samples: the least number of timed rounds.
+        window: rounds in a window of the warm-up; 0 for none.
+        seed: of the order of the calls in each round.
+        prepare: called with the key before each call, outside of the timed span.
+        tick: called after each round of samples.
+        more: when to stop beyond `samples`.
 
     Raises:
         CallFailed: a call raised.

@@ -129,7 +129,15 @@ def numbered(number: int, row: Row) -> str:
 
 
 def plot(key: str, title: str, label: str, traces: list[dict[str, Any]], layout: dict[str, Any]) -> Plot:
-    """A figure in plotly's JSON; `meta` of a trace names its CSS colour, and the page's script does the rest."""
+    """A figure in plotly's JSON; `meta` of a trace names its CSS colour, and the page's script does the rest.
+
+    Args:
+        key: names the figure on its page.
+        title: its heading.
+        label: what it shows in words, for those who don't see it.
+        traces: plotly's traces.
+        layout: plotly's layout; overrules height, legend and template.
+    """
     import plotly.graph_objects as go
 
     figure = go.Figure(traces, {"showlegend": False, "height": HEIGHT, "template": "none", **layout})

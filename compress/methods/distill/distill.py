@@ -66,6 +66,10 @@ class DistillationPlan(Record):
 def plan_distillation(model: Model, options: Distill, data: Data) -> DistillationPlan:
     """Which states of `model`, the student, follow which of the teacher's, and what of the teacher must be kept.
 
+    Args:
+        options: what is distilled, with which weights and training.
+        data: the teacher, and rows to see the states on.
+
     Raises:
         StageError: two states that are to be compared have another number of positions and no grid in common, or there
             are none.
@@ -81,7 +85,14 @@ def plan_distillation(model: Model, options: Distill, data: Data) -> Distillatio
 
 
 def apply_distillation(model: Model, plan: DistillationPlan, data: Data, run: Run) -> Applied:
-    """The trained student, and the control arm where the recipe asks for it."""
+    """The trained student, and the control arm where the recipe asks for it.
+
+    Args:
+        model: the student as it starts.
+        plan: of this very student.
+        data: training and validation rows, and the teacher.
+        run: seed, scratch folder and progress.
+    """
     trained, details = distill(model, plan, data, run)
     if not plan.options.control:
         return Applied(trained, details)
@@ -130,7 +141,14 @@ def distill(
 
 
 def train_control(model: Model, plan: DistillationPlan, data: Data, run: Run) -> tuple[Model, History]:
-    """The control arm: the same student, the same steps, batches and seed, but labels alone."""
+    """The control arm: the same student, the same steps, batches and seed, but labels alone.
+
+    Args:
+        model: the student as it starts.
+        plan: only its training options are read.
+        data: training and validation rows.
+        run: seed, scratch folder and progress.
+    """
     job = TrainingJob(plan.options.training, run.scratch / "control", run.seed, metric=data.metrics[0])
     trained, history = fit(model, job, data.train, data.validation, run.progress, run.title("control (no teacher)"))
     return trained.after("control", f"labels only, {history.steps} steps"), history

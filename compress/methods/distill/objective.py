@@ -36,6 +36,14 @@ class DistillationObjective(nn.Module):
         return list(self.terms)  # type: ignore[arg-type]  # a ModuleList knows no more than that they are modules
 
     def forward(self, output: Any, labels: torch.Tensor, teacher: TeacherOutputs, mask: torch.Tensor | None) -> Any:
+        """The weighted sum of the terms.
+
+        Args:
+            output: the student's, with what the terms ask its forward for.
+            labels: int64 `[batch]`.
+            teacher: the teacher's outputs on the same rows.
+            mask: `[batch, tokens]`, 1 for real tokens; None where there is none, as with images.
+        """
         batch = Batch(labels, mask)
         losses = (term.loss(output, teacher, batch) for term in self._terms)
         return sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))

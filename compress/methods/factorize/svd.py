@@ -78,6 +78,10 @@ class RankPlan(Record):
 def plan_ranks(model: Model, options: Factorize, calibration: Sequence[Feeds]) -> RankPlan:
     """Choose a rank for every layer of the kinds asked for; one whose factors would cost more is kept as it is.
 
+    Args:
+        options: kinds of layers, what to exclude, and the budget.
+        calibration: calibration batches, each `{input: array}`; read where `options.activation_aware` is set.
+
     Raises:
         StageError: the model has no such layer, or the budget is below rank 1 everywhere.
     """

@@ -78,6 +78,11 @@ def plan_pruning(
 ) -> PruningPlan:
     """Decide which heads, neurons and channels leave; each layer group loses the same share.
 
+    Args:
+        options: the shares to remove, how units are scored, the multiples that sizes are rounded to.
+        calibration: calibration batches, each `{input: array}`; the plan is checked on the first.
+        labels: int class labels `[batch]`, one array for each batch of `calibration`; only `taylor` reads them.
+
     Raises:
         StageError: the model has none of what shall be pruned, or a group would lose everything.
     """
@@ -96,7 +101,15 @@ def plan_sizes(
     labels: Sequence[np.ndarray],
     notes: Sequence[str] = (),
 ) -> PruningPlan:
-    """Keep the `sizes[i]` most important units of each group; the plan is checked on the first calibration batch."""
+    """Keep the `sizes[i]` most important units of each group; the plan is checked on the first calibration batch.
+
+    Args:
+        model: stays as it is.
+        groups: heads, neurons or channels that are scored together.
+        importance: how units are scored; `magnitude` needs no data.
+        labels: int class labels `[batch]`, one array for each batch of `calibration`; only `taylor` reads them.
+        notes: what the plan tells its reader besides.
+    """
     scores = importance_of(model.network, groups, importance, calibration, labels)
     chosen = tuple(_choose(*each) for each in zip(groups, sizes, scores, strict=True))
     plan = PruningPlan(importance=importance, groups=chosen, notes=tuple(notes))
@@ -106,7 +119,12 @@ def plan_sizes(
 
 
 def apply_pruning(model: Model, plan: PruningPlan, stage: str = "prune") -> Model:
-    """The smaller dense model; `model` stays as it is."""
+    """The smaller dense model; `model` stays as it is.
+
+    Args:
+        plan: of this very model.
+        stage: what the lineage calls it.
+    """
     pruned = copy.deepcopy(model.network)
     before = structure(pruned)
     prune_network(pruned, plan)

@@ -88,6 +88,10 @@ class Measured:
 def candidates_of(target: Target, model: Model, options: Quantize | None) -> tuple[Candidate, ...]:
     """fp32 first, then the target's candidates of lower precision (those that the recipe names, where it names some).
 
+    Args:
+        model: what is going to be exported.
+        options: names candidates; None takes fp32 alone.
+
     Raises:
         StageError: the recipe names none that this target makes.
     """
@@ -108,6 +112,12 @@ def quantize(
     target: str, exported: Sequence[Exported], options: Quantize | None, cases: Sequence[Case], context: Context
 ) -> Selection:
     """Measure what one target made of every candidate on validation data, and choose.
+
+    Args:
+        exported: what the target made of each candidate, fp32 first.
+        options: the largest drop and the candidates; None takes fp32.
+        cases: shapes to time, with their inputs.
+        context: validation rows, targets and progress.
 
     Raises:
         StageError: no candidate could be measured, or none is really int8.
@@ -144,6 +154,10 @@ def choose(target: str, measured: Sequence[Measured], options: Quantize | None) 
 
     Fast is what was measured, else what the compiler estimates, else the bytes. Where none holds, the best int8
     candidate stands (`holds` is False), so that the report can show it.
+
+    Args:
+        target: its name, for errors and the report.
+        options: the largest drop; None takes fp32.
 
     Raises:
         StageError: fp32 could not be measured, or no candidate is int8 where int8 is asked for.

@@ -58,6 +58,12 @@ def stages_of(recipe: Recipe) -> tuple[MethodStage, ...]:
 def judged(stage: MethodStage, before: Model, applied: Applied, work: Work, seconds: float) -> StageRow:
     """The row of a pass, with what its method promised held against its figures.
 
+    Args:
+        before: the model that the pass was given.
+        applied: the model after the pass, and its details.
+        work: measures models; knows the stages that were done before.
+        seconds: what the pass took.
+
     Raises:
         StageError: it broke the contract of a stage, or changed nothing and is not `auto`.
     """
@@ -75,6 +81,13 @@ def row_of(
     name: str, before: Model, applied: Applied, work: Work, seconds: float, verdict: tuple[Verdict, tuple[str, ...]]
 ) -> StageRow:
     """The row of a pass over the model: its figures before and after, timed interleaved.
+
+    Args:
+        name: of the stage, as the report shows it.
+        applied: the model after the pass, and its details.
+        work: measures models; knows the stages that were done before.
+        seconds: what the pass took.
+        verdict: (verdict, reasons) of the row.
 
     Raises:
         StageError: the pass broke the contract of a stage.

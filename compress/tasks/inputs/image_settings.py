@@ -13,7 +13,14 @@ def unusable(origin: str, fault: Exception) -> ModelError:
 
 
 def height_width(size: Any, name: str, origin: str, more: str = "") -> tuple[int, int]:
-    """What transformers takes for a height and a width: one number, a list of both, or a mapping."""
+    """What transformers takes for a height and a width: one number, a list of both, or a mapping.
+
+    Args:
+        size: the setting as it stands in the file.
+        name: what the setting is called there.
+        origin: the file, for the error.
+        more: what else the error says is supported.
+    """
     given = list(size) if isinstance(size, list | tuple) else [size, size]
     if isinstance(size, dict):
         given = [size.get("height"), size.get("width")]

@@ -87,7 +87,15 @@ def avg_pool(
     divisor: Any = None,
 ) -> Any:
     """aten.avg_pool: as `max_pool`, with `padding` of zeros, that count in the mean where `count_padding`; or the sum
-    over a `divisor` of one's own. Sums are in float32: bf16 would lose the small addends of a large window."""
+    over a `divisor` of one's own. Sums are in float32: bf16 would lose the small addends of a large window.
+
+    Args:
+        kit: jax's modules.
+        x: `[batch, channels, *sizes]`.
+        size: of the window, one number or one a dimension.
+        stride: steps of the window, the same; empty for those of `size`.
+        ceil: keeps a last window that is cut off.
+    """
     window = Window.of(x, size, stride, padding, (1,))
     pads = window.pads(x, ceil)
 
@@ -120,6 +128,15 @@ class Window:
 
     @classmethod
     def of(cls, x: Any, size: Any, stride: Any, padding: Any, dilation: Any) -> Window:
+        """The window with one number for each dimension behind batch and channels.
+
+        Args:
+            x: `[batch, channels, *sizes]`.
+            size: of the window, one number or one a dimension.
+            stride: its steps, the same; empty for those of `size`.
+            padding: places added on either side, the same.
+            dilation: distance of the window's places, the same.
+        """
         return cls(*(_each(numbers, x.ndim - 2) for numbers in (size, stride or size, padding, dilation)))
 
     def steps(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -143,7 +160,14 @@ class Window:
 
 
 def pad(kit: Kit, x: Any, sizes: Sequence[int], value: float = 0.0) -> Any:
-    """torch names the last dimension first; a negative size cuts."""
+    """torch names the last dimension first; a negative size cuts.
+
+    Args:
+        kit: jax's modules.
+        x: an array of any shape.
+        sizes: (before, after) of the last dimension, then of the one before it, and so on.
+        value: what is put there.
+    """
     widths = [(0, 0, 0)] * x.ndim
     for place in range(len(sizes) // 2):
         widths[x.ndim - 1 - place] = (sizes[2 * place], sizes[2 * place + 1], 0)

@@ -33,6 +33,13 @@ class Attention(Term):
         return Wanted(attention=tuple(theirs for mine, theirs in compared.pairs if mine))
 
     def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
+        """Mean over the compared layers of the divergence of attention maps, averaged over the heads.
+
+        Args:
+            student: the student's output on the batch.
+            teacher: the teacher's outputs on the same rows; `attention` is read.
+            batch: labels and mask of these rows.
+        """
         losses = []
         maps: Any = attention_maps(student)
         layers = (layer for layer in self.compared.layers if layer)

@@ -43,6 +43,13 @@ class HiddenStates(Term):
         return Wanted(hidden=tuple(theirs for _, theirs in compared.pairs), grids=grids)
 
     def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
+        """Mean over the compared layers of the masked mean squared difference.
+
+        Args:
+            student: the student's output on the batch.
+            teacher: the teacher's outputs on the same rows; `hidden` is read.
+            batch: labels and mask of these rows.
+        """
         losses, compared = [], self.compared
         states: Any = hidden_states(student)
         each = zip(compared.layers, compared.placed, self.projections, teacher["hidden"], strict=True)

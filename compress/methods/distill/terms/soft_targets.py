@@ -40,5 +40,12 @@ class SoftTargets(Term):
     """The share `alpha` of it is the teacher's, the rest the labels'."""
 
     def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
+        """Cross-entropy with the labels and divergence from the teacher's softened answers, weighted by `alpha`.
+
+        Args:
+            student: the student's output on the batch.
+            teacher: the teacher's outputs on the same rows; `logits` is read.
+            batch: labels and mask of these rows.
+        """
         own, wanted = student.logits.float(), teacher["logits"].float()
         return distillation_loss(own, wanted, batch.labels, self.options.temperature, self.options.alpha)

@@ -80,7 +80,8 @@ class Histogram:
         # Symmetric about zero, which so stays an edge between two bins however often the reach is doubled.
         peak = float(np.abs(values).max())
         wider = self._start(peak) if self.counts is None else self._widen(peak)
-        added, _ = np.histogram(values, bins=BINS, range=(-wider.reach, wider.reach))
+        # In double precision: bins of the smallest float32 values are narrower than float32 can tell apart.
+        added, _ = np.histogram(values.astype(np.float64), bins=BINS, range=(-wider.reach, wider.reach))
         return replace(wider, range=self.range.add(values), counts=wider.counts + added)
 
     def _start(self, peak: float) -> Histogram:

@@ -48,8 +48,8 @@ def timed(artifact: Path, settings: dict[str, Any] | None) -> Opened:
 
 
 def answers(artifact: Path, opened: Opened) -> np.ndarray:
-    context: Any = SimpleNamespace(recipe=SimpleNamespace(benchmark=Benchmark()), console=Console("silent"))
-    return artifact_logits(artifact, TokenFeatures(8), context, "testing", opened=opened)
+    desk: Any = SimpleNamespace(options=Benchmark(), task=Console("silent").task)
+    return artifact_logits(artifact, TokenFeatures(8), desk, "testing", opened=opened)
 
 
 def test_a_session_with_other_settings_for_accuracy_than_for_timing_is_found(artifact: Path) -> None:

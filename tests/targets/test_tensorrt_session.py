@@ -14,6 +14,8 @@ import torch
 from edgepress.targets.errors import TargetError
 from edgepress.targets.tensorrt_gpu.session import Shaped, TensorRtSession, cache_file, rtx_config
 
+OUTPUTS = [{"name": "logits", "dtype": "float32", "shape": ["batch", 3]}]
+
 
 class RuntimeConfig:
     """Stand-in for what needs a driver: keeps what it is given."""
@@ -118,7 +120,7 @@ def test_a_graph_is_captured_at_the_second_inference_and_replayed_from_then_on(
     """Of four inferences, the first runs, the second captures a run and replays it: 2 runs and 3 replays."""
     inputs = [{"name": "pixel_values", "dtype": "float32", "shape": ["batch", 3]}]
     context, stream = Context(no_gpu_needed), SimpleNamespace(cuda_stream=7)
-    shaped = Shaped(context, inputs, ["logits"], ((2, 3),), stream, captures)  # type: ignore[arg-type]
+    shaped = Shaped(context, inputs, OUTPUTS, ((2, 3),), stream, captures)  # type: ignore[arg-type]
     for number in range(4):
         answer = shaped.infer({"pixel_values": np.full((2, 3), number, np.float32)})["logits"]
         if not captures:
@@ -126,4 +128,4 @@ def test_a_graph_is_captured_at_the_second_inference_and_replayed_from_then_on(
     assert context.runs == runs
     assert (shaped._graph.replays if shaped._graph is not None else 0) == replays  # type: ignore[attr-defined]
     with pytest.raises(TargetError, match=r"TensorRT refused shape \[9, 3\] of input 'pixel_values'"):
-        Shaped(context, inputs, ["logits"], ((9, 3),), stream, captures)  # type: ignore[arg-type]
+        Shaped(context, inputs, OUTPUTS, ((9, 3),), stream, captures)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from edgepress.compress.data.labels import LabelMap, label_map, label_text
+from edgepress.compress.data.labels import LabelMap, few, label_map, label_text
 from edgepress.targets.errors import DataError
 
 # What transformers calls the classes of a model that was never told their names.
@@ -64,12 +64,8 @@ def _check_known(values: Sequence[Any], origin: str, labels: LabelMap) -> None:
     close = difflib.get_close_matches(str(key), list(labels.classes), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise DataError(
-        f"{origin}: the model knows {known} classes ({_few(labels.names)}), the data has {len(seen)} "
-        f"({_few(sorted(seen))}); row {row}: label {key!r} does not fit the {known} classes of the model; allowed: "
-        f"{_few(list(labels.classes))}. Mend the rows, name the classes in the model's order in data.labels, or have "
-        f"the model fine-tuned on these classes: teacher.training.{hint}"
+        f"{origin}: the model knows {known} classes ({few(labels.names, 10)}), the data has {len(seen)} "
+        f"({few(sorted(seen), 10)}); row {row}: label {key!r} does not fit the {known} classes of the model; allowed: "
+        f"{few(list(labels.classes), 10)}. Mend the rows, name the classes in the model's order in data.labels, or "
+        f"have the model fine-tuned on these classes: teacher.training.{hint}"
     )
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

@@ -44,6 +44,15 @@ def shown(name: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def few(names: Sequence[str], most: int = 5) -> str:
+    """The first names in one line.
+
+    >>> few(["a", "two\\nlines", "c"], most=2)
+    'a, two\\\\nlines, ...'
+    """
+    return ", ".join(map(shown, names[:most])) + (", ..." if len(names) > most else "")
+
+
 @dataclass(frozen=True)
 class LabelMap:
     """`names` in the model's order; `classes` maps a label as it is written to its class; `note` tells what was
@@ -133,7 +142,7 @@ def label_map(
         DataError: the names contradict each other, or nothing says which label is which class.
     """
     if file_names is not None and len(set(file_names)) != len(file_names):
-        raise DataError(f"{origin}: data.labels names a class twice ({_few(file_names)}). Give each class one name.")
+        raise DataError(f"{origin}: data.labels names a class twice ({few(file_names)}). Give each class one name.")
     seen = {key for row, value in enumerate(values, start=1) if (key := _key(value, row, origin)) is not None}
     if model_names is None:
         _check_few(seen, len(values), origin)
@@ -142,13 +151,13 @@ def label_map(
     counted = tuple(file_names) if file_names is not None else tuple(model_names)
     if len(counted) != len(model_names):
         raise DataError(
-            f"{origin}: the model knows {len(model_names)} classes ({_few(model_names)}), the data has {len(counted)} "
-            f"label names ({_few(counted)}). Set data.labels to the model's classes, in its order, or have the model "
+            f"{origin}: the model knows {len(model_names)} classes ({few(model_names)}), the data has {len(counted)} "
+            f"label names ({few(counted)}). Set data.labels to the model's classes, in its order, or have the model "
             f"fine-tuned on these classes: teacher.training."
         )
     if file_names is None and len(set(model_names)) != len(model_names):
         raise DataError(
-            f"{origin}: the model's config.json names a class twice ({_few(model_names)}). Name its classes in "
+            f"{origin}: the model's config.json names a class twice ({few(model_names)}). Name its classes in "
             f"data.labels, in the model's order."
         )
     return _matched(seen, counted, tuple(model_names), origin)
@@ -164,13 +173,13 @@ def _matched(seen: set[str], counted: tuple[str, ...], model_names: tuple[str, .
         return LabelMap(model_names, _classes(seen, counted, model_names, by_place))
     if any(places.get(fold(name), number) != number for number, name in enumerate(counted)):
         raise DataError(
-            f"{origin}: the labels are {_few(counted)} and the model's classes {_few(model_names)}: some are the same, "
+            f"{origin}: the labels are {few(counted)} and the model's classes {few(model_names)}: some are the same, "
             f"so the others cannot be taken by their place. Name the classes in data.labels as the model does."
         )
     note = ""
     if not all(GENERIC.fullmatch(name) or fold(name) in common for name in model_names):
         note = (
-            f"the labels {_few(counted)} are taken for the model's classes {_few(model_names)} in this order. Name "
+            f"the labels {few(counted)} are taken for the model's classes {few(model_names)} in this order. Name "
             f"them in data.labels as the model does where that is wrong"
         )
     return LabelMap(counted, _classes(seen, counted, counted), note)
@@ -217,7 +226,7 @@ def _zeros(seen: set[str], by_number: dict[str, int]) -> dict[str, int]:
 def _check_few(seen: set[str], rows: int, origin: str) -> None:
     if len(seen) > MANY and len(seen) * 2 > rows:
         raise DataError(
-            f"{origin}: the labels have {len(seen)} different values in {rows} rows ({_few(sorted(seen))}): that is no "
+            f"{origin}: the labels have {len(seen)} different values in {rows} rows ({few(sorted(seen))}): that is no "
             f"class. Set data.columns.label to the column of classes."
         )
 
@@ -228,7 +237,7 @@ def _names_of(seen: set[str], origin: str) -> tuple[str, ...]:
         return tuple(sorted(seen))
     numbers = sorted(int(key) for key in seen)
     if numbers != list(range(len(numbers))):
-        listed = _few([str(number) for number in numbers])
+        listed = few([str(number) for number in numbers])
         raise DataError(
             f"{origin}: the labels are {listed}, and must count from 0 without gaps. "
             f"Renumber them, or name all classes in data.labels."
@@ -255,7 +264,3 @@ def folder_names(names: Iterable[str]) -> tuple[str, ...]:
     if all(is_number(name) for name in found):
         return tuple(sorted(found, key=int))
     return tuple(sorted(found))
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(map(shown, names[:5])) + (", ..." if len(names) > 5 else "")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edgepress.compress.recipe.paths import in_home
 from edgepress.targets.errors import ModelError, told
 
 HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
@@ -35,7 +36,7 @@ def find_file(source: str, name: str) -> Path | None:
     Raises:
         ModelError: the source is neither a folder nor a hub id that can be reached.
     """
-    folder = Path(source).expanduser()
+    folder = Path(in_home(source))
     if folder.is_dir():
         return folder / name if (folder / name).is_file() else None
     if folder.exists() or not HUB_ID.fullmatch(source):

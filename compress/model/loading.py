@@ -13,6 +13,7 @@ from torch import nn
 
 from edgepress.compress.model.hub import find_file, network_class, quiet, unreachable
 from edgepress.compress.model.model import TaskName, without_cache
+from edgepress.compress.recipe.paths import in_home
 from edgepress.compress.tasks import load_task
 from edgepress.targets.errors import ModelError, told
 
@@ -62,7 +63,7 @@ def load_to_train(source: str, task: TaskName, trust_remote_code: bool, num_labe
 
 def _loaded(source: str, task: TaskName, trust: bool, num_labels: int | None, fresh_head: bool) -> Loaded:
     _check_config(source, trust)
-    folder = Path(source).expanduser()
+    folder = Path(in_home(source))
     if folder.is_dir():
         _check_weight_files(folder, task)
     network, report = _load(source, task, trust, num_labels if fresh_head else None)
@@ -87,7 +88,7 @@ def label_names(source: str, trust_remote_code: bool) -> tuple[str, ...]:
     from transformers import AutoConfig
 
     _check_config(source, trust_remote_code)
-    folder = Path(source).expanduser()
+    folder = Path(in_home(source))
     try:
         with quiet():
             config = AutoConfig.from_pretrained(
@@ -152,7 +153,8 @@ def _load(source: str, task: TaskName, trust: bool, num_labels: int | None) -> t
     options |= {"trust_remote_code": trust, "attn_implementation": "eager"}
     if num_labels is not None:
         options |= {"num_labels": num_labels, "ignore_mismatched_sizes": True}
-    path = str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source
+    folder = Path(in_home(source))
+    path = str(folder) if folder.is_dir() else source
     try:
         with quiet():
             network, report = factory.from_pretrained(path, **options)

@@ -14,6 +14,7 @@ from edgepress.compress.methods.data import Data, Run
 from edgepress.compress.pipeline.plan import Planned
 from edgepress.compress.pipeline.stages.base import Finished, Work
 from edgepress.compress.pipeline.store import RunFolder
+from edgepress.compress.recipe.paths import in_home
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.tasks.workspace import Workspace
 from edgepress.compress.training.output_store import GB, OutputStore
@@ -82,7 +83,7 @@ def execute(
 def outputs_of(recipe: Recipe, folder: RunFolder, progress: Progress) -> OutputStore:
     """Where the recipe wants the teacher's outputs: in a folder that runs share, or in its own."""
     shared, limit = recipe.cache.folder, recipe.cache.limit_gb
-    place = Path(shared).expanduser() if shared is not None else folder.cache / "teacher"
+    place = Path(in_home(shared)) if shared is not None else folder.cache / "teacher"
     return OutputStore(place, None if limit is None else round(limit * GB), progress)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgepress.compress.pipeline.disk import disk_faults
-from edgepress.compress.pipeline.store import INDEX_FILE, RunFolder
+from edgepress.compress.pipeline.store import INDEX_FILE, RunFolder, stem_of
 from edgepress.compress.recipe.kept import FILE_NAME
 from edgepress.targets.errors import StoreError
 from edgepress.targets.files import remove, size_of
@@ -56,17 +56,15 @@ def collect(runs: Path, dry_run: bool, warn: Callable[[str], None]) -> list[Garb
 
 
 def run_folders(runs: Path, warn: Callable[[str], None]) -> list[RunFolder]:
-    """The runs in a folder, or the one that it is.
+    """The runs in a folder, or the one that it is. A link is no run of the folder: it may lead anywhere.
 
     Raises:
         StoreError: it is none and holds none.
     """
-    places = [runs] if _is_run(runs) else sorted(path for path in _children(runs) if _is_run(path))
+    places = [runs] if _is_run(runs) else [path for path in _children(runs) if _is_run(path) and not path.is_symlink()]
     if not places:
         raise StoreError(f"{runs} holds no run. Give the folder that `edgepress run` writes to: runs, or its --runs.")
-    return [
-        RunFolder(path.resolve().name, path.parent if path.name else path.resolve().parent, warn) for path in places
-    ]
+    return [RunFolder.at(path, warn) for path in places]
 
 
 def garbage(folder: RunFolder) -> Iterator[Garbage]:
@@ -86,15 +84,8 @@ def garbage(folder: RunFolder) -> Iterator[Garbage]:
     cached = _cached(folder.cache) if None not in records else []
     for path in [*_children(stages), *folder.old_stages(), *cached]:
         name = path.relative_to(folder.root).as_posix()
-        if _stem(path.name) not in reached and name not in used:
+        if stem_of(path.name) not in reached and name not in used:
             yield Garbage(folder.name, path, size_of(path))
-
-
-def _stem(name: str) -> str:
-    """The stage that a folder is of, be it finished, its scratch, or still written."""
-    for suffix in (".scratch", ".part", ".old"):
-        name = name.removesuffix(suffix)
-    return name.removeprefix(".")
 
 
 def _cached(cache: Path) -> list[Path]:

@@ -207,14 +207,13 @@ def reopen(run_folder: Path, console: Progress | None = None) -> Result:
     progress = console if console is not None else WarningsOnly()
     if not run_folder.is_dir():
         raise StoreError(f"there is no run folder {run_folder}. Give one that `edgepress run` made: runs/<name>.")
-    run_folder = run_folder if run_folder.name else run_folder.resolve()
-    folder = RunFolder(run_folder.name, run_folder.parent, progress.warn)
+    folder = RunFolder.at(run_folder, progress.warn)
     keys = tuple(record.key for record in folder.stages())
     if not keys or not _ends_in_report(keys):
         state = f"its last finished stage is {keys[-1].name}" if keys else "there is no finished stage in it"
         if not keys and folder.old_stages():
             state = "its stages are of an older edgepress, which cannot be read any more"
-        raise StoreError(f"{run_folder} has no report yet: {state}. Finish it with `edgepress run`.")
+        raise StoreError(f"{folder.root} has no report yet: {state}. Finish it with `edgepress run`.")
     with folder.locked():
         clear_leftovers(folder.root)
         publish(folder.root, [folder.folder(key) for key in keys])

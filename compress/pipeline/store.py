@@ -48,6 +48,12 @@ class RunFolder:
         self.root = base / name
         self._warn = warn
 
+    @classmethod
+    def at(cls, path: Path, warn: Callable[[str], None] = LOG.warning) -> RunFolder:
+        """The run whose folder is `path`; one that names itself by dots alone gets its own name."""
+        path = path if path.name.strip(".") else path.resolve()
+        return cls(path.name, path.parent, warn)
+
     @property
     def cache(self) -> Path:
         """Fp32 exports, timed inputs and the teacher's outputs: all of it can be made again."""
@@ -237,14 +243,25 @@ class RunFolder:
             else:
                 remove(path)
         for path in self._stages.glob(".*.old"):
-            original = path.with_name(path.name.removeprefix(".").removesuffix(".old"))
+            original = path.with_name(stem_of(path.name))
             if original.exists():
                 remove(path)
             else:
                 path.rename(original)
         for path in self._stages.glob(".*.scratch"):
-            if path.with_name(path.name.removeprefix(".").removesuffix(".scratch")).exists():
+            if path.with_name(stem_of(path.name)).exists():
                 remove(path)
+
+
+def stem_of(name: str) -> str:
+    """The stage that a folder is of, be it finished, its scratch, or still written.
+
+    >>> stem_of("0123-prune"), stem_of(".0123-prune.part")
+    ('0123-prune', '0123-prune')
+    """
+    for suffix in (".scratch", ".part", ".old"):
+        name = name.removesuffix(suffix)
+    return name.removeprefix(".")
 
 
 def _seal(folder: Path, key: StageKey, uses: tuple[str, ...]) -> None:

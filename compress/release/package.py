@@ -60,7 +60,7 @@ def package_release(
     root = result.folder
     rows = 0
     with (
-        RunFolder(root.name, root.parent, console.warn).locked(),
+        RunFolder.at(root, console.warn).locked(),
         disk_faults(root),
         tempfile.TemporaryDirectory(dir=root, prefix=".publish-") as temporary,
     ):
@@ -113,7 +113,7 @@ def _recipe_of(run: Path, given: Recipe | None) -> tuple[Recipe | None, Path]:
 
 def _benchmark_of(run: Path) -> StageKey | None:
     """The last stage of a finished run."""
-    stages = RunFolder(run.resolve().name, run.resolve().parent).stages()
+    stages = RunFolder.at(run.resolve()).stages()
     return stages[-1].key if stages and stages[-1].key.name == BENCHMARK else None
 
 

@@ -128,3 +128,18 @@ def test_a_folder_without_runs_is_told(workdir: Path) -> None:
     assert told.stderr == (
         "error: nowhere holds no run. Give the folder that `edgepress run` writes to: runs, or its --runs.\n"
     )
+
+
+def test_a_link_among_the_runs_is_no_run_of_theirs(run: RunFolder) -> None:
+    """It may lead anywhere: nothing there is removed, and nothing is made under its name."""
+    other = RunFolder("other", Path("elsewhere"))
+    with other.locked():
+        finish(other, OLD)
+        other.set_chain([TEACHER])
+    Path("runs/link").symlink_to(other.root.resolve())
+    Path("runs/again").symlink_to("demo")
+    found = collect(Path("runs"), dry_run=True, warn=pytest.fail)
+    assert [one.run for one in found] == ["demo"] * 3
+    collect(Path("runs"), dry_run=False, warn=pytest.fail)
+    assert left(other) == ["stages/o-prune"]
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["again", "demo", "link"]

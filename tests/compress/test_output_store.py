@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from edgepress.compress.pipeline.execute import outputs_of
+from edgepress.compress.pipeline.store import RunFolder
+from edgepress.compress.recipe.recipe import parse_recipe
 from edgepress.compress.training.output_store import OutputStore
 from edgepress.targets.errors import StoreError
 from edgepress.targets.progress import WarningsOnly
@@ -145,3 +148,12 @@ def test_what_else_lies_in_the_folder_is_never_dropped(tmp_path: Path) -> None:
     (tmp_path / "photos/cat.png").write_bytes(b"x" * 1000)
     use(store(tmp_path, 0), "a")
     assert entries(tmp_path) == ["p"] and (tmp_path / "photos/cat.png").is_file()
+
+
+def test_a_home_that_nobody_has_is_a_folder_like_any_other(tmp_path: Path) -> None:
+    """As shells take it."""
+    given: dict[str, Any] = {"name": "r", "task": "image-classification", "data": {"train": "builtin:digits"}}
+    given |= {"teacher": {"model": "t"}, "cache": {"folder": "~nobody-of-this-name/outputs"}}
+    run = RunFolder("r", tmp_path)
+    store = outputs_of(parse_recipe(given, "r.yaml"), run, WarningsOnly())
+    assert store.folder == Path("~nobody-of-this-name/outputs")

@@ -225,3 +225,9 @@ def test_without_training_a_recipe_loads_its_teacher_as_it_is(tmp_path: Path) ->
     assert all(torch.equal(value, saved[name]) for name, value in teacher.network.state_dict().items())
     assert [step.summary for step in teacher.lineage] == [f"loaded from {source}"]
     assert not plain.teacher.fine_tuned and recipe.teacher.fine_tuned
+
+
+def test_a_label_of_two_lines_is_one_line_of_the_message() -> None:
+    with pytest.raises(DataError, match=r"the data has 2 \(a\\nb, c\)") as caught:
+        classes_of(["a\nb", "c"], "f.csv", None, ["x", "y"])
+    assert "\n" not in str(caught.value)

@@ -288,17 +288,12 @@ def is_terminal(stream: TextIO) -> bool:
 
 def table_fields(table: Table) -> dict[str, object]:
     """A rich table as data: `{"title", "columns", "rows"}`, all texts without styles."""
-    columns = [[plain_text(cell) for cell in column.cells] for column in table.columns]
+    columns = [[str(cell) for cell in column.cells] for column in table.columns]
     return {
-        "title": plain_text(table.title) if table.title else None,
-        "columns": [plain_text(column.header) for column in table.columns],
+        "title": str(table.title) if table.title else None,
+        "columns": [str(column.header) for column in table.columns],
         "rows": [list(row) for row in zip(*columns, strict=True)],
     }
-
-
-def plain_text(cell: object) -> str:
-    """A cell's text without its styles."""
-    return str(cell)
 
 
 def _update(state: TaskState, amount: float, note: str | None, total: float | None) -> None:

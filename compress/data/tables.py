@@ -56,11 +56,6 @@ def read_table(path: Path, wanted: Sequence[str]) -> Columns:
     return columns
 
 
-def columns_of(path: Path) -> dict[str, Any]:
-    """The first row: its column names and values."""
-    return first_rows(path, 1)[0]
-
-
 def first_rows(path: Path, count: int) -> list[dict[str, Any]]:
     """The first `count` rows as column -> value, at least one.
 

@@ -280,10 +280,15 @@ class Report(Record):
         return tuple(row for row in self.candidates if not self.is_teacher(row))
 
     @property
+    def answers(self) -> tuple[Row, ...]:
+        """One row of each target, in their order: its chosen artifact, or the row that says why it has none."""
+        found: dict[str, Row] = {}
+        for row in self.compressed:
+            if row.chosen or row.target not in found:
+                found[row.target] = row
+        return tuple(found.values())
+
+    @property
     def failed_targets(self) -> tuple[Row, ...]:
         """One row for each target that nothing can be released for: the chosen one that failed, or the first one."""
-        rows: dict[str, Row] = {}
-        for row in self.compressed:
-            if row.chosen or row.target not in rows:
-                rows[row.target] = row
-        return tuple(row for row in rows.values() if not row.chosen or row.status not in WITH_ARTIFACT)
+        return tuple(row for row in self.answers if not row.chosen or row.status not in WITH_ARTIFACT)

@@ -99,7 +99,7 @@ def _parts(report: Report) -> list[Part]:
     return [
         Part(
             "tradeoff",
-            f"{_capital(primary(report).name)}, latency and size",
+            f"{wording.capital(primary(report).name)}, latency and size",
             plots.pareto(report),
             plots.pareto_note(report),
             (),
@@ -148,10 +148,6 @@ def _details(report: Report, row: Row) -> list[tuple[str, str]]:
 def _test(figure: Figure | None) -> str:
     """What a p-value is of: McNemar's test of rows that are right or wrong, or resampled rows."""
     return "McNemar p" if figure is not None and figure.flips_won is not None else "bootstrap p"
-
-
-def _capital(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _pairs(values: dict[str, object]) -> list[tuple[str, str]]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from edgepress.benchmarks.records.costs import Footprint
 from edgepress.benchmarks.records.report import LatencyRow, Report, Row, Shape, StageRow
-from edgepress.benchmarks.report.columns import Column, columns
-from edgepress.benchmarks.report.verdicts import answers, difference_alone
+from edgepress.benchmarks.report.columns import Column, columns, primary
+from edgepress.benchmarks.report.verdicts import difference_alone
 from edgepress.benchmarks.report.wording import (
     FLAG,
     MISSING,
@@ -42,15 +42,16 @@ VERDICT_STYLE = {"kept": "green", "kept although it did not pay": "yellow", "dro
 
 def answer_table(report: Report) -> Table:
     """What a run came to: the teacher, and of each target the chosen artifact, or why it has none."""
-    rows = (report.teacher, *answers(report))
+    rows = (report.teacher, *report.answers)
     shapes = list(dict.fromkeys(latency.shape for row in rows for latency in row.latency))
     table = _table(f"{report.name}: teacher and chosen artifacts", common_shape(shapes))
-    metric = columns(report)[0]
+    metric = primary(report)
     for heading in (f"{metric.name}\ndifference", "p50 ms", "speed-up", "bytes\nshrink"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("status\nprecision", no_wrap=True)
+    names = shape_names(shapes)
     for row in rows:
-        _add_answer(table, row, shape_names(shapes), report)
+        _add_answer(table, row, metric, names, report)
     notes = status_notes(rows)
     if any(latency.unsteady for row in rows for latency in row.latency):
         notes.insert(0, UNSTEADY)
@@ -58,7 +59,7 @@ def answer_table(report: Report) -> Table:
     return table
 
 
-def _add_answer(table: Table, row: Row, names: dict[Shape, str], report: Report) -> None:
+def _add_answer(table: Table, row: Row, metric: Column, names: dict[Shape, str], report: Report) -> None:
     from rich.text import Text
 
     weight = "bold" if row.chosen else ""
@@ -70,7 +71,7 @@ def _add_answer(table: Table, row: Row, names: dict[Shape, str], report: Report)
     change = difference_alone(report, row)
     table.add_row(
         Text.assemble((f"{label}{row.name}", weight), "\n", (row.target, "dim")),
-        "\n".join([columns(report)[0].text(row), *([] if row is report.teacher else [change])]).rstrip(),
+        "\n".join([metric.text(row), *([] if row is report.teacher else [change])]).rstrip(),
         "\n".join(medians) or MISSING,
         "\n".join(factors) or MISSING,
         f"{human_bytes(row.bytes)}\n{times(row.shrink)}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgepress.benchmarks.records.report import GateVerdict, Report, Row
 from edgepress.benchmarks.report.columns import Column, columns, primary
 from edgepress.benchmarks.report.sections.base import Line, Reasons, Section
-from edgepress.benchmarks.report.wording import gate_text, human_bytes, p50, spread, times
+from edgepress.benchmarks.report.wording import capital, gate_text, human_bytes, p50, spread, times
 
 PASSED, FAILED = "\N{CHECK MARK}", "\N{BALLOT X}"
 
@@ -13,15 +13,6 @@ PASSED, FAILED = "\N{CHECK MARK}", "\N{BALLOT X}"
 def chosen_rows(report: Report) -> tuple[Row, ...]:
     """The chosen artifact of each target that has one, in the order of the targets."""
     return tuple(row for row in report.candidates if row.chosen)
-
-
-def answers(report: Report) -> tuple[Row, ...]:
-    """One row of each target, in their order: its chosen artifact, or the row that says why it has none."""
-    found: dict[str, Row] = {}
-    for row in report.compressed:
-        if row.chosen or row.target not in found:
-            found[row.target] = row
-    return tuple(found.values())
 
 
 def verdict(report: Report) -> Section:
@@ -38,7 +29,7 @@ def verdict(report: Report) -> Section:
         "target", "chosen artifact", "status", metric, "to the teacher [95 %]", "speed-up", "shrink", "gates"
     )  # fmt: skip
     notes = tuple(
-        f"{metric[0].upper()}{metric[1:]} of {row.target} {row.name} is from {row.numbers_from}."
+        f"{capital(metric)} of {row.target} {row.name} is from {row.numbers_from}."
         for row in chosen.values()
         if row.numbers_from
     )

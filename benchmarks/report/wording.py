@@ -34,6 +34,11 @@ METRIC_GATES = {
 }
 
 
+def capital(text: str) -> str:
+    """The name of a metric where a title or sentence begins: `Accuracy`, `macro F1` as `Macro F1`."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def share(value: float | None) -> str:
     """A share of rows, such as accuracy: 0.8911."""
     return MISSING if value is None else f"{value:.4f}"

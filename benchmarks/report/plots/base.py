@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from edgepress.benchmarks.records.report import Report, Row, Shape
 from edgepress.benchmarks.report.columns import Column, primary
 from edgepress.benchmarks.report.sections.base import all_rows
-from edgepress.benchmarks.report.wording import human_bytes, ms, shape_words
+from edgepress.benchmarks.report.wording import capital, human_bytes, ms, shape_words
 
 SMALLEST, LARGEST = 9.0, 34.0
 HEIGHT, BAR = 360, 26
@@ -40,7 +40,7 @@ def pareto(report: Report) -> list[Plot]:
     """The primary metric against p50 in ms (log axis), one plot a shape with figures; marker areas are bytes."""
     plots = []
     symbols, metric = target_symbols(report), primary(report)
-    name = f"{metric.name[:1].upper()}{metric.name[1:]}"
+    name = capital(metric.name)
     for index, shape in enumerate(shapes(report)):
         points = _points(report, metric, shape)
         heaviest = max((row.bytes or 0 for _, row, *_ in points), default=0) or 1

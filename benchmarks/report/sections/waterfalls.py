@@ -8,7 +8,7 @@ from typing import NamedTuple
 from edgepress.benchmarks.records.report import Figures, Report, Shape, StageRow
 from edgepress.benchmarks.report.plots.base import Plot, plot, short
 from edgepress.benchmarks.report.sections.base import Section
-from edgepress.benchmarks.report.wording import shape_words
+from edgepress.benchmarks.report.wording import capital, shape_words
 
 AGAIN = "measured again"
 
@@ -67,8 +67,9 @@ def _metric(sides: list[Figures]) -> list[Measure]:
         assert figure is not None  # every side has it
         return scale * figure.value
 
-    name = f"{kind.name[:1].upper()}{kind.name[1:]}"
-    return [Measure(kind.key, name, unit, "bad" if kind.higher_is_better else "good", value, 0.005 * scale)]
+    return [
+        Measure(kind.key, capital(kind.name), unit, "bad" if kind.higher_is_better else "good", value, 0.005 * scale)
+    ]
 
 
 def _p50(side: Figures, shape: Shape) -> float | None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 from pydantic import ValidationError
 
 from edgepress.benchmarks.judge.latency import latency_rows
@@ -20,11 +19,12 @@ from edgepress.benchmarks.records.checked import check_size, read_artifact, unkn
 from edgepress.benchmarks.records.places import Places
 from edgepress.benchmarks.records.report import LatencyRow, Shape
 from edgepress.benchmarks.report.wording import p50, percentile, scatter_text, speedup
+from edgepress.targets.device.sitting import synthetic
 from edgepress.targets.errors import ArtifactError, BenchmarkError
 from edgepress.targets.files import within
 from edgepress.targets.process.scratch import scratch
 from edgepress.targets.progress import follow
-from edgepress.targets.records import Artifact, Signature
+from edgepress.targets.records import MAIN, Artifact, Signature
 
 if TYPE_CHECKING:
     from edgepress.compress.cli.console import Console
@@ -177,8 +177,7 @@ def _places_of(run: Path) -> Path | None:
 
     if not (run / INDEX_FILE).is_file():
         return None
-    root = run.resolve()
-    stage = RunFolder(root.name, root.parent).latest_stage()
+    stage = RunFolder.at(run.resolve()).latest_stage()
     found = stage / Places.FILE_NAME if stage is not None else None
     return found if found is not None and found.is_file() else None
 
@@ -196,6 +195,7 @@ def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path, console:
     """Inputs for each shape that the signature's bounds admit, as safetensors files in `folder`."""
     from safetensors.numpy import save_file
 
+    facts = {"programs": {MAIN: signature.model_dump(mode="json")}}
     varies = any("sequence" in spec.shape for spec in signature.inputs)
     lengths: Sequence[int | None] = shapes.sequences if varies else (None,)
     cases: list[Case] = []
@@ -207,7 +207,7 @@ def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path, console:
                 if all(low <= sizes.get(name, low) <= high for name, (low, high) in signature.bounds.items()):
                     check_size(signature, sizes)
                     path = folder / f"{batch}-{length}.safetensors"
-                    save_file(_inputs(signature, sizes), path)
+                    save_file(synthetic(facts, sizes), path)
                     shape = Shape(batch=batch, sequence=length, threads=threads)
                     cases.append(Case(shape=shape, feeds=str(path)))
                 else:
@@ -220,16 +220,3 @@ def synthetic_cases(signature: Signature, shapes: Shapes, folder: Path, console:
     for sizes_told in left_out:
         console.warn(f"{sizes_told} is not timed: these artifacts take {bounds}")
     return cases
-
-
-def _inputs(signature: Signature, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(0)
-    feeds = {}
-    for spec in signature.inputs:
-        shape = tuple(sizes[size] if isinstance(size, str) else size for size in spec.shape)
-        if np.issubdtype(np.dtype(spec.dtype), np.integer):
-            value = 0 if spec.name == "token_type_ids" else 1
-            feeds[spec.name] = np.full(shape, value, spec.dtype)
-        else:
-            feeds[spec.name] = random.standard_normal(shape).astype(spec.dtype)
-    return feeds

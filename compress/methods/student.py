@@ -24,7 +24,7 @@ from edgepress.compress.network.slicing import Group
 from edgepress.compress.network.spectra import factorizable
 from edgepress.compress.recipe.recipe import Student
 from edgepress.compress.recipe.sections import Importance
-from edgepress.compress.tasks.base import forward_names
+from edgepress.compress.tasks.trial import forward_names
 from edgepress.targets.errors import EdgepressError, ModelError, told
 from edgepress.targets.records import Feeds
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from edgepress.benchmarks.desk import Rows as InputRows
 from edgepress.benchmarks.desk import batches as batches
 from edgepress.compress.data.rows import Reader, Rows
 from edgepress.compress.recipe.data import Data
@@ -25,21 +25,11 @@ MAX_BATCH = 64
 """Models are exported for batches of 1 to this."""
 
 
-class Features(Protocol):
+class Features(InputRows, Protocol):
     """Rows as model inputs. Memory is bounded by the tokens or raw images, whatever the batches' padding."""
 
-    labels: np.ndarray
-    """Class numbers, int64 `[rows]`."""
-    lengths: np.ndarray | None
-    """Tokens of each row, int64 `[rows]`; None where rows have no length."""
     digest: str
     """Hex sha256 of everything that a batch is made of."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, indices: Sequence[int] | np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
-        """Model inputs of some rows, padded to the longest of them, or padded or cut to `length`."""
-        ...
 
 
 class Inputs(Reader, Protocol):
@@ -280,8 +270,3 @@ class Task:
     def save_processor(self, processor: Any, folder: Path) -> None:
         """See `Inputs.save_processor`."""
         self.inputs.save_processor(processor, folder)
-
-
-def forward_names(network: nn.Module) -> set[str]:
-    """The inputs that a network's forward names."""
-    return set(inspect.signature(network.forward).parameters)

@@ -53,7 +53,7 @@ def tried(network: nn.Module, trial: Trial, tensors: Callable[[Any], dict[str, T
 
     names = [spec.name for spec in trial.inputs]
     kind = type(network).__name__
-    if missing := sorted(set(names) - set(inspect.signature(network.forward).parameters)):
+    if missing := sorted(set(names) - forward_names(network)):
         raise ModelError(
             f"{kind} takes no input {missing[0]!r}, which this task gives it: it is no model for this task."
         )
@@ -68,3 +68,8 @@ def tried(network: nn.Module, trial: Trial, tensors: Callable[[Any], dict[str, T
         raise ModelError(f"{kind} fails on {shapes}: {told(fault)}. {trial.hint}") from None
     finally:
         network.train(training)
+
+
+def forward_names(network: nn.Module) -> set[str]:
+    """The inputs that a network's forward names."""
+    return set(inspect.signature(network.forward).parameters)

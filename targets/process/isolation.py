@@ -23,11 +23,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from edgepress.targets.device.apart import THREAD_VARIABLES
 from edgepress.targets.errors import BenchmarkError, EdgepressError, TargetError, told
 from edgepress.targets.files import write_whole
 from edgepress.targets.process.scratch import scratch
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 LOG_TAIL = 20
 PROGRESS_VARIABLE = "EDGEPRESS_PROGRESS"
 POLL_S = 0.2

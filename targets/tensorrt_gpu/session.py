@@ -32,7 +32,7 @@ class TensorRtSession:
 
     def __init__(self, path: Path, facts: ArtifactFacts, package: str, cache: Path | None = None) -> None:
         torch = needed("torch", "torch")
-        self._trt = needed(package, "tensorrt-rtx-cu13" if package == "tensorrt_rtx" else package)
+        self._trt = _tensorrt(package)
         self._inputs, self._outputs = input_specs(facts), output_specs(facts)
         self._logger = self._trt.Logger(self._trt.Logger.ERROR)
         self._runtime = self._trt.Runtime(self._logger)
@@ -145,7 +145,7 @@ def load_runtime(facts: ArtifactFacts) -> Runtime:
             "tensorrt-gpu: there is no NVIDIA GPU with a driver here. Run it on a machine that has one."
         )
     package = package_of(facts)
-    trt = needed(package, "tensorrt-rtx-cu13" if package == "tensorrt_rtx" else package)
+    trt = _tensorrt(package)
     needed("torch", "torch")
     return Runtime(package, trt.__version__, "GPU", compiles=False)
 
@@ -160,6 +160,10 @@ def open_session(folder: Path, facts: ArtifactFacts, threads: int) -> TensorRtSe
 def package_of(facts: ArtifactFacts) -> str:
     """The package that built the engine, TensorRT for RTX or the full one: neither opens the other's."""
     return str(facts["options"].get("package", "tensorrt_rtx"))
+
+
+def _tensorrt(package: str) -> Any:
+    return needed(package, "tensorrt-rtx-cu13" if package == "tensorrt_rtx" else package)
 
 
 def gpus() -> int:

@@ -86,16 +86,7 @@ def lengths_of(programs: Mapping[str, Signature]) -> dict[str, int]:
     >>> lengths_of({"main": main, **programs_of(main, [32, 128])})
     {'seq32': 32, 'seq128': 128}
     """
-    axes = [
-        (place, spec.shape.index("sequence"))
-        for place, spec in enumerate(programs["main"].inputs)
-        if "sequence" in spec.shape
-    ]
-    return {
-        name: max((int(program.inputs[place].shape[axis]) for place, axis in axes), default=0)
-        for name, program in programs.items()
-        if name != "main"
-    }
+    return padding.lengths_of({name: _shapes(program) for name, program in programs.items()})
 
 
 def fitting(feeds: Feeds, signature: Signature, buckets: Mapping[str, int]) -> str:
@@ -145,4 +136,8 @@ def sequence_of(feeds: Feeds, signature: Signature) -> int:
 
 
 def _axes(signature: Signature) -> dict[str, int | None]:
-    return padding.axes_of((spec.name, spec.shape) for spec in signature.inputs)
+    return padding.axes_of(_shapes(signature))
+
+
+def _shapes(signature: Signature) -> list[tuple[str, Sequence[int | str]]]:
+    return [(spec.name, spec.shape) for spec in signature.inputs]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..device.needs import Feeds, as_int32
+from ..device.needs import MAIN, Feeds, as_int32
 
 Axes = Mapping[str, "int | None"]
 """Input -> which of its axes is the sequence; None where it has none."""
@@ -19,6 +19,23 @@ def axes_of(inputs: Iterable[tuple[str, Sequence[int | str]]]) -> dict[str, int 
     {'ids': 1, 'pixels': None}
     """
     return {name: list(shape).index("sequence") if "sequence" in shape else None for name, shape in inputs}
+
+
+def lengths_of(programs: Mapping[str, Sequence[tuple[str, Sequence[int | str]]]]) -> dict[str, int]:
+    """{program: tokens} of those beside "main"; the one program of a model without a sequence has 0 tokens.
+
+    Args:
+        programs: names and shapes of each one's inputs; those of "main" tell which axis is the sequence.
+
+    >>> lengths_of({"main": [("ids", ("batch", "sequence"))], "seq32": [("ids", (1, 32))]})
+    {'seq32': 32}
+    """
+    axes = axes_of(programs[MAIN])
+    return {
+        name: max((int(shape[axis]) for key, shape in inputs if (axis := axes.get(key)) is not None), default=0)
+        for name, inputs in programs.items()
+        if name != MAIN
+    }
 
 
 def longest(feeds: Feeds, axes: Axes) -> int:

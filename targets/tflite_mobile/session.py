@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ..device.needs import (
 )
 from ..device.quiet import quiet_native
 from ..errors import ArtifactError, told
-from .padding import axes_of, fitted, fitting, longest
+from .padding import axes_of, fitted, fitting, lengths_of, longest
 
 MODEL_FILE = "model.tflite"
 # The second is the old name, with wheels for boards that the first has none for.
@@ -43,9 +43,9 @@ class TfliteSession:
     """
 
     def __init__(self, path: Path, facts: ArtifactFacts, threads: int) -> None:
-        self._axes = axes_of((spec["name"], spec["shape"]) for spec in input_specs(facts))
+        self._axes = axes_of(_shapes(facts, MAIN))
         self._wanted = output_specs(facts)
-        self._buckets = buckets_of(facts)
+        self._buckets = lengths_of({name: _shapes(facts, name) for name in facts["programs"]})
         with quiet_native():  # the runtime tells of its delegate on the standard error
             interpreter = _interpreter(path, threads)
             self._runners = {name: interpreter.get_signature_runner(name) for name in self._buckets}
@@ -96,21 +96,8 @@ def open_session(folder: Path, facts: ArtifactFacts, threads: int) -> TfliteSess
     return TfliteSession(folder / MODEL_FILE, facts, threads)
 
 
-def buckets_of(facts: ArtifactFacts) -> dict[str, int]:
-    """{program: tokens} of those beside "main"; the one program of a model without a sequence has 0 tokens."""
-    axes = axes_of((spec["name"], spec["shape"]) for spec in input_specs(facts))
-    return {
-        name: max(
-            (
-                int(spec["shape"][axis])
-                for spec in input_specs(facts, name)
-                if (axis := axes.get(spec["name"])) is not None
-            ),
-            default=0,
-        )
-        for name in facts["programs"]
-        if name != MAIN
-    }
+def _shapes(facts: ArtifactFacts, program: str) -> list[tuple[str, Sequence[int | str]]]:
+    return [(spec["name"], spec["shape"]) for spec in input_specs(facts, program)]
 
 
 def runtime() -> tuple[str, Any]:

@@ -15,9 +15,9 @@ from edgepress.compress.data.labels import whole_text
 from edgepress.compress.data.rows import Kind, Raw, Rows, Texts
 from edgepress.compress.model.hub import find_file, network_class, quiet
 from edgepress.compress.recipe.data import Columns, Data
-from edgepress.compress.tasks.base import MAX_BATCH, Features, forward_names
+from edgepress.compress.tasks.base import MAX_BATCH, Features
 from edgepress.compress.tasks.inputs.columns import Column, first_named, most
-from edgepress.compress.tasks.trial import Trial
+from edgepress.compress.tasks.trial import Trial, forward_names
 from edgepress.targets.errors import DataError, ModelError, told
 from edgepress.targets.records import Description, Feeds, TensorSpec
 

@@ -88,14 +88,15 @@ def _infer(session: Session, feeds: Feeds, want: Outputs, signature: Signature) 
 def _check_close(reference: Sequence[Outputs], outputs: Sequence[Outputs], least_db: float, where: str) -> Comparison:
     """Over all outputs, and each by itself: a wrong output must not hide behind one of larger numbers."""
     found = compare_outputs(reference, outputs)
-    names = [name for name in reference[0] if any(np.any(one[name]) for one in reference)]  # zeros have no decibels
+    several = reference[0] if len(reference[0]) > 1 else ()  # the only one was compared already
+    names = [name for name in several if any(np.any(one[name]) for one in reference)]  # zeros have no decibels
     alone = [
         compare_outputs([{name: one[name]} for one in reference], [{name: one[name]} for one in outputs])
         for name in names
     ]
     for name, one in (("", found), *zip(names, alone, strict=True)):
         if one.sqnr_db is not None and one.sqnr_db < least_db:
-            which = f"in output {name!r} " if name and len(reference[0]) > 1 else ""
+            which = f"in output {name!r} " if name else ""
             raise TargetError(
                 f"the exported model differs from the torch model {which}on {where}: SQNR {one.sqnr_db:.1f} dB, wanted "
                 f"at least {least_db:.0f} dB; largest difference {one.max_abs_diff:.3g}. The artifact was refused."

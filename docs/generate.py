@@ -13,6 +13,7 @@ import sys
 import types
 import typing
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,23 @@ def recipe_reference() -> str:
         "student": Student, **{f"stages: {family}": find(family, tag).options for family, tag in METHODS},
         "benchmark": Benchmark, "gates": Gates, "cache": Cache,
     }  # fmt: skip
-    return "\n\n".join(_section(title, model, meanings) for title, model in sections.items())
+    parts = {title: _section(title, model, meanings) for title, model in sections.items()}
+    parts["stages: distill"] += f"\n\n{distillation_terms()}"
+    return "\n\n".join(parts.values())
+
+
+def distillation_terms() -> str:
+    """A row for each term of the distillation loss: what it compares, and where it comes from."""
+    from edgepress.compress.methods.distill.terms import TERMS
+
+    rows = ["| term | what it is | source |", "|---|---|---|"]
+    for name, place in TERMS.items():
+        module, _, attribute = place.partition(":")
+        found = import_module(module)
+        papers = ", ".join(dict.fromkeys(re.findall(r"arXiv (\d{4}\.\d{5})", found.__doc__ or "")))
+        meaning = paragraph(getattr(found, attribute)).replace("|", "\\|")
+        rows.append(f"| `{name}` | {meaning} | arXiv {papers} |")
+    return "\n".join(rows)
 
 
 def _section(title: str, model: type[pydantic.BaseModel], meanings: dict[str, str]) -> str:

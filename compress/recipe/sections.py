@@ -44,7 +44,8 @@ class Section(pydantic.BaseModel):
 
 
 class Training(Section):
-    """One training loop, on transformers' Trainer. `learning_rate` decays linearly to 0 after `warmup`.
+    """One training loop, on transformers' Trainer. After `warmup`, `learning_rate` goes by `schedule`: linear or cosine
+    to 0, or it stays constant.
 
     `precision: auto` is bf16 where the processor or GPU is clearly faster at it, otherwise fp32; the history tells.
 
@@ -55,6 +56,8 @@ class Training(Section):
     batch_size: Annotated[int, Field(ge=1)] = 32
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     warmup: Share = 0.06
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    optimizer: Literal["adamw", "adafactor", "rmsprop", "sgd"] = "adamw"
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     gradient_accumulation: Annotated[int, Field(ge=1)] = 1
     precision: Literal["fp32", "bf16", "auto"] = "fp32"

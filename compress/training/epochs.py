@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors.torch import save_file
@@ -56,8 +56,10 @@ class Watch(Pace):
         advance: Callable[..., None],
         losses: list[float],
         metric: str = "accuracy",
+        keep: Literal["best", "last"] = "best",
     ) -> None:
         super().__init__(scratch, seconds)
+        self.keep = keep
         self.model, self.validation, self.advance, self.losses = model, validation, advance, losses
         self.metric = metric
         self.started = time.monotonic()
@@ -95,7 +97,7 @@ class Watch(Pace):
         # A resumed run repeats the epoch that was cut off; its earlier record stands for the same step.
         self.epochs = [epoch for epoch in self.read() if epoch.epoch < record.epoch]
         # Of equal epochs the last one is kept.
-        if best_of([*(epoch.validation for epoch in self.epochs), value], self.metric) == value:
+        if self.keep == "last" or best_of([*(epoch.validation for epoch in self.epochs), value], self.metric) == value:
             with _replacing(self.best_file) as path:
                 save_file(_contiguous(self.model.network.state_dict()), path)
         self.epochs.append(record)

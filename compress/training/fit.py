@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -38,6 +38,11 @@ from edgepress.targets.errors import StageError
 if TYPE_CHECKING:
     from edgepress.compress.tasks.base import Features, Outputs
     from edgepress.targets.progress import Progress
+
+
+# The Trainer's own names for them. Its constant schedule knows no warm-up.
+OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor", "rmsprop": "rmsprop", "sgd": "sgd"}
+SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
 class LabelLoss(nn.Module):
@@ -120,6 +125,7 @@ class TrainingJob:
         objective: the loss; None for that of the task, with the labels alone.
         teacher: row numbers `[batch]` -> what the teacher gives for them; None where the objective asks for nothing.
         metric: key of the metric on validation data that says which epoch is the best one.
+        keep: the weights of the best epoch, or of the last one where the metric says nothing of the objective.
     """
 
     training: Training
@@ -128,6 +134,7 @@ class TrainingJob:
     objective: nn.Module | None = None
     teacher: Callable[[np.ndarray], TeacherOutputs] | None = None
     metric: str = "accuracy"
+    keep: Literal["best", "last"] = "best"
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,8 @@ class SharedJob:
 def fit(
     model: Model, job: TrainingJob, features: Features, validation: Features, progress: Progress, title: str
 ) -> tuple[Model, History]:
-    """Train a copy of `model` and return it with the weights of its best epoch on `validation`, by the job's metric.
+    """Train a copy of `model` and return it with the weights of its best epoch on `validation`, by the job's metric, or
+    of its last one.
 
     Args:
         model: what the training starts from; it stays as it is.
@@ -183,7 +191,7 @@ def fit(
     steps, done = _steps(len(features), trainer.args), step_of(checkpoint) if checkpoint else 0
     with progress.task(title, total=steps, done=done) as advance:
         seconds = job.training.checkpoint_seconds
-        watch = Watch(trained, validation, job.scratch, seconds, advance, trainer.losses, job.metric)
+        watch = Watch(trained, validation, job.scratch, seconds, advance, trainer.losses, job.metric, job.keep)
         _train(shared, trainer, watch)
     trained.network.load_state_dict(load_file(watch.best_file))
     trained.network.to("cpu").eval()
@@ -267,7 +275,8 @@ def _arguments(training: Training, scratch: Path, seed: int) -> TrainingArgument
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
         warmup_steps=training.warmup,
-        lr_scheduler_type="linear",
+        optim=OPTIMIZERS[training.optimizer],
+        lr_scheduler_type=SCHEDULES[training.schedule],
         bf16=training.precision == "bf16",
         use_cpu=not torch.cuda.is_available(),
         seed=seed,

@@ -224,3 +224,86 @@ def test_a_network_whose_weights_have_several_names_is_trained(tmp_path: Path) -
         ids[:-1][ids[:-1] == 5] = 6
     _, history = fit(model, TrainingJob(ONCE, tmp_path), rows, rows, SILENT, "train")
     assert history.steps == 2
+
+
+PUBLISHED = Distill(
+    alpha=0.5,
+    terms=dict.fromkeys(("cosine", "token_relations", "distances", "angles", "target_class", "other_classes"), 0.5),
+    training=ONCE,
+)
+
+
+@pytest.mark.parametrize("name", ["resnet-basic", "vit"])
+def test_the_published_terms_train_together_and_keep_one_state_of_the_teacher(name: str, tmp_path: Path) -> None:
+    data, student = data_of(network(name), tmp_path), network(name)
+    plan = plan_distillation(student, PUBLISHED, data)
+    assert len(plan.pairs) == len(plan.wanted.hidden) == 1
+    trained, details = distill(student, plan, data, Run("distill", 0, tmp_path, SILENT))
+    assert details["steps"] == 2 and "layers_first" not in details
+    before = student.network.state_dict()
+    assert any(not torch.equal(before[key], value) for key, value in trained.network.state_dict().items())
+
+
+def test_layers_first_leaves_the_head_until_the_answers_are_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, student = data_of(network("vit"), tmp_path), network("vit")
+    options = Distill(hidden=1.0, layers_first=2, training=ONCE)
+    seen: list[tuple[float, dict[str, torch.Tensor], dict[str, bool]]] = []
+
+    def watched(model: Model, job: TrainingJob, *rest: Any) -> Any:
+        trained, history = fit(model, job, *rest)
+        assert job.objective is not None
+        seen.append((job.training.epochs, trained.network.state_dict(), dict(job.objective.outputs)))  # type: ignore[arg-type]
+        return trained, history
+
+    monkeypatch.setattr("edgepress.compress.methods.distill.distill.fit", watched)
+    plan = plan_distillation(student, options, data)
+    _, details = distill(student, plan, data, Run("distill", 0, tmp_path, SILENT))
+    (first, layers, asked), (second, answers, asked_then) = seen
+    assert (first, second) == (2, 1) and len(details["layers_first"]) == 2  # type: ignore[arg-type]
+    assert asked == {"output_hidden_states": True} and asked_then == {}
+    start = student.network.state_dict()
+    assert torch.equal(layers["classifier.weight"], start["classifier.weight"])
+    assert not torch.equal(answers["classifier.weight"], start["classifier.weight"])
+    body = next(name for name in start if name.endswith(("query.weight", "q_proj.weight")))
+    assert not torch.equal(layers[body], start[body])
+
+
+def test_layers_first_without_layers_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="layers_first trains the terms that compare layers first, and none has a"):
+        plan_distillation(network("vit"), Distill(layers_first=1.0), data_of(network("vit"), tmp_path))
+
+
+def test_a_training_that_keeps_the_last_epoch_does_not_look_at_the_metric(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([0.9, 0.1, 0.9, 0.1])  # two epochs of either training
+    monkeypatch.setattr("edgepress.compress.training.epochs.metric_of", lambda *_: next(values))
+    rows, training = Pictures(8, 32), Training(epochs=2, batch_size=4, schedule="constant", optimizer="sgd")
+    model = network("vit")
+    kept = {}
+    for keep in ("best", "last"):
+        job = TrainingJob(training, tmp_path / keep, keep=keep)  # type: ignore[arg-type]
+        trained, _ = fit(model, job, rows, rows, SILENT, "t")  # type: ignore[arg-type]
+        kept[keep] = trained.network.state_dict()["classifier.weight"]
+    assert not torch.equal(kept["best"], kept["last"])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adafactor", "rmsprop", "sgd"])
+def test_each_optimizer_and_schedule_is_the_one_that_trains(optimizer: str, tmp_path: Path) -> None:
+    from edgepress.compress.training.fit import _trainer
+
+    rows = Pictures(8, 32)
+    training = Training(epochs=2, batch_size=4, optimizer=optimizer, schedule="cosine", warmup=0.0, learning_rate=0.1)  # type: ignore[arg-type]
+    trainer = _trainer(TrainingJob(training, tmp_path), network("vit"), rows)  # type: ignore[arg-type]
+    trainer.create_optimizer_and_scheduler(num_training_steps=4)
+    inner = trainer.optimizer
+    assert type(inner).__name__.lower() == optimizer
+    rates = []
+    for _ in range(4):
+        rates.append(inner.param_groups[0]["lr"])
+        inner.step()
+        trainer.lr_scheduler.step()
+    # Half a cosine over four steps: (1 + cos(pi k / 4)) / 2.
+    assert rates == pytest.approx([0.1, 0.0853553, 0.05, 0.0146447], rel=1e-4)

@@ -11,7 +11,7 @@ import torch
 
 from edgepress.compress.methods.base import Applied
 from edgepress.compress.methods.data import Data, Run
-from edgepress.compress.methods.distill.objective import DistillationObjective, needs_of
+from edgepress.compress.methods.distill.objective import DistillationObjective, needs_layers, needs_of
 from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.methods.distill.pairing import pairs_of
 from edgepress.compress.methods.distill.terms.base import Compared
@@ -20,7 +20,8 @@ from edgepress.compress.network.hidden_states import Grid, State
 from edgepress.compress.training.epochs import History, best_of
 from edgepress.compress.training.fit import TrainingJob, fit
 from edgepress.compress.training.precision import settled
-from edgepress.compress.training.teacher_cache import Wanted
+from edgepress.compress.training.teacher_cache import TeacherCache, Wanted
+from edgepress.targets.errors import StageError
 from edgepress.targets.records import Record
 
 
@@ -74,6 +75,11 @@ def plan_distillation(model: Model, options: Distill, data: Data) -> Distillatio
         StageError: two states that are to be compared have another number of positions and no grid in common, or there
             are none.
     """
+    if options.layers_first and not needs_layers(options):
+        raise StageError(
+            "distill.layers_first trains the terms that compare layers first, and none has a weight: set hidden, "
+            "attention or one of terms (cosine, token_relations), or leave layers_first out"
+        )
     pairs = pairs_of(model, options, data)
     training = settled(options.training)
     numbers = tuple((pair.student, pair.teacher) for pair in pairs)
@@ -122,11 +128,14 @@ def distill(
     """
     options = plan.options
     torch.manual_seed(run.seed)
-    objective = DistillationObjective(options, plan.compared)
+    details: dict[str, object] = {}
     with data.teacher_outputs(plan.wanted, run) as cache:
+        if options.layers_first:
+            model, details["layers_first"] = _layers_first(model, plan, data, run, cache)
+        objective = DistillationObjective(options, plan.compared, layers=False if options.layers_first else None)
         job = TrainingJob(options.training, run.scratch / "student", run.seed, objective, cache.rows, data.metrics[0])
         trained, history = fit(model, job, data.train, data.validation, run.progress, run.title(title))
-    details: dict[str, object] = {
+    details |= {
         "epochs": [epoch.model_dump() for epoch in history.epochs],
         "steps": history.steps,
         "precision": history.precision,
@@ -138,6 +147,29 @@ def distill(
         f"T={options.temperature:g}, alpha={options.alpha:g}, {history.steps} steps, best epoch {history.best:.4f}"
     )
     return trained.after(title, summary), details
+
+
+def _layers_first(
+    model: Model, plan: DistillationPlan, data: Data, run: Run, cache: TeacherCache
+) -> tuple[Model, list[dict[str, object]]]:
+    """TinyBERT's first phase (arXiv 1909.10351, section 3): what lies between embedding and answer, nothing else.
+
+    Args:
+        model: the student as it starts.
+        plan: of this very student.
+        data: training and validation rows.
+        run: seed, scratch folder and progress.
+        cache: the teacher's outputs on the training rows.
+
+    Returns:
+        The student after the last epoch, and the epochs.
+    """
+    training = plan.options.training.model_copy(update={"epochs": plan.options.layers_first})
+    objective = DistillationObjective(plan.options, plan.compared, layers=True)
+    # The head has learned nothing yet, so the metric says nothing of the epochs.
+    job = TrainingJob(training, run.scratch / "layers", run.seed, objective, cache.rows, data.metrics[0], keep="last")
+    trained, history = fit(model, job, data.train, data.validation, run.progress, run.title("layers first"))
+    return trained, [epoch.model_dump(include={"epoch", "loss", "seconds"}) for epoch in history.epochs]
 
 
 def train_control(model: Model, plan: DistillationPlan, data: Data, run: Run) -> tuple[Model, History]:

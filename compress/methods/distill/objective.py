@@ -20,16 +20,19 @@ from edgepress.targets.errors import StageError
 class DistillationObjective(nn.Module):
     """The whole loss: the sum of the terms that the options give a weight, each times it."""
 
-    def __init__(self, options: Distill, compared: Compared) -> None:
+    def __init__(self, options: Distill, compared: Compared, layers: bool | None = None) -> None:
         """
         Args:
             options: weights of the terms, and what the terms themselves ask of them.
             compared: which layers the terms that compare layers compare.
+            layers: those terms alone, or the others alone; all of them for None.
         """
         super().__init__()
-        self.weights = tuple(options.weights.values())
-        self.terms = nn.ModuleList(find_term(name)(options, compared) for name in options.weights)
-        self.outputs: Mapping[str, bool] = outputs_of(options)
+        found = {name: find_term(name) for name in options.weights}
+        names = [name for name, term in found.items() if layers is None or term.layers == layers]
+        self.weights = tuple(options.weights[name] for name in names)
+        self.terms = nn.ModuleList(found[name](options, compared) for name in names)
+        self.outputs: Mapping[str, bool] = {key: on for name in names for key, on in found[name].outputs.items()}
 
     @property
     def _terms(self) -> list[Term]:
@@ -64,6 +67,11 @@ def outputs_of(options: Distill) -> dict[str, bool]:
 def needs_layers(options: Distill) -> bool:
     """Whether a term that has a weight compares layers."""
     return any(find_term(name).layers for name in options.weights)
+
+
+def needs_every_layer(options: Distill) -> bool:
+    """Whether a term that has a weight compares more than the last layer."""
+    return any(term.layers and not term.last for term in map(find_term, options.weights))
 
 
 def needs_of(options: Distill, compared: Compared, precision: str) -> Wanted:

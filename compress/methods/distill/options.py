@@ -18,6 +18,9 @@ class Distill(StageOptions):
     """Knowledge distillation: (1 - alpha) * cross-entropy + alpha * T² * KL, plus `hidden` * mean squared difference of
     hidden states (embeddings included) and `attention` * KL of attention maps; `terms: {NAME: weight}` adds others.
 
+    `layers_first: N` makes two trainings of it, as TinyBERT does: N epochs of the terms that compare layers, then
+    `training` with the terms of the answers alone.
+
     References: arXiv 1503.02531 (logits), 1909.10351 (hidden states, attention), 1910.01108 (initialisation)."""
 
     kind: ClassVar[str] = "distill"
@@ -28,6 +31,7 @@ class Distill(StageOptions):
     attention: Annotated[float, Field(ge=0)] = 0.0
     terms: dict[str, Annotated[float, Field(ge=0)]] = {}
     layer_map: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    layers_first: Annotated[float, Field(ge=0)] = 0.0
     control: bool = False
     training: Training = Training()
 
@@ -48,5 +52,5 @@ class Distill(StageOptions):
     def logits_only(self, training: Training) -> Distill:
         """The soft targets of this distillation alone, without a control: for a model whose layers may no longer match
         the teacher's."""
-        without: dict[str, object] = {**dict.fromkeys(NAMED, 0.0), "terms": {}, "layer_map": None, "control": False}
-        return self.model_copy(update={**without, "training": training})
+        without: dict[str, object] = {**dict.fromkeys(NAMED, 0.0), "terms": {}, "layer_map": None, "layers_first": 0.0}
+        return self.model_copy(update={**without, "control": False, "training": training})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from edgepress.compress.methods.data import Data
-from edgepress.compress.methods.distill.objective import layer_map, needs_layers, outputs_of
+from edgepress.compress.methods.distill.objective import layer_map, needs_every_layer, needs_layers, outputs_of
 from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.model.model import Model
 from edgepress.compress.network.hidden_states import (
@@ -50,6 +50,8 @@ def pairs_of(student: Model, options: Distill, data: Data) -> list[Pair]:
         numbers = [(0, 0), *layer_map(len(own) - 1, len(wanted) - 1, given)]
         if own[0].positions != wanted[0].positions:
             del numbers[0]  # images cut into other patches: there is no embedding to compare
+    if not needs_every_layer(options):
+        numbers = numbers[-1:]  # the others would only fill the cache of the teacher's outputs
     return [pair(mine, theirs, own, wanted) for mine, theirs in numbers]
 
 

@@ -9,4 +9,10 @@ TERMS: dict[str, str] = {
     "soft_targets": "edgepress.compress.methods.distill.terms.soft_targets:SoftTargets",
     "hidden": "edgepress.compress.methods.distill.terms.hidden_states:HiddenStates",
     "attention": "edgepress.compress.methods.distill.terms.attention:Attention",
+    "cosine": "edgepress.compress.methods.distill.terms.cosine:Cosine",
+    "token_relations": "edgepress.compress.methods.distill.terms.token_relations:TokenRelations",
+    "distances": "edgepress.compress.methods.distill.terms.relational:Distances",
+    "angles": "edgepress.compress.methods.distill.terms.relational:Angles",
+    "target_class": "edgepress.compress.methods.distill.terms.decoupled:TargetClass",
+    "other_classes": "edgepress.compress.methods.distill.terms.decoupled:OtherClasses",
 }

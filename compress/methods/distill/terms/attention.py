@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term
+from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term, masked_mean
 from edgepress.compress.network.hidden_states import attention_maps
 from edgepress.compress.training.batches import TeacherOutputs
 from edgepress.compress.training.teacher_cache import Wanted
@@ -16,10 +16,7 @@ def attention_divergence(student: torch.Tensor, teacher: torch.Tensor, mask: tor
     """KL(teacher || student) of attention distributions `[batch, tokens, tokens]`, averaged over the heads beforehand
     (so head counts may differ) and over the query tokens where `mask` is 1. In nats."""
     tiny = 1e-8
-    divergence = (teacher * ((teacher + tiny).log() - (student + tiny).log())).sum(-1)
-    if mask is None:
-        return divergence.mean()
-    return (divergence * mask).sum() / mask.sum()
+    return masked_mean((teacher * ((teacher + tiny).log() - (student + tiny).log())).sum(-1), mask)
 
 
 class Attention(Term):

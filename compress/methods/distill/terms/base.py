@@ -60,11 +60,12 @@ class Term(nn.Module):
     """One term. As a module it may have parameters of its own, which are trained along and then thrown away.
 
     `outputs`: what it asks the student's forward for besides the logits. `layers`: whether it compares layers, so that
-    the layer map is needed.
+    the layer map is needed; `last`: whether the last pair of them is enough.
     """
 
     outputs: Mapping[str, bool] = {}
     layers: bool = False
+    last: bool = False
 
     def __init__(self, options: Distill, compared: Compared) -> None:
         """
@@ -93,3 +94,14 @@ class Term(nn.Module):
             A scalar.
         """
         raise NotImplementedError
+
+
+def masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """The mean of `values` `[batch, tokens]` over the tokens where `mask` is 1; over all of them without one.
+
+    >>> masked_mean(torch.tensor([[1.0, 5.0, 9.0]]), torch.tensor([[1, 1, 0]])).item()
+    3.0
+    """
+    if mask is None:
+        return values.mean()
+    return (values * mask).sum() / mask.sum()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term
+from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term, masked_mean
 from edgepress.compress.network.hidden_states import at_grid, hidden_states
 from edgepress.compress.training.batches import TeacherOutputs
 from edgepress.compress.training.teacher_cache import Wanted
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 def masked_mse(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Mean squared difference of hidden states `[batch, tokens, hidden]` over the tokens where `mask` is 1."""
-    squares = (student - teacher).pow(2).mean(-1)
-    if mask is None:
-        return squares.mean()
-    return (squares * mask).sum() / mask.sum()
+    return masked_mean((student - teacher).pow(2).mean(-1), mask)
 
 
 class HiddenStates(Term):

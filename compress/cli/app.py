@@ -185,6 +185,21 @@ def _run_scenario(
 
 
 @app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="A transformers folder, a hub id or the folder of a run's stage.")],
+    fits: Annotated[Path | None, typer.Option(help="A config.json: show what its weights would start from.")] = None,
+    task: Annotated[str | None, typer.Option(help="The model's task, where it does not tell it itself.")] = None,
+    sequence: Annotated[int, typer.Option(min=2, help="Tokens of the row whose MACs are counted.")] = 128,
+    json: JsonOption = False,
+) -> None:
+    """Show a model's parameters, shapes and MACs, and whether its weights fit another configuration."""
+    with errors_told(json) as console:
+        from edgepress.compress.cli.inspect import inspect_model
+
+        inspect_model(model, task, sequence, fits, console)
+
+
+@app.command()
 def targets(json: JsonOption = False) -> None:
     """What can run on this machine, and what to install for the rest."""
     with errors_told(json) as console:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,16 @@ from edgepress.compress.methods.prune.structured import PruningPlan, apply_pruni
 from edgepress.compress.model.edits import Edit, apply_edits
 from edgepress.compress.model.model import Model, network_from_config
 from edgepress.compress.model.padding import adopt_padding
+from edgepress.compress.network.adapt import Fit, adapt
 from edgepress.compress.network.blocks import ffn_groups, head_groups, residual_group
-from edgepress.compress.network.layer_count import check_fit, fitting, layer_list, refuse_stages, set_layer_count
+from edgepress.compress.network.layer_count import (
+    check_fit,
+    fitting,
+    layer_list,
+    refuse_stages,
+    set_layer_count,
+    spread,
+)
 from edgepress.compress.network.probing import logits_of
 from edgepress.compress.network.slicing import Group
 from edgepress.compress.network.spectra import factorizable
@@ -30,7 +39,12 @@ from edgepress.targets.records import Feeds
 
 
 def derive_student(
-    teacher: Model, options: Student, seed: int, calibration: Sequence[Feeds], labels: Sequence[np.ndarray]
+    teacher: Model,
+    options: Student,
+    seed: int,
+    calibration: Sequence[Feeds],
+    labels: Sequence[np.ndarray],
+    tell: Callable[[tuple[Fit, ...]], None] = lambda _: None,
 ) -> Model:
     """The student of a recipe. With no options: a copy of the teacher.
 
@@ -42,12 +56,13 @@ def derive_student(
         calibration: calibration batches, each `{input: array}`; read to score units, to weight the words of an
             embedding, and to see that another architecture takes the data.
         labels: int class labels `[batch]`, one array for each batch.
+        tell: hears what each weight of `init: adapt` starts from.
 
     Raises:
         ModelError: the teacher cannot be reduced as asked, or the other architecture does not fit its data.
     """
     if options.config is not None or options.model is not None:
-        return _other(teacher, options, seed, calibration)
+        return _other(teacher, options, seed, calibration, tell)
     model = teacher.copy()
     try:
         if options.layers is not None:
@@ -109,7 +124,7 @@ def kept_layers(count: int, layers: int | tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(layers, int):
         if layers > count:
             raise ModelError(f"student.layers: {layers} layers asked for, the teacher has {count}")
-        return tuple((i + 1) * count // layers - 1 for i in range(layers))
+        return spread(count, layers)
     wrong = [i for i in layers if i >= count]
     if wrong or not layers or list(layers) != sorted(set(layers)):
         raise ModelError(f"student.layers: give rising indices from 0 to {count - 1}, got {list(layers)}")
@@ -194,7 +209,13 @@ def check_rebuild(model: Model) -> None:
         )
 
 
-def _other(teacher: Model, options: Student, seed: int, calibration: Sequence[Feeds]) -> Model:
+def _other(
+    teacher: Model,
+    options: Student,
+    seed: int,
+    calibration: Sequence[Feeds],
+    tell: Callable[[tuple[Fit, ...]], None],
+) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if options.model is not None:
@@ -203,6 +224,8 @@ def _other(teacher: Model, options: Student, seed: int, calibration: Sequence[Fe
             assert options.config is not None
             network = _from_options(teacher, options.config)
             source = f"{network.config.model_type} from `student.config`"
+            if options.init == "adapt":
+                source += f", {_adapted(network, teacher, options.init_from, tell)}"
     adopt_padding(network.config, getattr(teacher.network.config, "pad_token_id", None), "the teacher")
     # An architecture may take fewer inputs than the teacher's: DistilBERT knows no token types.
     inputs = tuple(spec for spec in teacher.signature.inputs if spec.name in forward_names(network))
@@ -210,6 +233,19 @@ def _other(teacher: Model, options: Student, seed: int, calibration: Sequence[Fe
     student = Model(network.eval(), teacher.task, signature).after("student", source)
     _check_fit(teacher, student, calibration)
     return student
+
+
+def _adapted(network: Any, teacher: Model, source: str | None, tell: Callable[[tuple[Fit, ...]], None]) -> str:
+    """Start from the teacher's weights, or from those of `source`; the summary for the lineage."""
+    found = adapt(network, teacher.network if source is None else _pretrained(teacher, source))
+    tell(found)
+    counts = Counter(fit.how for fit in found)
+    if counts["random"] == len(found):
+        raise ModelError(
+            f"student.init: no weight of {type(network).__name__} is called as one of {source or 'the teacher'}; "
+            f"take an architecture of its kind, or leave init out"
+        )
+    return f"{', '.join(f'{count} {how}' for how, count in counts.items())} from {source or 'the teacher'}"
 
 
 def _pretrained(teacher: Model, source: str) -> Any:

@@ -29,6 +29,18 @@ def layer_list(network: nn.Module) -> str | None:
     return next((name for name, blocks in lists if len(blocks) == count and len({*map(type, blocks)}) == 1), None)
 
 
+def spread(count: int, wanted: int) -> tuple[int, ...]:
+    """Which of `count` layers stand for `wanted` ones: the last of each of so many even spans; of too few, each several
+    times.
+
+    >>> spread(6, 3), spread(12, 5), spread(2, 4)
+    ((1, 3, 5), (1, 3, 6, 8, 11), (0, 0, 1, 1))
+    """
+    if wanted > count:
+        return tuple(i * count // wanted for i in range(wanted))
+    return tuple((i + 1) * count // wanted - 1 for i in range(wanted))
+
+
 def refuse_stages(network: nn.Module, blocks: nn.ModuleList) -> None:
     """Raises ModelError where the blocks are stages, each a list of blocks of its own size, or one that is used again
     and again."""

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -60,7 +60,9 @@ class Teacher(Section):
 
 class Student(Section):
     """Derived from the teacher: `layers` (a count, evenly spaced, or the indices to keep), `hidden`, `heads`, `ffn`
-    (sizes), `embedding_rank`. Or another `model` (folder or hub id) or a transformers `config`.
+    (sizes), `embedding_rank`. Or another `model` (folder or hub id) or a transformers `config`. Its weights are random
+    or, with `init: adapt`, what fits of the teacher's (or of `init_from`, a folder or hub id): wider ones are sliced,
+    layers spread evenly.
 
     `importance` says by what the heads and neurons that stay are chosen, as in `prune`."""
 
@@ -72,12 +74,18 @@ class Student(Section):
     importance: Importance = "activation"
     model: Source | None = None
     config: Config | None = None
+    init: Literal["random", "adapt"] = "random"
+    init_from: Source | None = None
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> Student:
         derived = [self.layers, self.hidden, self.heads, self.ffn, self.embedding_rank]
         if (self.model is not None) + (self.config is not None) + any(v is not None for v in derived) > 1:
             raise ValueError("'model', 'config' and sizes derived from the teacher exclude each other")
+        if self.init == "adapt" and self.config is None:
+            raise ValueError("'init: adapt' says what a 'config' starts from; give one, or leave init out")
+        if self.init_from is not None and self.init != "adapt":
+            raise ValueError("'init_from' names the weights of 'init: adapt', which is not asked for")
         return self
 
 

@@ -12,6 +12,7 @@ from edgepress.compress.pipeline.sources import source_digest
 from edgepress.compress.pipeline.stages.base import Work, plain
 
 if TYPE_CHECKING:
+    from edgepress.compress.network.adapt import Fit
     from edgepress.compress.recipe.recipe import Recipe, Student
 
 
@@ -23,7 +24,11 @@ class StudentStage:
     name: str = "student"
 
     def covers(self) -> Mapping[str, object]:
-        return {"student": plain(self.options), "source": source_digest(self.options.model)}
+        return {
+            "student": plain(self.options),
+            "source": source_digest(self.options.model),
+            "init": source_digest(self.options.init_from),
+        }
 
     def run(self, work: Work, folder: Path) -> None:
         from edgepress.compress.methods.base import Applied
@@ -32,7 +37,15 @@ class StudentStage:
 
         began, teacher, data = time.monotonic(), work.model, work.data
         batches, labels = data.calibration_batches(teacher), data.calibration_labels()
-        student = Applied(derive_student(teacher, self.options, work.run.seed, batches, labels))
+        table: list[dict[str, str]] = []
+
+        def tell(found: tuple[Fit, ...]) -> None:
+            for fit in found:
+                work.run.progress.event("weight", name=fit.name, state=fit.how, shape=fit.told)
+                table.append({"name": fit.name, "start": fit.how, "shape": fit.told})
+
+        details = {"weights": table} if self.options.init == "adapt" else {}
+        student = Applied(derive_student(teacher, self.options, work.run.seed, batches, labels, tell), details)
         # Its accuracy before the training is no result.
         row = row_of(self.name, teacher, student, work, time.monotonic() - began, verdict=("kept", ()))
         finish(student, row, teacher, folder)

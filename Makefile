@@ -27,8 +27,9 @@ test: $(VENV)/.installed-dev legacy ## all tests; PYTEST_ARGS="-m 'not slow'" fo
 	EDGEPRESS_DATA="$(DATA)" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
-soak: $(VENV)/.installed-dev ## 10,000 hostile recipes, 500 of them through the command line too (5 minutes)
+soak: $(VENV)/.installed-dev ## 10,000 hostile recipes, and a run killed 100 times (30 minutes)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -p no:cacheprovider --recipes 10000 tests/compress/test_hostile_recipes.py
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s -p no:cacheprovider --kills 100 tests/end_to_end/test_random_kills.py
 
 check: $(VENV)/.installed-dev .typing ## format, lint and types, as in CI
 	$(BIN)/ruff format --check .

@@ -116,8 +116,8 @@ def work_of(folder: Path, name: str) -> Work:
     """The recipe's rows and options, as each stage is given them."""
     from edgepress import Recipe
     from edgepress.compress.cli.console import Console
-    from edgepress.compress.methods.context import Context
     from edgepress.compress.methods.data import Data, Run
+    from edgepress.compress.methods.measuring import Measuring
     from edgepress.compress.pipeline.stages.base import Work
     from edgepress.compress.tasks.workspace import Workspace
     from edgepress.compress.training.output_store import OutputStore
@@ -132,7 +132,7 @@ def work_of(folder: Path, name: str) -> Work:
     workspace, cache = Workspace(recipe, console), folder / "cache"
     data = Data(workspace, folder / "model", OutputStore(cache, None, console))
     run = Run("teacher", recipe.seed, folder / "scratch", console)
-    return Work(folder, (), data, run, Context(recipe, workspace, data, run, cache))
+    return Work(folder, (), data, run, Measuring(recipe, workspace, data, run, cache))
 
 
 def steps_of(work: Work) -> dict[str, Callable[[Model], Model]]:

@@ -1,4 +1,4 @@
-"""What measuring needs of a stage, taken from its context."""
+"""What the benchmarks' floor needs of a stage that measures."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from edgepress.benchmarks.desk import Desk
 from edgepress.targets.records import Feeds
 
 if TYPE_CHECKING:
-    from edgepress.compress.methods.context import Context
+    from edgepress.compress.methods.measuring import Measuring
 
 
-def desk_of(context: Context) -> Desk:
+def desk_of(measuring: Measuring) -> Desk:
     """The recipe's section `benchmark`, calibration rows in any shape, the console, and the run's metrics."""
 
     def sample(batch: int, sequence: int | None) -> Feeds:
-        return context.task.sample_feeds(context.calibration, batch, sequence)
+        return measuring.data.task.sample_feeds(measuring.data.calibration, batch, sequence)
 
     return Desk(
-        options=context.recipe.benchmark,
+        options=measuring.recipe.benchmark,
         sample=sample,
-        task=context.console.task,
-        stage=context.stage,
-        seed=context.seed,
-        cases=context.cache_folder / "cases" / context.calibration.digest[:24],
-        metrics=context.metrics,
-        class_names=context.workspace.splits.label_names,
+        task=measuring.run.progress.task,
+        stage=measuring.run.stage,
+        seed=measuring.run.seed,
+        cases=measuring.cache_folder / "cases" / measuring.data.calibration.digest[:24],
+        metrics=measuring.data.metrics,
+        class_names=measuring.workspace.splits.label_names,
     )

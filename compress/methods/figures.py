@@ -17,8 +17,8 @@ from edgepress.benchmarks.measure.jobs import Case
 from edgepress.benchmarks.measure.settings import choose_settings, time_all
 from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.records.report import Figures, LatencyRow
-from edgepress.compress.methods.context import Context
 from edgepress.compress.methods.desk import desk_of
+from edgepress.compress.methods.measuring import Measuring
 from edgepress.compress.methods.quantize.choice import CandidateResult
 from edgepress.compress.methods.quantize.export import export_fp32
 from edgepress.compress.methods.verdict import fingerprint
@@ -33,15 +33,15 @@ class FigureTaker:
     """Takes figures for one stage. Exports lie in the cache of the run under the digest of what was exported; `refused`
     keeps the errors of those that there are not, by folder."""
 
-    context: Context
+    measuring: Measuring
     refused: dict[Path, TargetError] = field(default_factory=dict)
 
     def cases(self, model: Model) -> list[Case]:
         # Other rows or bounds make other inputs: a changed recipe must not be timed on those of the last one.
-        key = hashlib.sha256(f"{self.context.calibration.digest} {model.signature.model_dump_json()}".encode())
-        folder = self.context.cache_folder / "cases" / key.hexdigest()[:24]
-        self.context.run.used.add(folder)
-        return write_cases(desk_of(self.context), model.signature, folder)
+        key = hashlib.sha256(f"{self.measuring.data.calibration.digest} {model.signature.model_dump_json()}".encode())
+        folder = self.measuring.cache_folder / "cases" / key.hexdigest()[:24]
+        self.measuring.run.used.add(folder)
+        return write_cases(desk_of(self.measuring), model.signature, folder)
 
     def take(self, before: Model, after: Model) -> tuple[Figures, Figures]:
         """Figures of both models on validation data and the recipe's first target that runs here, timed interleaved."""
@@ -67,7 +67,7 @@ class FigureTaker:
         Raises:
             TargetError: the target refused the model.
         """
-        target = target or self.context.clock_target
+        target = target or self.measuring.clock_target
         folder = self._export_folder(model, target)
         self._make_missing(model, {target: folder})
         if folder in self.refused:
@@ -77,8 +77,8 @@ class FigureTaker:
         shapes = " ".join(case.shape.model_dump_json() for case in cases)
         settled = folder / "settled"
         if not settled.is_file() or settled.read_text(encoding="utf-8") != shapes:
-            if self.context.target(target).probe().state == "available":
-                choose_settings({"fp32": folder}, cases, desk_of(self.context))
+            if self.measuring.target(target).probe().state == "available":
+                choose_settings({"fp32": folder}, cases, desk_of(self.measuring))
             settled.write_text(shapes, encoding="utf-8")
         return folder
 
@@ -92,12 +92,12 @@ class FigureTaker:
             for target, folder in folders.items()
             if folder not in self.refused and not (folder / Artifact.FILE_NAME).is_file()
         }
-        for target, fault in export_fp32(model, missing, self.context).items():
+        for target, fault in export_fp32(model, missing, self.measuring).items():
             self.refused[folders[target]] = fault
 
     def _export_folder(self, model: Model, target: str) -> Path:
-        folder = self.context.cache_folder / "exports" / f"{self._export_key(model, target)}-{target}"
-        self.context.run.used.add(folder)
+        folder = self.measuring.cache_folder / "exports" / f"{self._export_key(model, target)}-{target}"
+        self.measuring.run.used.add(folder)
         return folder
 
     def _export_key(self, model: Model, target: str) -> str:
@@ -106,13 +106,13 @@ class FigureTaker:
         # Where the model was read from, which differs between a stage that made it and one that reads it.
         settings.pop("_name_or_path", None)
         config = json.dumps(settings, sort_keys=True, default=str)
-        options = json.dumps(self.context.recipe.target_options.get(target, {}), sort_keys=True)
+        options = json.dumps(self.measuring.recipe.target_options.get(target, {}), sort_keys=True)
         parts = (
             fingerprint(model),
             config,
             options,
             model.signature.model_dump_json(),
-            self.context.calibration.digest,
+            self.measuring.data.calibration.digest,
         )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
@@ -124,22 +124,22 @@ class FigureTaker:
         return count_macs(model, {name: value[:1] for name, value in feeds.items()})
 
     def _latency(self, folders: dict[str, Path], model: Model) -> dict[str, tuple[LatencyRow, ...]]:
-        title = f"{self.context.stage}: timing before and after"
+        title = f"{self.measuring.run.stage}: timing before and after"
         # The samples that the recipe asks for tell whether a stage pays; the report's own rows get more.
-        results = time_all(folders, self.cases(model), desk_of(self.context), title, enough_s=0.0)
+        results = time_all(folders, self.cases(model), desk_of(self.measuring), title, enough_s=0.0)
         for name, result in results.items():
             if result.failure:
                 raise BenchmarkError(
-                    f"{self.context.stage}: the model {name} the stage cannot be timed: {result.failure}"
+                    f"{self.measuring.run.stage}: the model {name} the stage cannot be timed: {result.failure}"
                 )
         reference = results["before"].measurements
         return {name: latency_rows(result.measurements, reference) for name, result in results.items()}
 
     def _figures(self, model: Model, folder: Path, latency: tuple[LatencyRow, ...]) -> Figures:
-        teacher, logits = self.context.teacher_validation_logits(), logits_of(model, self.context.validation)
-        labels = self.context.validation.labels
+        teacher, logits = self.measuring.data.teacher_logits, logits_of(model, self.measuring.data.validation)
+        labels = self.measuring.data.validation.labels
         return self._record(
-            model, folder, latency, judge(self.context.metrics, labels, teacher, logits, intervals=False)
+            model, folder, latency, judge(self.measuring.data.metrics, labels, teacher, logits, intervals=False)
         )
 
     def _candidate_figures(

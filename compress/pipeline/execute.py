@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from edgepress.benchmarks.records.report import StageRow
-from edgepress.compress.methods.context import Context
 from edgepress.compress.methods.data import Data, Run
+from edgepress.compress.methods.measuring import Measuring
 from edgepress.compress.pipeline.plan import Planned
 from edgepress.compress.pipeline.stages.base import Finished, Work
 from edgepress.compress.pipeline.store import RunFolder
@@ -51,7 +51,7 @@ class Execution:
             before=tuple(Finished(each.name, self.folder.folder(each.key)) for each in before),
             data=self.data,
             run=run,
-            measuring=Context(self.recipe, self.workspace, self.data, run, self.folder.cache),
+            measuring=Measuring(self.recipe, self.workspace, self.data, run, self.folder.cache),
         )
 
 

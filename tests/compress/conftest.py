@@ -1,4 +1,4 @@
-"""A stage's context whose data are made up."""
+"""What a stage measures with, its data made up."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgepress.compress.cli.console import Console
+from edgepress.compress.methods.data import Run
 from edgepress.compress.recipe.sections import Benchmark
 from edgepress.targets import load
 from edgepress.targets.records import Description
@@ -28,12 +29,15 @@ class FakeTask:
 
 
 @pytest.fixture
-def context() -> Any:
+def measuring() -> Any:
     recipe = SimpleNamespace(benchmark=Benchmark(batches=(1, 2), sequences=(8, 64)), digest="d" * 64)
     described = lambda model: Description(labels=("bad", "good"))  # noqa: E731
+    data = SimpleNamespace(
+        task=FakeTask(), calibration=TokenFeatures(4), processor=None, calibration_batches=lambda model: [],
+        metrics=("accuracy", "agreement"),
+    )  # fmt: skip
     return SimpleNamespace(
-        recipe=recipe, task=FakeTask(), calibration=TokenFeatures(4), console=Console("silent"), stage="test",
-        processor=None, seed=0, calibration_batches=lambda model: [],
-        target=load, describe=described, cache_folder=Path("cache"), metrics=("accuracy", "agreement"),
+        recipe=recipe, data=data, run=Run("test", 0, Path("scratch"), Console("silent")),
+        target=load, describe=described, cache_folder=Path("cache"),
         workspace=SimpleNamespace(splits=SimpleNamespace(label_names=("bad", "good"))),
     )  # fmt: skip

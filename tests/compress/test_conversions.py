@@ -28,8 +28,8 @@ FP32, INT8 = Candidate(name="fp32", precision="fp32"), Candidate(name="int8", pr
 
 
 @pytest.fixture(autouse=True)
-def calibrated(context: Any) -> None:
-    context.calibration_batches = lambda model: FEEDS
+def calibrated(measuring: Any) -> None:
+    measuring.data.calibration_batches = lambda model: FEEDS
 
 
 class Told:
@@ -74,10 +74,10 @@ def orders(folder: Path, *names: str) -> dict[str, Order]:
     return {name: Order((FP32, INT8), folder / name) for name in names}
 
 
-def test_all_targets_begin_before_the_first_is_waited_for(context: Any, tmp_path: Path) -> None:
+def test_all_targets_begin_before_the_first_is_waited_for(measuring: Any, tmp_path: Path) -> None:
     told = Told(b="int8")
-    context.target = told.target
-    found = export(MODEL, orders(tmp_path, "a", "b"), context)
+    measuring.target = told.target
+    found = export(MODEL, orders(tmp_path, "a", "b"), measuring)
     assert told.said == ["a begins", "b begins", "a fp32", "a int8", "b fp32", "b int8", "b ends", "a ends"]
     assert [(one.key, one.failure) for made in found.values() for one in made] == [  # type: ignore[union-attr]
         ("a/fp32", ""), ("a/int8", ""), ("b/fp32", ""), ("b/int8", "no such operator"),
@@ -87,12 +87,12 @@ def test_all_targets_begin_before_the_first_is_waited_for(context: Any, tmp_path
 
 
 def test_with_too_little_memory_for_all_they_go_one_after_the_other(
-    context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    measuring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Told()
-    context.target = told.target
+    measuring.target = told.target
     monkeypatch.setattr(conversions, "free_memory", lambda: 2 * conversion_bytes(MODEL) - 1)
-    export(MODEL, orders(tmp_path, "a", "b"), context)
+    export(MODEL, orders(tmp_path, "a", "b"), measuring)
     assert told.said[:5] == ["a begins", "a fp32", "a int8", "a ends", "b begins"]
     first, second = told.references
     assert first is second  # the torch model ran once here too
@@ -101,52 +101,52 @@ def test_with_too_little_memory_for_all_they_go_one_after_the_other(
 
 @pytest.mark.parametrize(("when", "message"), [("begin", "b takes no such model"), ("convert", "b cannot convert it")])
 def test_a_target_that_refuses_the_model_does_not_stop_the_others(
-    context: Any, tmp_path: Path, when: str, message: str
+    measuring: Any, tmp_path: Path, when: str, message: str
 ) -> None:
-    context.target = Told(b=when).target
-    found = export(MODEL, orders(tmp_path, "a", "b", "c"), context)
+    measuring.target = Told(b=when).target
+    found = export(MODEL, orders(tmp_path, "a", "b", "c"), measuring)
     assert [len(found[name]) for name in "ac"] == [2, 2]  # type: ignore[arg-type]
     assert isinstance(found["b"], TargetError)
     assert str(found["b"]) == message
 
 
-def test_without_calibration_every_target_says_so(context: Any, tmp_path: Path) -> None:
-    context.calibration_batches = lambda model: []
-    found = export(MODEL, orders(tmp_path, "a", "b"), context)
+def test_without_calibration_every_target_says_so(measuring: Any, tmp_path: Path) -> None:
+    measuring.data.calibration_batches = lambda model: []
+    found = export(MODEL, orders(tmp_path, "a", "b"), measuring)
     assert [str(fault) for fault in found.values()] == 2 * [
         "nothing to compare the export with: give at least one calibration batch"
     ]
 
 
-def test_an_interruption_ends_what_was_begun(context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_ends_what_was_begun(measuring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = Told()
-    context.target = told.target
+    measuring.target = told.target
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(conversions, "furnish", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        export(MODEL, orders(tmp_path, "a", "b"), context)
+        export(MODEL, orders(tmp_path, "a", "b"), measuring)
     assert told.said == ["a begins", "b begins", "a fp32", "b ends", "a ends"]
 
 
-def test_fp32_exports_lie_where_they_were_wanted_and_refused_ones_leave_nothing(context: Any, tmp_path: Path) -> None:
-    context.target = Told(b="fp32", c="begin").target
+def test_fp32_exports_lie_where_they_were_wanted_and_refused_ones_leave_nothing(measuring: Any, tmp_path: Path) -> None:
+    measuring.target = Told(b="fp32", c="begin").target
     folder = tmp_path / "cache/exports"
-    refused = export_fp32(MODEL, {name: folder / name for name in "abc"}, context)
+    refused = export_fp32(MODEL, {name: folder / name for name in "abc"}, measuring)
     assert {name: str(fault) for name, fault in refused.items()} == {
         "b": "no such operator",
         "c": "c takes no such model",
     }
     assert [path.name for path in folder.iterdir()] == ["a"]
     assert Artifact.read(folder / "a/artifact.json").recipe_digest == "d" * 64
-    assert export_fp32(MODEL, {}, context) == {}
+    assert export_fp32(MODEL, {}, measuring) == {}
 
 
-def test_an_export_is_furnished_with_what_other_tools_need_and_its_bytes_count(context: Any, tmp_path: Path) -> None:
+def test_an_export_is_furnished_with_what_other_tools_need_and_its_bytes_count(measuring: Any, tmp_path: Path) -> None:
     folder = tmp_path / "fp32"
-    furnished = furnish(write_artifact(folder), folder, MODEL, context)
+    furnished = furnish(write_artifact(folder), folder, MODEL, measuring)
     assert [entry.path for entry in furnished.files] == ["model.onnx", "config.json", "tokenizer.json"]
     assert furnished.bytes == 5 + (folder / "config.json").stat().st_size + 2
     assert json.loads((folder / "config.json").read_text())["model_type"] == "bert"

@@ -41,17 +41,17 @@ def test_no_shape_outweighs_another_in_the_mean() -> None:
     assert geometric_mean([timing(1.0, 2.0, 9.0), timing(8.0)]) == pytest.approx(4.0)
 
 
-def test_cases_are_real_rows_in_each_shape(context: Any, tmp_path: Path) -> None:
-    cases = write_cases(desk_of(context), MODEL.signature, tmp_path)
+def test_cases_are_real_rows_in_each_shape(measuring: Any, tmp_path: Path) -> None:
+    cases = write_cases(desk_of(measuring), MODEL.signature, tmp_path)
     assert [Path(case.feeds).name for case in cases] == [
         "batch1-sequence8.safetensors", "batch1-sequence32.safetensors",
         "batch2-sequence8.safetensors", "batch2-sequence32.safetensors",
     ]  # fmt: skip
     feeds = load_file(cases[2].feeds)
-    np.testing.assert_array_equal(feeds["input_ids"], context.calibration.batch([0, 1], 32)["input_ids"][:, :8])
+    np.testing.assert_array_equal(feeds["input_ids"], measuring.data.calibration.batch([0, 1], 32)["input_ids"][:, :8])
 
 
-def test_the_fastest_settings_are_recorded(context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fastest_settings_are_recorded(measuring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_artifact(tmp_path / "a")
     settings = [{"number": 0}, {"number": 1}]
     monkeypatch.setattr(targets, "of", lambda artifact: SimpleNamespace(session_settings=lambda: settings))
@@ -61,21 +61,23 @@ def test_the_fastest_settings_are_recorded(context: Any, tmp_path: Path, monkeyp
         "measure_latency",
         lambda subjects, *_, **__: {s.key: SubjectResult(measurements=(timing(times[s.key]),)) for s in subjects},
     )
-    choose_settings({"x": tmp_path / "a"}, [], desk_of(context))
+    choose_settings({"x": tmp_path / "a"}, [], desk_of(measuring))
     assert Artifact.read(tmp_path / "a/artifact.json").settings == {"number": 1}
 
 
-def test_settings_that_fail_are_not_taken(context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_fail_are_not_taken(measuring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_artifact(tmp_path / "a")
     settings = [{"number": 0}, {"number": 1}]
     monkeypatch.setattr(targets, "of", lambda artifact: SimpleNamespace(session_settings=lambda: settings))
     found = {"x#0": SubjectResult(measurements=(timing(3.0),)), "x#1": SubjectResult(failure="broken")}
     monkeypatch.setattr(exporting, "measure_latency", lambda *_, **__: found)
-    choose_settings({"x": tmp_path / "a"}, [], desk_of(context))
+    choose_settings({"x": tmp_path / "a"}, [], desk_of(measuring))
     assert Artifact.read(tmp_path / "a/artifact.json").settings == {"number": 0}
 
 
-def test_one_choice_of_settings_is_not_measured(context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_choice_of_settings_is_not_measured(
+    measuring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_artifact(tmp_path / "a", "pytorch")
     monkeypatch.setattr(exporting, "measure_latency", lambda *_, **__: pytest.fail("measured"))
-    choose_settings({"x": tmp_path / "a"}, [], desk_of(context))
+    choose_settings({"x": tmp_path / "a"}, [], desk_of(measuring))

@@ -25,7 +25,7 @@ from edgepress.targets.protocols import Target
 from edgepress.targets.records import Candidate, Precision, Record
 
 if TYPE_CHECKING:
-    from edgepress.compress.methods.context import Context
+    from edgepress.compress.methods.measuring import Measuring
 
 
 LOWER: tuple[Precision, ...] = ("int8", "fp16", "bf16")
@@ -109,7 +109,7 @@ def candidates_of(target: Target, model: Model, options: Quantize | None) -> tup
 
 
 def quantize(
-    target: str, exported: Sequence[Exported], options: Quantize | None, cases: Sequence[Case], context: Context
+    target: str, exported: Sequence[Exported], options: Quantize | None, cases: Sequence[Case], measuring: Measuring
 ) -> Selection:
     """Measure what one target made of every candidate on validation data, and choose.
 
@@ -117,23 +117,23 @@ def quantize(
         exported: what the target made of each candidate, fp32 first.
         options: the largest drop and the candidates; None takes fp32.
         cases: shapes to time, with their inputs.
-        context: validation rows, targets and progress.
+        measuring: validation rows, targets and progress.
 
     Raises:
         StageError: no candidate could be measured, or none is really int8.
     """
     places = {item.key: item.folder for item in exported if item.artifact is not None}
     timed: Mapping[str, SubjectResult] = {}
-    if context.target(target).probe().state == "available":
-        choose_settings(places, cases, desk_of(context))
+    if measuring.target(target).probe().state == "available":
+        choose_settings(places, cases, desk_of(measuring))
         timed = time_all(
-            places, cases, desk_of(context), f"{context.stage}: timing {len(places)} candidates on {target}"
+            places, cases, desk_of(measuring), f"{measuring.run.stage}: timing {len(places)} candidates on {target}"
         )
-    measured = [_measure(item, timed, context) for item in exported]
+    measured = [_measure(item, timed, measuring) for item in exported]
     return choose(target, measured, options)
 
 
-def _measure(item: Exported, timed: Mapping[str, SubjectResult], context: Context) -> Measured:
+def _measure(item: Exported, timed: Mapping[str, SubjectResult], measuring: Measuring) -> Measured:
     if item.artifact is None:
         return Measured(item, (), (), item.failure)
     # Without the hardware nothing is timed: the stand-in gives the answers, the compiler an estimate.
@@ -141,12 +141,14 @@ def _measure(item: Exported, timed: Mapping[str, SubjectResult], context: Contex
     if result.failure is not None:
         return Measured(item, (), (), result.failure)
     try:
-        title = f"{context.stage}: validating {item.candidate.name}"
-        logits = artifact_logits(item.folder, context.validation, desk_of(context), title, opened=result.opened)
+        title = f"{measuring.run.stage}: validating {item.candidate.name}"
+        logits = artifact_logits(
+            item.folder, measuring.data.validation, desk_of(measuring), title, opened=result.opened
+        )
     except EdgepressError as fault:
         return Measured(item, (), (), str(fault))
-    labels, teacher = context.validation.labels, context.teacher_validation_logits()
-    return Measured(item, judge(context.metrics, labels, teacher, logits, intervals=False), result.measurements)
+    labels, teacher = measuring.data.validation.labels, measuring.data.teacher_logits
+    return Measured(item, judge(measuring.data.metrics, labels, teacher, logits, intervals=False), result.measurements)
 
 
 def choose(target: str, measured: Sequence[Measured], options: Quantize | None) -> Selection:

@@ -21,7 +21,7 @@ from edgepress.targets.records import Artifact, Candidate, Description, FileEntr
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgepress.compress.methods.context import Context
+    from edgepress.compress.methods.measuring import Measuring
 
 FP32 = Candidate(name="fp32", precision="fp32")
 # What a conversion takes at its peak, at most: measured were 0.5 to 1 GB and nine times the fp32 weights.
@@ -61,15 +61,15 @@ class Described:
     description: Description
 
 
-def export(model: Model, orders: Mapping[str, Order], context: Context) -> dict[str, list[Exported] | TargetError]:
+def export(model: Model, orders: Mapping[str, Order], measuring: Measuring) -> dict[str, list[Exported] | TargetError]:
     """What each target, by name, made of its order: a refused candidate is a result with its reason, a refused model
     the error. Conversions in processes of their own run at the same time where the memory is enough for all."""
     if not orders:
         return {}
-    calibration = context.calibration_batches(model)
-    described = Described(model.module, model.signature, context.describe(model))
+    calibration = measuring.data.calibration_batches(model)
+    described = Described(model.module, model.signature, measuring.describe(model))
     try:
-        with context.console.task(f"{context.stage}: torch's answers on calibration rows"):
+        with measuring.run.progress.task(f"{measuring.run.stage}: torch's answers on calibration rows"):
             reference = Reference.of(described, calibration)
     except TargetError as fault:
         return dict.fromkeys(orders, fault)
@@ -79,57 +79,57 @@ def export(model: Model, orders: Mapping[str, Order], context: Context) -> dict[
     for group in groups:
         with ExitStack() as stack:
             begun: dict[str, Iterator[Artifact | Refusal]] = {}
-            with context.console.task(f"{context.stage}: preparing exports", total=len(group)) as advance:
+            with measuring.run.progress.task(f"{measuring.run.stage}: preparing exports", total=len(group)) as advance:
                 for name, order in group.items():
                     try:
-                        target = context.target(name)
+                        target = measuring.target(name)
                         one = target.begin_export(described, calibration, order.candidates, order.folder, reference)
                         begun[name] = stack.enter_context(one)
                     except TargetError as fault:
                         found[name] = fault
                     advance(1, note=name)
             for name, results in begun.items():
-                found[name] = _finish(name, orders[name], results, model, context)
+                found[name] = _finish(name, orders[name], results, model, measuring)
     return found
 
 
 def _finish(
-    name: str, order: Order, results: Iterator[Artifact | Refusal], model: Model, context: Context
+    name: str, order: Order, results: Iterator[Artifact | Refusal], model: Model, measuring: Measuring
 ) -> list[Exported] | TargetError:
     made: list[Exported] = []
-    title = f"{context.stage}: exporting to {name}"
-    with context.console.task(title, total=len(order.candidates)) as advance:
+    title = f"{measuring.run.stage}: exporting to {name}"
+    with measuring.run.progress.task(title, total=len(order.candidates)) as advance:
         try:
             for result in results:
-                made.append(_finished(name, result, order.folder, model, context))
+                made.append(_finished(name, result, order.folder, model, measuring))
                 advance(1, note=result.candidate.name)
         except TargetError as fault:
             return fault
     return made
 
 
-def _finished(name: str, result: Artifact | Refusal, folder: Path, model: Model, context: Context) -> Exported:
+def _finished(name: str, result: Artifact | Refusal, folder: Path, model: Model, measuring: Measuring) -> Exported:
     place = folder / result.candidate.name
     if isinstance(result, Refusal):
         return Exported(name, result.candidate, place, None, result.reason)
-    return Exported(name, result.candidate, place, furnish(result, place, model, context))
+    return Exported(name, result.candidate, place, furnish(result, place, model, measuring))
 
 
-def furnish(artifact: Artifact, folder: Path, model: Model, context: Context) -> Artifact:
+def furnish(artifact: Artifact, folder: Path, model: Model, measuring: Measuring) -> Artifact:
     """Put the processor and `config.json` beside the model, so that other tools of the ecosystem load the folder, and
     count their bytes: the device needs them too."""
     known = {entry.path for entry in artifact.files}
-    context.task.save_processor(context.processor, folder)
+    measuring.data.task.save_processor(measuring.data.processor, folder)
     config = model.network.config
     (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1, default=str) + "\n")  # type: ignore[operator,union-attr]
     extra = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != artifact.FILE_NAME)
     files = artifact.files + tuple(FileEntry.of(folder, name) for name in extra if name not in known)
-    furnished = artifact.model_copy(update={"files": files, "recipe_digest": context.recipe.digest})
+    furnished = artifact.model_copy(update={"files": files, "recipe_digest": measuring.recipe.digest})
     furnished.write(folder / artifact.FILE_NAME)
     return furnished
 
 
-def export_fp32(model: Model, folders: Mapping[str, Path], context: Context) -> dict[str, TargetError]:
+def export_fp32(model: Model, folders: Mapping[str, Path], measuring: Measuring) -> dict[str, TargetError]:
     """The fp32 export of `model` for each target, by name, written beside and moved to its folder when whole; the
     errors of those that refuse it."""
     refused = {}
@@ -139,7 +139,7 @@ def export_fp32(model: Model, folders: Mapping[str, Path], context: Context) -> 
             folder.parent.mkdir(parents=True, exist_ok=True)
             place = stack.enter_context(tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-"))
             orders[name] = Order((FP32,), Path(place))
-        for name, made in export(model, orders, context).items():
+        for name, made in export(model, orders, measuring).items():
             if isinstance(made, TargetError):
                 refused[name] = made
             elif made[0].artifact is None:

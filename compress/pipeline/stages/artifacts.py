@@ -14,8 +14,8 @@ from edgepress.targets.errors import RecipeError, StageError, TargetError
 
 if TYPE_CHECKING:
     from edgepress.benchmarks.measure.jobs import Case
-    from edgepress.compress.methods.context import Context
     from edgepress.compress.methods.figures import FigureTaker
+    from edgepress.compress.methods.measuring import Measuring
     from edgepress.compress.methods.quantize.choice import Selection
     from edgepress.compress.methods.quantize.export import Exported, Order
     from edgepress.compress.methods.verdict import Verdict
@@ -74,12 +74,12 @@ def _selections(stage: ArtifactsStage, model: Model, figures: FigureTaker, folde
     """The choice for each target, also written to `selection-<target>.json`."""
     from edgepress.compress.methods.quantize.export import export
 
-    options, context = stage.options, figures.context
-    lost, orders = _orders(model, options, context, folder)
-    exported = export(model, orders, context)
+    options, measuring = stage.options, figures.measuring
+    lost, orders = _orders(model, options, measuring, folder)
+    exported = export(model, orders, measuring)
     selections = []
     for name in stage.targets:
-        selection = lost.get(name) or _select(name, exported[name], options, figures.cases(model), context)
+        selection = lost.get(name) or _select(name, exported[name], options, figures.cases(model), measuring)
         if options is not None and options.auto and not selection.holds:
             selection = replace_choice(selection, "fp32")
         selection.write(folder / f"selection-{name}.json")
@@ -98,7 +98,7 @@ def _write_row(
     """What the pass brought, told for the first target that runs here; the framework itself makes no int8."""
     from edgepress.benchmarks.records.report import StageRow
 
-    clocked = [selection for selection in selections if selection.target == figures.context.clock_target]
+    clocked = [selection for selection in selections if selection.target == figures.measuring.clock_target]
     if not clocked or clocked[0].failure:
         return
     (first,) = clocked
@@ -120,25 +120,25 @@ def _write_row(
 
 
 def _orders(
-    model: Model, options: Quantize | None, context: Context, folder: Path
+    model: Model, options: Quantize | None, measuring: Measuring, folder: Path
 ) -> tuple[dict[str, Selection], dict[str, Order]]:
     """Targets that can make nothing here, with the reason, and what the others are to make."""
     from edgepress.compress.methods.quantize.choice import candidates_of
     from edgepress.compress.methods.quantize.export import Order
 
     lost, orders = {}, {}
-    for name in context.recipe.targets:
+    for name in measuring.recipe.targets:
         try:
-            backend = context.target(name)
+            backend = measuring.target(name)
             found = backend.probe()
             if found.state == "missing":
                 reason = f"{name} {found.reason}. Fix: {found.remedy}"
-                context.console.warn(reason)
+                measuring.run.progress.warn(reason)
                 lost[name] = _nothing(name, reason, unavailable=True)
                 continue
             orders[name] = Order(candidates_of(backend, model, options), folder / "artifacts" / name)
         except (TargetError, StageError) as fault:
-            lost[name] = _fallen(name, fault, context)
+            lost[name] = _fallen(name, fault, measuring)
     return lost, orders
 
 
@@ -147,24 +147,24 @@ def _select(
     exported: list[Exported] | TargetError,
     options: Quantize | None,
     cases: Sequence[Case],
-    context: Context,
+    measuring: Measuring,
 ) -> Selection:
     """The choice for one target; one that cannot make anything of the model does not stop the others."""
     from edgepress.compress.methods.quantize.choice import quantize
 
     if isinstance(exported, TargetError):
-        return _fallen(name, exported, context)
+        return _fallen(name, exported, measuring)
     try:
-        return quantize(name, exported, options, cases, context)
+        return quantize(name, exported, options, cases, measuring)
     except (TargetError, StageError) as fault:
-        return _fallen(name, fault, context)
+        return _fallen(name, fault, measuring)
 
 
-def _fallen(name: str, fault: TargetError | StageError, context: Context) -> Selection:
-    if len(context.recipe.targets) == 1:
+def _fallen(name: str, fault: TargetError | StageError, measuring: Measuring) -> Selection:
+    if len(measuring.recipe.targets) == 1:
         raise fault
     reason = str(fault) if str(fault).startswith(name) else f"{name}: {fault}"
-    context.console.warn(reason)
+    measuring.run.progress.warn(reason)
     return _nothing(name, reason)
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgepress.targets.errors import StageError
 
 if TYPE_CHECKING:
-    from edgepress.compress.methods.context import Context
     from edgepress.compress.methods.data import Data, Run
+    from edgepress.compress.methods.measuring import Measuring
     from edgepress.compress.model.model import Model
     from edgepress.compress.recipe.sections import Section
 
@@ -70,7 +70,7 @@ class Work:
     before: tuple[Finished, ...]
     data: Data
     run: Run
-    measuring: Context
+    measuring: Measuring
 
     @property
     def model(self) -> Model:

@@ -30,8 +30,8 @@ from edgepress.targets.errors import TargetError
 from edgepress.targets.protocols import Target
 
 if TYPE_CHECKING:
-    from edgepress.compress.methods.context import Context
     from edgepress.compress.methods.figures import FigureTaker
+    from edgepress.compress.methods.measuring import Measuring
     from edgepress.compress.methods.quantize.choice import Selection
     from edgepress.compress.model.model import Model
     from edgepress.compress.recipe.recipe import Data, Recipe, Teacher
@@ -77,29 +77,29 @@ def benchmark(work: Work, folder: Path) -> None:
     """Measure the teacher and all candidates of every target; write the report into `folder`."""
     from edgepress.compress.methods.figures import FigureTaker
 
-    context = work.measuring
-    figures = FigureTaker(context)
+    measuring = work.measuring
+    figures = FigureTaker(measuring)
     export_folder, student = work.before[-1].folder, work.model
-    test = context.workspace.test()
-    selections = _selections(export_folder, context.recipe.targets)
+    test = measuring.workspace.test()
+    selections = _selections(export_folder, measuring.recipe.targets)
     teachers: dict[str, Row] = {}
     candidates: list[Row] = []
-    notes = _fine_tuning(context)
+    notes = _fine_tuning(measuring)
     places: list[Place] = []
     load_before = machine_load()
-    made = [target for target in context.recipe.targets if not selections[target].failure]
-    with begin_peaks(_with_roofline(context, made), context.recipe.benchmark.threads) as measure_peaks:
-        figures.export_for(context.teacher, made)
-        with context.console.task(f"{context.stage}: the machine's limits"):
+    made = [target for target in measuring.recipe.targets if not selections[target].failure]
+    with begin_peaks(_with_roofline(measuring, made), measuring.recipe.benchmark.threads) as measure_peaks:
+        figures.export_for(measuring.data.teacher, made)
+        with measuring.run.progress.task(f"{measuring.run.stage}: the machine's limits"):
             peaks = measure_peaks()
-    for target in context.recipe.targets:
+    for target in measuring.recipe.targets:
         selection = selections[target]
         if selection.failure:
             candidates.append(_without_artifact(selection))
             continue
         sources = _candidates(selection, export_folder / "artifacts" / target, student, figures)
-        sources += _arms(work.before, figures, target) if target == context.clock_target else []
-        teacher = _teacher(figures, context, target, notes)
+        sources += _arms(work.before, figures, target) if target == measuring.clock_target else []
+        teacher = _teacher(figures, measuring, target, notes)
         row, rows = measure(teacher, sources, figures, test, peaks)
         for source in (teacher, *sources):
             if source.folder is not None:
@@ -110,18 +110,22 @@ def benchmark(work: Work, folder: Path) -> None:
         teachers[target] = row
     first = next(iter(teachers))
     chosen = [row for row in candidates if row.chosen]
-    notes += [*_unjudged(context, chosen), *load_notes(load_before), *unsteady_notes([*teachers.values(), *candidates])]
+    notes += [
+        *_unjudged(measuring, chosen),
+        *load_notes(load_before),
+        *unsteady_notes([*teachers.values(), *candidates]),
+    ]
     report = Report(
-        name=context.recipe.name,
-        task=context.recipe.task,
+        name=measuring.recipe.name,
+        task=measuring.recipe.task,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        recipe_digest=context.recipe.digest,
+        recipe_digest=measuring.recipe.digest,
         environment=environment() | {"load_before_measuring": load_before.model_dump()},
-        data=_data(context, test),
+        data=_data(measuring, test),
         teacher=teachers[first],
         candidates=tuple(candidates),
         stages=tuple(stage_rows(work.before)),
-        gates=_judged(context, teachers, chosen),
+        gates=_judged(measuring, teachers, chosen),
         notes=tuple(notes),
         peaks=peaks,
     )
@@ -137,10 +141,10 @@ def _selections(folder: Path, targets: Sequence[str]) -> dict[str, Selection]:
     return {name: Selection.read(folder / f"selection-{name}.json") for name in targets}
 
 
-def _with_roofline(context: Context, names: Sequence[str]) -> list[Target]:
+def _with_roofline(measuring: Measuring, names: Sequence[str]) -> list[Target]:
     """Those of the targets whose limits on this machine the recipe asks for: they run here."""
-    asked = names if context.recipe.benchmark.roofline else ()
-    return [target for target in map(context.target, asked) if target.probe().state == "available"]
+    asked = names if measuring.recipe.benchmark.roofline else ()
+    return [target for target in map(measuring.target, asked) if target.probe().state == "available"]
 
 
 def _without_artifact(selection: Selection) -> Row:
@@ -149,16 +153,18 @@ def _without_artifact(selection: Selection) -> Row:
     return Row(name="no artifact", target=selection.target, precision="–", status=status, reason=selection.failure)
 
 
-def _fine_tuning(context: Context) -> list[str]:
+def _fine_tuning(measuring: Measuring) -> list[str]:
     """How the teacher came to be, where this run has trained on a model that was given to it."""
-    if not context.recipe.teacher.fine_tuned:
+    if not measuring.recipe.teacher.fine_tuned:
         return []
-    return [f"The teacher was fine-tuned in this run: {'; '.join(step.summary for step in context.teacher.lineage)}."]
+    return [
+        f"The teacher was fine-tuned in this run: {'; '.join(step.summary for step in measuring.data.teacher.lineage)}."
+    ]
 
 
-def _judged(context: Context, teachers: Mapping[str, Row], chosen: Sequence[Row]) -> tuple[GateVerdict, ...]:
+def _judged(measuring: Measuring, teachers: Mapping[str, Row], chosen: Sequence[Row]) -> tuple[GateVerdict, ...]:
     """What the chosen artifacts had to hold, each against the teacher on its own target."""
-    asked = context.recipe.gates
+    asked = measuring.recipe.gates
     return tuple(
         gate
         for row in chosen
@@ -166,13 +172,13 @@ def _judged(context: Context, teachers: Mapping[str, Row], chosen: Sequence[Row]
     )
 
 
-def _unjudged(context: Context, chosen: Sequence[Row]) -> list[str]:
+def _unjudged(measuring: Measuring, chosen: Sequence[Row]) -> list[str]:
     """What a reader must know of the targets whose hardware is not here."""
     found = []
     for row in chosen:
         if row.status in ABSENT_HARDWARE:
-            asked = context.recipe.gates.of(row.target)
-            found.append(f"{row.target} was built, not run: {context.target(row.target).probe().reason}")
+            asked = measuring.recipe.gates.of(row.target)
+            found.append(f"{row.target} was built, not run: {measuring.target(row.target).probe().reason}")
             unjudged = [f"{name} ({asked[name]:g})" for name in OF_SPEED if asked[name] is not None]
             found += [f"{', '.join(unjudged)} is not judged on {row.target}"] if unjudged else []
     return found
@@ -182,9 +188,9 @@ def _source(name: str, target: str, model: Model, figures: FigureTaker, folder: 
     return RowSource(name, target, folder, parameters=model.parameters, macs=figures.macs(model), **more)
 
 
-def _teacher(figures: FigureTaker, context: Context, target: str, notes: list[str]) -> RowSource:
+def _teacher(figures: FigureTaker, measuring: Measuring, target: str, notes: list[str]) -> RowSource:
     """The teacher in fp32 on this target, or on pytorch where the target refuses it."""
-    model = context.teacher
+    model = measuring.data.teacher
     try:
         return _source(TEACHER, target, model, figures, figures.export(model, target))
     except TargetError as fault:
@@ -241,16 +247,16 @@ def measure(
         test: the test rows.
         peaks: limits of this machine.
     """
-    context, desk = figures.context, desk_of(figures.context)
+    measuring, desk = figures.measuring, desk_of(figures.measuring)
     everyone = [teacher, *sources]
     folders = {source.name: source.folder for source in everyone if source.folder is not None}
-    cases = figures.cases(context.teacher)
+    cases = figures.cases(measuring.data.teacher)
     timed: Mapping[str, SubjectResult] = {}
-    if context.target(teacher.target).probe().state == "available":
-        timed = time_all(folders, cases, desk, f"{context.stage}: timing {len(folders)} artifacts, interleaved")
-    shared = TargetRows.of(teacher, teacher_name(context.recipe.teacher), test, timed, desk)
+    if measuring.target(teacher.target).probe().state == "available":
+        timed = time_all(folders, cases, desk, f"{measuring.run.stage}: timing {len(folders)} artifacts, interleaved")
+    shared = TargetRows.of(teacher, teacher_name(measuring.recipe.teacher), test, timed, desk)
     rows = []
-    with context.console.task(f"{context.stage}: costs and loads", total=len(everyone)) as advance:
+    with measuring.run.progress.task(f"{measuring.run.stage}: costs and loads", total=len(everyone)) as advance:
         for source in everyone:
             row, logits = shared.row(source)
             if logits is not None and row.status == "measured":
@@ -267,8 +273,8 @@ def teacher_name(teacher: Teacher) -> str:
     return str((teacher.config or {}).get("model_type"))
 
 
-def _data(context: Context, test: Features) -> dict[str, object]:
-    splits = context.workspace.splits
+def _data(measuring: Measuring, test: Features) -> dict[str, object]:
+    splits = measuring.workspace.splits
     return {
         "train": len(splits.train),
         "validation": len(splits.validation),

@@ -17,18 +17,18 @@ DECISIONS = 3600
 
 
 class FalseAlarms:
-    """False alarms an hour of each word, at 5 % misses; one decision a second, mean over the words.
+    """False alarms an hour of each word, at 5 % misses and one decision a second: their mean over the words.
 
-    """False alarms an hour of each word at 5 % misses; one decision a second, mean over the words.
+    One word against the rest: a window is scored by the log-probability of the word. The threshold is the highest score
     that misses no more than 5 % of its own windows, found on all rows that are judged. A window of any other class that
     reaches it is a false alarm; their share of those windows times 3,600 decisions is what an hour of the other classes
     would raise. Words without a window of their own, or without one of another class, are left out. Intervals keep the
     thresholds that were found and tell how sure the share is at them.
 
     >>> truth, answers = np.array([0, 0, 1, 1]), np.array([[3.0, 0.0], [1.0, 0.0], [2.0, 0.0], [0.0, 3.0]])
-    >>> counts = FalseAlarms().counts(truth, answers)  # word 0: 1 of 2; word 1: both of 2 reach -2.13
+    >>> counts = FalseAlarms().counts(truth, answers)  # of each word, 1 window of 2
     >>> float(FalseAlarms().value(counts.mean(axis=0)))
-    2700.0
+    1800.0
     """
 
     key, name = "false-alarms", "false alarms an hour at 5 % misses"

@@ -25,18 +25,22 @@ class FixedProducts(nn.Module):
 
     def __init__(self, basis: np.ndarray, filters: np.ndarray, floor: float) -> None:
         super().__init__()
-        self.register_buffer("basis", torch.from_numpy(basis.astype(np.float32)))
-        self.register_buffer("filters", torch.from_numpy(filters.astype(np.float32)))
+        self.register_buffer("basis", _float(basis))
+        self.register_buffer("filters", _float(filters))
         self.register_buffer("offset", torch.full((len(filters),), floor))
+
+
+def _float(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
 
 
 class LogMel(nn.Module):
     """PCM `[batch, samples]` in -1..1 → log-mel energies `[batch, 1, mels, frames]`, nats.
 
-    Periodic Hann window, power spectrum, HTK's mel scale (Stevens et al. 1937, JASA 8(3)), natural logarithm
-    after `floor` was added; frames = 1 + (samples - window) // hop. The Fourier transform is a product with its windowed basis:
-    2 * bins * window multiply-accumulates a frame, and no operation that a target could lack. A spectrum spans more
-    than 8 bits hold, so these products stay float where the rest becomes int8.
+    Periodic Hann window, power spectrum, HTK's mel scale (Stevens et al. 1937, JASA 8(3)), natural logarithm after
+    `floor` was added; frames = 1 + (samples - window) // hop. The Fourier transform is a product with its windowed
+    basis, of the bins that a filter reads: 2 * bins * window multiply-accumulates a frame, and no operation that a
+    target could lack. A spectrum spans more than 8 bits hold, so these products stay float where the rest becomes int8.
 
     Args:
         rate: samples a second.
@@ -53,9 +57,11 @@ class LogMel(nn.Module):
         self, rate: int, window: int, hop: int, fft: int, mels: int, low: float, high: float, floor: float
     ) -> None:
         super().__init__()
-        self.hop, self.bins = hop, fft // 2 + 1
         filters = mel_filters(rate, fft, mels, low, high)
-        self.add_module(FIXED, FixedProducts(fourier_basis(window, fft), filters, floor))
+        read = np.flatnonzero(filters.any(axis=(0, 2, 3)))
+        basis = fourier_basis(window, fft)[np.concatenate([read, read + fft // 2 + 1])]
+        self.hop, self.bins = hop, len(read)
+        self.add_module(FIXED, FixedProducts(basis, filters[:, read], floor))
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         fixed = self.get_submodule(FIXED)
@@ -70,8 +76,8 @@ class LogMel(nn.Module):
 def fourier_basis(window: int, fft: int) -> np.ndarray:
     """Windowed cosines, then sines, float64 `[2 * bins, 1, 1, window]` with bins = fft / 2 + 1.
 
-    >>> fourier_basis(2, 2)[:, 0, 0, :].round(6).tolist()  # Hann of 2 samples is (0, 1)
-    [[0.0, 1.0], [0.0, -1.0], [0.0, 0.0], [0.0, -0.0]]
+    >>> fourier_basis(2, 2)[:2, 0, 0, :].round(6).tolist()  # the cosines; Hann of 2 samples is (0, 1)
+    [[0.0, 1.0], [0.0, -1.0]]
     """
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     angles = 2 * np.pi * np.outer(np.arange(fft // 2 + 1), np.arange(window)) / fft

@@ -12,7 +12,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from edgepress.compress.architectures.log_mel import LogMel
 
 
-class KeywordCnnConfig(PretrainedConfig):
+class KeywordCnnConfig(PretrainedConfig):  # type: ignore[misc]
     """`channels` and `strides` of 3 x 3 convolutions, and the spectrogram before them: see `LogMel`.
 
     Times are in samples, frequencies in Hz.
@@ -42,7 +42,7 @@ class KeywordCnnConfig(PretrainedConfig):
             raise ValueError(fault)
 
 
-class KeywordCnn(PreTrainedModel):
+class KeywordCnn(PreTrainedModel):  # type: ignore[misc]
     """PCM `input_values`, float32 `[batch, samples]` in -1..1 → logits `[batch, classes]`.
 
     A network of the kind of Sainath and Parada, Interspeech 2015 (cnn-trad), with batch normalisation and a mean over

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import nn
@@ -64,7 +66,7 @@ class LogMel(nn.Module):
         self.add_module(FIXED, FixedProducts(basis, filters[:, read], floor))
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        fixed = self.get_submodule(FIXED)
+        fixed = cast("FixedProducts", self.get_submodule(FIXED))
         parts = functional.conv2d(samples[:, None, None, :], fixed.basis, stride=(1, self.hop))
         real, imaginary = parts[:, : self.bins], parts[:, self.bins :]
         power = real * real + imaginary * imaginary

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
 
 
-class VectorMlpConfig(PretrainedConfig):
+class VectorMlpConfig(PretrainedConfig):  # type: ignore[misc]
     """`num_features` in, `hidden` neurons of each layer between."""
 
     model_type = "vector-mlp"
@@ -25,7 +25,7 @@ class VectorMlpConfig(PretrainedConfig):
             raise ValueError(f"num_features and hidden are at least 1; got {num_features} and {self.hidden}")
 
 
-class VectorMlp(PreTrainedModel):
+class VectorMlp(PreTrainedModel):  # type: ignore[misc]
     """`features`, float32 `[batch, features]` → logits `[batch, classes]`."""
 
     config_class = VectorMlpConfig
@@ -50,7 +50,7 @@ class VectorMlp(PreTrainedModel):
         return SequenceClassifierOutput(logits=self.classifier(self.encoder(features)))
 
 
-class AutoModelForVectorClassification(_BaseAutoModelClass):
+class AutoModelForVectorClassification(_BaseAutoModelClass):  # type: ignore[misc]
     """Classifiers of vectors, by their configuration: transformers has no such class."""
 
     _model_mapping = _LazyAutoMapping(OrderedDict(), OrderedDict())

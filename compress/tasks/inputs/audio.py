@@ -67,7 +67,7 @@ class AudioFeatures:
 
     def batch(self, indices: Sequence[int] | np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
         """The extractor's output for rows, float32 `[batch, ...]`; windows have no `length`."""
-        return self._processor.apply(self._windows[np.asarray(indices)])
+        return dict(self._processor.apply(self._windows[np.asarray(indices)]))
 
     def _digest(self, clips: Clips) -> str:
         said = [self._processor.extractor.to_dict(), self._processor.samples]
@@ -136,7 +136,8 @@ class AudioInputs:
             data: the recipe's section.
         """
         assert processor is not None  # the teacher has a folder or a configuration
-        return replace(processor, samples=max(1, round(data.window_seconds * processor.rate)))
+        fitted: Windows = replace(processor, samples=max(1, round(data.window_seconds * processor.rate)))
+        return fitted
 
     def features(self, rows: Rows, processor: Any, data: Data) -> AudioFeatures:
         """The rows' windows, and how they are prepared."""

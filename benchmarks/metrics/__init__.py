@@ -12,6 +12,7 @@ from edgepress.benchmarks.metrics.classes import (
     MacroF1,
     TopFive,
 )
+from edgepress.benchmarks.metrics.detection import FalseAlarms
 from edgepress.benchmarks.metrics.text import ExactMatch, WordErrorRate
 from edgepress.benchmarks.metrics.tokens import EntityF1, Perplexity, TokenAccuracy
 from edgepress.benchmarks.metrics.vectors import Cosine, Pearson, RootMeanSquare, SignalToNoise, Spearman
@@ -35,6 +36,7 @@ METRICS: dict[str, Metric] = {
     "entity-f1": EntityF1(),
     "wer": WordErrorRate(),
     "exact-match": ExactMatch(),
+    "false-alarms": FalseAlarms(),
 }
 
 

@@ -14,6 +14,7 @@ from edgepress.benchmarks.report.sections import classes as class_views
 from edgepress.benchmarks.report.sections import costs, waterfalls
 from edgepress.benchmarks.report.sections.base import Section, all_rows
 from edgepress.benchmarks.report.sections.metrics import metrics
+from edgepress.benchmarks.report.sections.streaming import streaming
 from edgepress.benchmarks.report.wording import (
     MISSING,
     all_shapes,
@@ -127,9 +128,11 @@ def _gates(report: Report) -> str:
 
 
 def _tables(report: Report) -> list[Section]:
+    heard = streaming(report)
     return [
         metrics(report),
         sections.latency(report),
+        *([heard] if heard is not None else []),
         costs.scenarios(report),
         curve_plots.curves_table(report),
         costs.footprint(report),

@@ -21,6 +21,7 @@ from edgepress.benchmarks.report.sections import classes as class_views
 from edgepress.benchmarks.report.sections import costs, waterfalls
 from edgepress.benchmarks.report.sections.base import Section, all_rows
 from edgepress.benchmarks.report.sections.metrics import metrics
+from edgepress.benchmarks.report.sections.streaming import streaming
 from edgepress.targets.text import all_visible
 
 BOXES_NOTE = "Boxes are quartiles of all timed calls. The percentiles are in the table below."
@@ -94,7 +95,7 @@ def _parts(report: Report) -> list[Part]:
     """What stands between the rows and the passes: plots first, tables behind them."""
     latency, classes = sections.latency(report), class_views.classes_table(report)
     loads, limits, curves = costs.scenarios(report), costs.limits(report), curve_plots.curves_table(report)
-    footprint = costs.footprint(report)
+    footprint, heard = costs.footprint(report), streaming(report)
     no_samples = "" if latency.lines else "Not measured: no row of this report has a latency."
     return [
         Part(
@@ -107,6 +108,7 @@ def _parts(report: Report) -> list[Part]:
         ),
         Part("metrics", metrics(report).title, [], "", (metrics(report),)),
         Part("latency", "Latency", plots.distributions(report), BOXES_NOTE, (latency,), no_samples or NO_SAMPLES),
+        *([Part("streaming", heard.title, [], "", (heard,))] if heard is not None else []),
         Part("scenarios", loads.title, curve_plots.sustained(report), curve_plots.NOTE, (loads, curves)),
         Part("footprint", footprint.title, [], "", (footprint,)),
         Part("limits", limits.title, limit_plots.rooflines(report), limit_plots.NOTE, (limits, costs.peaks(report))),

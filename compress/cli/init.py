@@ -48,7 +48,7 @@ def recipe_template(task: str, data: str | None) -> str:
     return text
 
 
-def _columns(inputs: Inputs, data: str | None) -> dict[str, str]:
+def _columns(inputs: Inputs, data: str | None) -> dict[str, str | list[str]]:
     """The columns of a table file that hold the task's inputs and label, as far as names and values tell."""
     source = find_source(data) if data is not None else None
     if source is None or source.kind != "table" or source.path is None:
@@ -61,7 +61,7 @@ def _columns(inputs: Inputs, data: str | None) -> dict[str, str]:
         raise DataError(f"{data} needs a label column and one more; it has {', '.join(columns)}.")
     if (found := inputs.guess_columns(others)) is None:
         raise DataError(f"{data} has no column of {inputs.content}; it has {', '.join(columns)}.")
-    return found | {"label": label}
+    return {**found, "label": label}
 
 
 def _label(columns: Mapping[str, Column], of_inputs: Sequence[str]) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from edgepress.compress.data.clips import clip_files
 from edgepress.compress.data.images import (
     LazyImages,
     folder_splits,
@@ -54,11 +55,13 @@ def _content(source: Source, data: Data, task: ReadingTask | None, is_train: boo
         return npz_digest(source.path, without="test") if is_train else sha256_of(source.path)
     if source.kind == "folder":
         folder = folder_splits(source.path)["train"] if is_train else source.path
-        files = picture_files(folder)
+        of_audio = task is not None and task.inputs.content == "recordings"
+        files = clip_files(folder) if of_audio else picture_files(folder)
         return _keys(image_files(files), [str(path.relative_to(folder)) for path in files])
-    if task is None or task.inputs.content != "images":
+    if task is None or task.inputs.content not in ("images", "recordings"):
         return sha256_of(source.path)
-    values = read_table(source.path, [data.columns.image])[data.columns.image]
+    column = task.inputs.columns(data.columns)[0]
+    values = read_table(source.path, [column])[column]
     pictures = image_column(values, source.path.parent, str(source.path))
     return sha256_of(source.path) + _keys(pictures, [""] * len(values))
 

@@ -47,7 +47,7 @@ class LazyImages:
 Images = np.ndarray | LazyImages
 
 
-def image_files(paths: Sequence[Path]) -> LazyImages:
+def image_files(paths: Sequence[Path], decode: Callable[[Any, str], Any] | None = None) -> LazyImages:
     """Files on disk, known in a digest by path, size and time of change; a link by those of its target.
 
     Raises:
@@ -64,11 +64,25 @@ def image_files(paths: Sequence[Path]) -> LazyImages:
         text = f"{path.parent.name}/{path.name}:{status.st_size}:{status.st_mtime_ns}"
         return text.encode("utf-8", "surrogateescape")  # names of other systems need not be UTF-8
 
-    return LazyImages(paths, lambda path: decode_image(path, str(path)), key)
+    return LazyImages(paths, lambda path: (decode or decode_image)(path, str(path)), key)
 
 
-def image_column(values: Sequence[Any], folder: Path, origin: str) -> LazyImages:
-    """Images of a table's column: paths relative to the table's folder, bytes, or `datasets`' {bytes, path}."""
+def image_column(
+    values: Sequence[Any],
+    folder: Path,
+    origin: str,
+    decode: Callable[[Any, str], Any] | None = None,
+    what: str = "image",
+) -> LazyImages:
+    """Images of a table's column: paths relative to the table's folder, bytes, or `datasets`' {bytes, path}.
+
+    Args:
+        values: of the column.
+        folder: what paths are relative to.
+        origin: names the table in messages.
+        decode: one file's path or bytes, and its name in messages → what is read of it; None: `decode_image`.
+        what: such a file, for messages.
+    """
 
     def encoded(value: Any) -> Path | bytes:
         if isinstance(value, dict):
@@ -77,11 +91,12 @@ def image_column(values: Sequence[Any], folder: Path, origin: str) -> LazyImages
             return value
         if isinstance(value, str) and value:
             return folder / value
-        raise DataError(f"{origin}: the image column must hold paths or encoded images, got {value!r:.60}.")
+        raise DataError(f"{origin}: the {what} column must hold paths or encoded {what}s, got {value!r:.60}.")
 
     def read(value: Any) -> np.ndarray:
         source = encoded(value)
-        return decode_image(source, str(source) if isinstance(source, Path) else f"an image of {origin}")
+        name = str(source) if isinstance(source, Path) else f"an {what} of {origin}"
+        return (decode or decode_image)(source, name)
 
     def key(value: Any) -> bytes:
         source = encoded(value)
@@ -125,7 +140,12 @@ def read_folder(folder: Path) -> tuple[LazyImages, list[str]]:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The image files of one subfolder a class, links followed, in a fixed order.
+    """The image files of one subfolder a class, links followed, in a fixed order."""
+    return files_of(folder, IMAGE_SUFFIXES)
+
+
+def files_of(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files with one of `suffixes` of one subfolder a class, links followed, in a fixed order.
 
     What begins with a dot and `__MACOSX` is no picture of anybody's: editors and archives leave such copies behind.
     """
@@ -137,7 +157,7 @@ def picture_files(folder: Path) -> list[Path]:
             # A link to a folder above it would be followed for ever.
             folders[:] = [] if true in seen else [name for name in folders if not is_hidden(name)]
             found = [] if true in seen else [Path(place, name) for name in names if not is_hidden(name)]
-            paths.extend(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+            paths.extend(path for path in found if path.suffix.lower() in suffixes and path.is_file())
             seen.add(true)
     return sorted(paths)
 
@@ -187,6 +207,16 @@ def read_npz(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         DataError: arrays are missing, of a wrong shape or type, or hold NaN.
     """
+    images, labels, name = npz_arrays(path, split)
+    return checked_images(images, str(path), name), checked_labels(labels, len(images), str(path))
+
+
+def npz_arrays(path: Path, split: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """The arrays of inputs and of labels of a split, and the name of the first.
+
+    Raises:
+        DataError: one of them is missing or damaged.
+    """
     with _open_npz(path) as file:
         names = [name for name in (*SPLIT_ARRAYS[split], "x_train") if name in file.files]
         if not names or names[0].replace("x_", "y_", 1) not in file.files:
@@ -196,7 +226,7 @@ def read_npz(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
             images, labels = file[names[0]], file[names[0].replace("x_", "y_", 1)]
         if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray):
             raise DataError(f"{path}: {names[0]} or its labels are no array. Save them with numpy.savez.")
-    return checked_images(images, str(path), names[0]), checked_labels(labels, len(images), str(path))
+    return images, labels, names[0]
 
 
 def checked_labels(labels: np.ndarray, rows: int, origin: str) -> np.ndarray:

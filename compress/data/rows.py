@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from edgepress.compress.data.clips import Clips
 from edgepress.compress.data.images import Images, LazyImages
 from edgepress.compress.recipe.data import Columns
 
@@ -26,23 +27,35 @@ class Raw:
     labels: Sequence[Any]
     texts: Texts | None = None
     images: Images | None = None
+    clips: Clips | None = None
+    vectors: np.ndarray | None = None
     label_names: tuple[str, ...] | None = None
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Texts (first and, for pairs, second) or images `[height, width, channels]`, and int64 labels `[rows]`."""
+    """Texts (first and, for pairs, second), images `[height, width, channels]`, recordings or vectors float32
+    `[rows, features]`, and int64 labels `[rows]`."""
 
     labels: np.ndarray
     origin: str
     texts: Texts | None = None
     images: Images | None = None
+    clips: Clips | None = None
+    vectors: np.ndarray | None = None
 
     @property
     def content(self) -> str:
-        """What each row is: `texts` or `images`."""
+        """What each row is: `texts`, `images`, `recordings` or `vectors`."""
+        if self.clips is not None or self.vectors is not None:
+            return "recordings" if self.clips is not None else "vectors"
         return "images" if self.texts is None else "texts"
+
+    @property
+    def files(self) -> LazyImages | None:
+        """What is decoded when it is asked for: recordings, or images of files; None where rows are in memory."""
+        return self.clips or (self.images if isinstance(self.images, LazyImages) else None)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,7 +68,9 @@ class Rows:
             texts = ([first[i] for i in indices], [second[i] for i in indices] if second is not None else None)
         if images is not None:
             images = images.take(indices) if isinstance(images, LazyImages) else images[indices]
-        return Rows(self.labels[indices], self.origin, texts, images)
+        clips = self.clips.take(indices) if self.clips is not None else None
+        vectors = self.vectors[indices] if self.vectors is not None else None
+        return Rows(self.labels[indices], self.origin, texts, images, clips, vectors)
 
 
 class Reader(Protocol):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from edgepress.compress.data.clips import read_clip_folder
 from edgepress.compress.data.images import (
     folder_splits,
     npz_splits,
@@ -23,6 +24,7 @@ from edgepress.compress.data.images import (
 )
 from edgepress.compress.data.rows import Kind, Raw, ReadingTask
 from edgepress.compress.data.tables import SUFFIXES, check_columns, read_table, suffix_of
+from edgepress.compress.data.vectors import read_vectors
 from edgepress.compress.recipe.data import Data
 from edgepress.compress.recipe.paths import in_home, kind_of
 from edgepress.targets.errors import DataError, told
@@ -134,10 +136,16 @@ def read_raw(reference: str, split: str, data: Data, task: ReadingTask) -> Raw:
         return _read_hub(source, split, data, task)
     assert source.path is not None
     if source.kind == "npz":
+        if task.inputs.content == "vectors":
+            vectors, labels = read_vectors(source.path, split)
+            return Raw(str(source.path), labels.tolist(), vectors=vectors)
         images, labels = read_npz(source.path, split)
         return Raw(str(source.path), labels.tolist(), images=images)
     if source.kind == "folder":
         folder = folder_splits(source.path)["train"] if split == "train" else source.path
+        if task.inputs.content == "recordings":
+            clips, names = read_clip_folder(folder)
+            return Raw(str(folder), names, clips=clips)
         files, names = read_folder(folder)
         return Raw(str(folder), names, images=files, note=without_pictures(folder))
     table = read_table(source.path, _wanted(data, task))

@@ -12,7 +12,6 @@ import numpy as np
 
 from edgepress.compress.data.classes import classes_of
 from edgepress.compress.data.contents import check_pictures, split_content
-from edgepress.compress.data.images import LazyImages
 from edgepress.compress.data.labels import LabelMap, folder_names
 from edgepress.compress.data.rows import Raw, ReadingTask, Rows
 from edgepress.compress.data.sources import Source, check_task, find_source, local_split, own_split, read_raw
@@ -104,9 +103,8 @@ def _check_test(read: Callable[[], Rows]) -> None:
     Raises:
         DataError: a label is missing or unknown, a text is none, or a picture is not there.
     """
-    images = read().images
-    if isinstance(images, LazyImages):
-        check_pictures(images)
+    if (files := read().files) is not None:
+        check_pictures(files)
 
 
 def _few_rows(train: int, validation: int) -> str:
@@ -153,7 +151,8 @@ def _read_rows(reference: str, split: str, data: Data, task: ReadingTask, labels
 
 
 def _rows(raw: Raw, labels: LabelMap) -> Rows:
-    return Rows(labels.encode(raw.labels, raw.origin), raw.origin, raw.texts, raw.images)
+    numbers = labels.encode(raw.labels, raw.origin)
+    return Rows(numbers, raw.origin, raw.texts, raw.images, raw.clips, raw.vectors)
 
 
 def stratified(labels: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

@@ -259,7 +259,7 @@ def _pretrained(teacher: Model, source: str) -> Any:
 
 
 def _from_options(teacher: Model, options: dict[str, Any]) -> Any:
-    from transformers import AutoConfig
+    from edgepress.compress.model.hub import auto_config
 
     fields = dict(options)
     kind = fields.pop("model_type", None)
@@ -268,7 +268,7 @@ def _from_options(teacher: Model, options: dict[str, Any]) -> Any:
     labels: Any = teacher.network.config
     fields |= {"num_labels": labels.num_labels, "id2label": dict(labels.id2label), "label2id": dict(labels.label2id)}
     try:
-        config = AutoConfig.for_model(kind, **fields)
+        config = auto_config().for_model(kind, **fields)
     except Exception as fault:  # each architecture checks its fields with exceptions of its own
         raise ModelError(f"student.config: {told(fault)}") from fault
     return network_from_config(config, teacher.task)

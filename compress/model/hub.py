@@ -62,6 +62,16 @@ def unreachable(source: str, fault: Exception) -> ModelError:
     )
 
 
+def auto_config() -> Any:
+    """transformers' AutoConfig, with the architectures of this project registered."""
+    from transformers import AutoConfig
+
+    from edgepress.compress.architectures import register
+
+    register()
+    return AutoConfig
+
+
 def network_class(name: str) -> Any:
     """The class of transformers that loads a task's models, e.g. `AutoModelForImageClassification`.
 
@@ -70,7 +80,10 @@ def network_class(name: str) -> Any:
     """
     import transformers
 
-    found = getattr(transformers, name, None)
+    from edgepress.compress.architectures import register, vector_mlp
+
+    register()
+    found = getattr(transformers, name, getattr(vector_mlp, name, None))
     if found is None:
         raise ModelError(f"transformers has no class {name!r}, which the task names as that of its networks.")
     return found

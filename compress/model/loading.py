@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgepress.compress.model.hub import find_file, network_class, quiet, unreachable
+from edgepress.compress.model.hub import auto_config, find_file, network_class, quiet, unreachable
 from edgepress.compress.model.model import TaskName, without_cache
 from edgepress.compress.recipe.paths import in_home
 from edgepress.compress.tasks import load_task
@@ -85,13 +85,11 @@ def label_names(source: str, trust_remote_code: bool) -> tuple[str, ...]:
         ModelError: there is no model, it wants to run code of its own and is not trusted with it, or its classes do not
             count from 0.
     """
-    from transformers import AutoConfig
-
     _check_config(source, trust_remote_code)
     folder = Path(in_home(source))
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(
+            config = auto_config().from_pretrained(
                 str(folder) if folder.is_dir() else source, trust_remote_code=trust_remote_code
             )
         names: dict[Any, Any] = dict(config.id2label)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edgepress.compress.model.edits import Edit, apply_edits
-from edgepress.compress.model.hub import network_class
+from edgepress.compress.model.hub import auto_config, network_class
 from edgepress.compress.tasks import TASKS, load_task
 from edgepress.targets.errors import ModelError, told
 from edgepress.targets.records import Description, Record, Signature
@@ -136,13 +136,11 @@ def build_network(folder: Path, task: TaskName) -> nn.Module:
     Raises:
         ModelError: the configuration is missing, damaged, or of no architecture known here.
     """
-    from transformers import AutoConfig
-
     path = folder / "config.json"
     if not path.is_file():
         raise ModelError(f"{path} is missing. Run the stage that writes it again.")
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = auto_config().from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError) as fault:
         raise ModelError(f"{path} is damaged or of an unknown architecture: {told(fault)}") from None
     return network_from_config(config, task)

@@ -10,18 +10,21 @@ from edgepress.compress.recipe.sections import Fraction, Section, Source
 
 
 class Columns(Section):
-    """Names of the columns in the user's files."""
+    """Names of the columns in the user's files. `features` are those of vectors, which `edgepress init` fills in."""
 
     text: str = "text"
     text_pair: str | None = None
     image: str = "image"
+    audio: str = "audio"
+    features: tuple[str, ...] | None = None
     label: str = "label"
 
 
 class Data(Section):
-    """Where the rows come from. `train` is a file (.jsonl, .json, .csv, .tsv, each also .gz; .parquet, .npz), an image
-    folder, a `datasets` hub id (`owner/name` or `owner/name:split`), or `builtin:digits`. Where `validation` or `test`
-    is missing it is the source's own split of that name, or is cut from `train`. `limit` keeps so many rows of it."""
+    """Where the rows come from. `train` is a file (.jsonl, .json, .csv, .tsv, each also .gz; .parquet, .npz), a folder
+    of class folders, a `datasets` hub id (`owner/name` or `owner/name:split`), or `builtin:digits`. Where `validation`
+    or `test` is missing it is the source's own split of that name, or is cut from `train`. `limit` keeps so many rows
+    of it. Recordings are cut or padded to `window_seconds`."""
 
     train: Source
     validation: Source | None = None
@@ -34,4 +37,5 @@ class Data(Section):
     calibration: Annotated[int, Field(ge=1)] = 128
     max_length: Annotated[int, Field(ge=2)] = 128
     image_size: Annotated[int, Field(ge=1)] | None = None
+    window_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
     limit: Annotated[int, Field(ge=1)] | None = None

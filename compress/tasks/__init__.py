@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from edgepress.compress.tasks.base import Task
+from edgepress.compress.tasks.inputs.audio import AudioInputs
 from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
+from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.targets.errors import RecipeError
 
@@ -23,6 +25,20 @@ TASKS: dict[str, Task] = {
         inputs=ImageInputs(),
         outputs=Classes(),
         network="AutoModelForImageClassification",
+        metrics=OF_CLASSES,
+    ),
+    "audio-classification": Task(
+        name="audio-classification",
+        inputs=AudioInputs(),
+        outputs=Classes(),
+        network="AutoModelForAudioClassification",
+        metrics=(*OF_CLASSES, "false-alarms"),
+    ),
+    "vector-classification": Task(
+        name="vector-classification",
+        inputs=VectorInputs(),
+        outputs=Classes(),
+        network="AutoModelForVectorClassification",
         metrics=OF_CLASSES,
     ),
 }

@@ -150,14 +150,14 @@ class Inputs(Reader, Protocol):
         """What people call columns that hold such inputs, in lower case: a column called so is no label."""
         ...
 
-    def guess_columns(self, columns: Mapping[str, Column]) -> dict[str, str] | None:
+    def guess_columns(self, columns: Mapping[str, Column]) -> Mapping[str, str | list[str]] | None:
         """Which columns of a user's table hold the inputs, by their names and the values of its first rows.
 
         Args:
             columns: all but the label, by name.
 
         Returns:
-            field of `Columns` → column; None where no column can be one.
+            field of `Columns` → column, or columns; None where no column can be one.
         """
         ...
 

@@ -12,7 +12,7 @@ import numpy as np
 from edgepress.targets.calibration.calibrators import choose_range
 from edgepress.targets.calibration.statistics import Histogram, Range, RangeRule, collect_statistics
 from edgepress.targets.errors import TargetError
-from edgepress.targets.onnx_graph.view import WEIGHTED, View, reader
+from edgepress.targets.onnx_graph.view import WEIGHTED, View, fixed_part, reader
 from edgepress.targets.records import Feeds
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def write_static(
     # The quantizer asks each tensor for its type, and leaves alone what has none.
     typed = shape_inference.infer_shapes(model, data_prop=True)
     kinds = list(BETWEEN if between == "int8" else WEIGHTED)
-    excluded = [node.name for node in _products(typed) if node.name not in nodes]
+    excluded = sorted({node.name for node in _products(typed) if node.name not in nodes} | fixed_part(typed))
     ranges = _ranges(typed, _tensors(typed, nodes, kinds, excluded, between), method, calibration)
     bounds: dict[str, Any] = {
         name: (np.array(found.low, np.float32), np.array(found.high, np.float32)) for name, found in ranges.items()

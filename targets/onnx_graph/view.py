@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgepress.targets.errors import TargetError, told
+from edgepress.targets.graph.fixed import is_fixed
 from edgepress.targets.records import Feeds
 
 if TYPE_CHECKING:
@@ -53,13 +54,35 @@ class View:
         return None
 
     def is_weighted(self, node: onnx.NodeProto) -> bool:
-        """Whether `node` multiplies an activation by a float initializer of at least two dimensions."""
+        """Whether `node` multiplies an activation by a learned float initializer of at least two dimensions."""
         import onnx
 
-        if node.op_type not in WEIGHTED or node.input[1] not in self.initializers or node.input[0] in self.initializers:
+        if (
+            self.is_fixed(node)
+            or node.op_type not in WEIGHTED
+            or node.input[1] not in self.initializers
+            or node.input[0] in self.initializers
+        ):
             return False
         weight = self.initializers[node.input[1]]
         return weight.data_type == onnx.TensorProto.FLOAT and len(weight.dims) >= 2
+
+    def is_fixed(self, node: onnx.NodeProto) -> bool:
+        """Whether `node` multiplies by weights that are computed, not learned, and stay float: see `graph.fixed`."""
+        return node.op_type in WEIGHTED and is_fixed(node.input[1])
+
+
+def fixed_part(model: onnx.ModelProto) -> frozenset[str]:
+    """Names of the products with fixed weights and of all nodes before them, between which nothing is int8 either."""
+    view = View.of(model)
+    found: dict[str, onnx.NodeProto] = {}
+    waiting = [node for node in model.graph.node if view.is_fixed(node)]
+    while waiting:
+        node = waiting.pop()
+        if node.name not in found:
+            found[node.name] = node
+            waiting += [view.producers[name] for name in node.input if name in view.producers]
+    return frozenset(found)
 
 
 def weighted_nodes(model: onnx.ModelProto) -> tuple[onnx.NodeProto, ...]:

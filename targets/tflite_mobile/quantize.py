@@ -6,6 +6,7 @@ times that of true ranges.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +33,8 @@ class Scheme(Record):
 
 
 def quantize(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs in the child. `request`: `model`, `out`, `method` and `calibration` ({signature: [.npz, ...]}).
+    """Runs in the child. `request`: `model`, `out`, `method`, `calibration` ({signature: [.npz, ...]}) and `fixed`, the
+    digests of weights whose products stay float, with all that comes before them.
 
     Raises:
         TargetError: the quantizer refuses the model.
@@ -44,6 +46,7 @@ def quantize(request: dict[str, Any]) -> dict[str, Any]:
         worker = quantizer.Quantizer(request["model"])
         try:
             _describe(worker, scheme)
+            _keep_float(worker, Path(request["model"]), request["fixed"])
             ranges = _calibrate(request, worker) if worker.need_calibration else None
             result = worker.quantize(ranges, enable_progress_report=False)
         except Exception as fault:  # the quantizer's errors share no base class
@@ -74,6 +77,22 @@ def _describe(worker: Any, scheme: Scheme) -> None:
         elif scheme.ends == "float":
             worker.update_quantization_recipe(".*", names.INPUT, None, algorithm_manager.AlgorithmName.NO_QUANTIZE)
             worker.update_quantization_recipe(".*", names.OUTPUT, None, algorithm_manager.AlgorithmName.NO_QUANTIZE)
+
+
+def _keep_float(worker: Any, model: Path, fixed: Sequence[str]) -> None:
+    """What stands before products with fixed weights, and these: told by the names of the tensors they write."""
+    from ai_edge_quantizer import algorithm_manager, qtyping
+
+    from edgepress.targets.tflite_mobile.view import View
+
+    for name in sorted(View.of(model).before_products(fixed) if fixed else ()):
+        # The quantizer looks for the pattern in the names of an operator's outputs, each with a `;` behind it.
+        worker.update_quantization_recipe(
+            f"(^|;){re.escape(name)};?$",
+            qtyping.TFLOperationName.ALL_SUPPORTED,
+            None,
+            algorithm_manager.AlgorithmName.NO_QUANTIZE,
+        )
 
 
 def _calibrate(request: dict[str, Any], worker: Any) -> dict[str, Any]:

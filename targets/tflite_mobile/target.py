@@ -12,6 +12,7 @@ from pydantic import Field
 
 from edgepress.targets.backend import Backend, absent
 from edgepress.targets.exportable import Exportable
+from edgepress.targets.graph.fixed import fixed_digests
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.options import Options
 from edgepress.targets.process.feeds import save_feeds
@@ -85,7 +86,8 @@ class TfliteMobile(Backend[Converted]):
         slow = () if one else (dynamic,)
         full = Candidate(name="int8-full", precision="int8", options={"scales": "fixed", "ends": "int8"})
         static = Candidate(name="int8-static", precision="int8", options={"scales": "fixed"})
-        return (full, static, *slow)
+        # What goes into products that stay float must not be rounded to int8 before them.
+        return (static, *slow) if fixed_digests(model.module) else (full, static, *slow)
 
     def load_runtime(self) -> None:
         self._require_runtime(stands_in=False)
@@ -140,7 +142,8 @@ class TfliteMobile(Backend[Converted]):
         if candidate.precision == "fp32":
             path.write_bytes(prepared.path.read_bytes())
         else:
-            request = {"model": str(prepared.path), "out": str(path), "method": candidate.options}
+            fixed = fixed_digests(source.model.module)
+            request = {"model": str(prepared.path), "out": str(path), "method": candidate.options, "fixed": fixed}
             peak = max(peak, _quantize(request, signature, source.calibration, buckets))
         if self.options.compatibility == "legacy":
             refuse_newer(path)

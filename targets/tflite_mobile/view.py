@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from edgepress.targets.graph.fixed import values_digest
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,26 @@ class View:
         """Whether its values are in the file; large ones lie behind the graph, by their offset."""
         buffer = self.model.buffers[tensor.buffer]
         return bool(buffer.offset) or (buffer.data is not None and len(buffer.data) > 0)
+
+    def before_products(self, weights: Collection[str]) -> set[str]:
+        """Names of the tensors that are written up to and by the operators which read one of some constants.
+
+        Args:
+            weights: `values_digest` of each constant.
+        """
+        found: set[str] = set()
+        for graph in self.model.subgraphs:
+            wanted = {place for place, tensor in enumerate(graph.tensors) if self._digest(tensor) in weights}
+            for operator in reversed(graph.operators):
+                if wanted & {*operator.inputs, *operator.outputs}:
+                    wanted |= {*operator.inputs, *operator.outputs}
+                    found |= {graph.tensors[place].name.decode() for place in operator.outputs}
+        return found
+
+    def _digest(self, tensor: Any) -> str:
+        data = self.model.buffers[tensor.buffer].data
+        is_weight = self.is_float(tensor) and data is not None and len(data) > 0
+        return values_digest(np.asarray(data, np.uint8).view(np.float32)) if is_weight else ""
 
     def _graph_of(self, signature: str) -> int:
         found = (one.subgraphIndex for one in self.model.signatureDefs if one.signatureKey.decode() == signature)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.targets.errors import TargetError
+from edgepress.targets.graph.fixed import is_fixed
 from edgepress.targets.records import Feeds, Signature
 from edgepress.targets.xla_tpu.lowering import Lowering, weight_of
 
@@ -78,7 +79,7 @@ def weights_for(lowering: Lowering) -> dict[str, np.ndarray]:
             result[spec.target] = np.clip(np.round(value / spread), -127, 127).astype(np.int8)
             result[f"{spec.target}.scale"] = scale
         elif value.dtype.kind == "f":  # a bf16 program reads half the bytes
-            result[spec.target] = value.astype(kind)
+            result[spec.target] = value if is_fixed(spec.target) else value.astype(kind)
         else:
             result[spec.target] = value.astype(np.int32) if value.dtype == np.int64 else value
     return result

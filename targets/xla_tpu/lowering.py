@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from edgepress.targets.errors import TargetError, told
 from edgepress.targets.graph.export import module_of
+from edgepress.targets.graph.fixed import is_fixed
 from edgepress.targets.xla_tpu.operations.kit import Kit
 from edgepress.targets.xla_tpu.operations.table import OPERATIONS
 
@@ -56,10 +57,14 @@ class Lowering:
         # A TPU multiplies float32 in bf16 unless it is told otherwise; fp32 artifacts must be what they are called.
         precision = jax.lax.Precision.HIGHEST if self.floats == "float32" else None
         kit = Kit(jax.numpy, jax.lax, jax.nn, kind, precision)
-        values = _placeholders(self.program, weights, inputs, kind)
+        exact = fixed_part(self.program)
+        whole = Kit(jax.numpy, jax.lax, jax.nn, jax.numpy.dtype("float32"), jax.lax.Precision.HIGHEST)
+        values = _placeholders(self.program, weights, inputs, kind, exact)
         for node in self.program.graph.nodes:
             if node.op == "call_function":
-                values[node.name] = self._one(kit, node, values, weights, macs)
+                found = self._one(whole if node.name in exact else kit, node, values, weights, macs)
+                leaves = node.name in exact and not {user.name for user in node.users} & exact
+                values[node.name] = found.astype(kind) if leaves else found
         names = self.program.graph_signature.user_outputs
         outputs = tuple(_as_promised(values[str(name)], jax.numpy) for name in names)
         return outputs if len(outputs) > 1 else outputs[0]
@@ -159,16 +164,38 @@ def refuse_missing(program: ExportedProgram) -> None:
         raise TargetError(f"xla-tpu has no form of {listed}. Replace {what} in the model, or use the 'pytorch' target.")
 
 
+def fixed_part(program: ExportedProgram) -> frozenset[str]:
+    """Names of the products with fixed weights, of all before them and of the logarithm behind: these stay float32."""
+    buffers = program.graph_signature.inputs_to_buffers
+    waiting = [
+        user
+        for node in program.graph.nodes
+        if is_fixed(buffers.get(node.name, ""))
+        for user in node.users
+        if str(user.target) in PRODUCTS
+    ]
+    waiting += [user for node in waiting for user in node.users if str(user.target) == "aten.log.default"]
+    found: dict[str, Node] = {}
+    while waiting:
+        node = waiting.pop()
+        if node.name not in found:
+            found[node.name] = node
+            waiting += node.all_input_nodes
+    return frozenset(found)
+
+
 def _placeholders(
-    program: ExportedProgram, weights: Mapping[str, Any], inputs: tuple[Any, ...], kind: Any
+    program: ExportedProgram, weights: Mapping[str, Any], inputs: tuple[Any, ...], kind: Any, exact: frozenset[str]
 ) -> dict[str, Any]:
-    """A value for each graph input: a weight by its name, or the next of the inputs."""
+    """A value for each graph input: a weight by its name, or the next of the inputs; `exact` ones stay float32."""
     users = iter(inputs)
     values: dict[str, Any] = {}
     for spec in program.graph_signature.input_specs:
         if spec.kind.name == "USER_INPUT":
             value = next(users)
-            values[spec.arg.name] = value.astype(kind) if value.dtype.kind == "f" else value
+            values[spec.arg.name] = (
+                value.astype(kind) if value.dtype.kind == "f" and spec.arg.name not in exact else value
+            )
         else:
             values[spec.arg.name] = weights.get(str(spec.target))
     return values

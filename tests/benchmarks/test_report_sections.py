@@ -254,3 +254,14 @@ def test_a_row_that_failed_is_in_no_new_table_but_the_first_has_it(whole: Report
     assert isinstance(failed, Row)
     assert f"{failed.target} {failed.name}" not in {cells[0] for cells in sections.latency(whole).lines}
     assert failed.reason in markdown(whole)
+
+
+def test_windows_of_sound_are_told_in_compute_a_second(report: Report) -> None:
+    from edgepress.benchmarks.report.sections.streaming import streaming
+
+    assert streaming(report) is None  # texts are no windows
+    heard = report.model_copy(update={"data": {**report.data, "window_seconds": 2.0}})
+    found = streaming(heard)
+    assert found is not None and "Streaming" in markdown(heard) and "Streaming" in page(heard)
+    first = report.teacher.latency[0]
+    assert found.lines[0][3] == f"{first.p50 / 1000 / (2.0 * first.batch):.2g}"

@@ -21,9 +21,11 @@ from edgepress.compress.model.model import Model
 from edgepress.compress.recipe.recipe import Columns, Data, Recipe, parse_recipe
 from edgepress.compress.tasks import TASKS, load_task
 from edgepress.compress.tasks.base import Task, batches
+from edgepress.compress.tasks.inputs.audio import AudioInputs
 from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.pixels import Preprocessing
 from edgepress.compress.tasks.inputs.text import TextInputs
+from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.targets.errors import DataError, ModelError, RecipeError
 from tests.compress.rows import lines
@@ -47,6 +49,8 @@ def test_the_tasks_of_the_house_are_compositions() -> None:
     assert parts == {
         TEXT: (TextInputs, Classes, "AutoModelForSequenceClassification"),
         IMAGE: (ImageInputs, Classes, "AutoModelForImageClassification"),
+        "audio-classification": (AudioInputs, Classes, "AutoModelForAudioClassification"),
+        "vector-classification": (VectorInputs, Classes, "AutoModelForVectorClassification"),
     }
     assert {task.metrics[0] for task in TASKS.values()} == {"accuracy"}
 
@@ -56,12 +60,14 @@ def test_a_recipe_takes_every_registered_task_and_no_other(third: Task) -> None:
     words = r'task: got "depth-clases", allowed: one of .*, depth-classes\. Did you mean \'depth-classes\'\?'
     with pytest.raises(RecipeError, match=words):
         parse_recipe({**RECIPE, "task": "depth-clases"}, "r")
-    with pytest.raises(ValueError, match="unknown task; there are text-classification, image-classification, depth"):
+    with pytest.raises(
+        ValueError, match=r"unknown task; there are text-classification, image-classification, .*, depth-classes"
+    ):
         Recipe.model_validate({**RECIPE, "task": "depth-clases"})
 
 
 def test_a_task_that_is_gone_again_is_no_longer_offered() -> None:
-    with pytest.raises(RecipeError, match=r"image-classification\.$"):
+    with pytest.raises(RecipeError, match=r"allowed: one of .*vector-classification\.$"):
         parse_recipe({**RECIPE, "task": "zzz"}, "r")
 
 

@@ -21,6 +21,7 @@ from edgepress.benchmarks.records.costs import MachinePeak
 from edgepress.benchmarks.records.files import write_report
 from edgepress.benchmarks.records.places import Place, Places
 from edgepress.benchmarks.records.report import ABSENT_HARDWARE, GateVerdict, Report, Row, StageRow, Status
+from edgepress.benchmarks.report.sections.streaming import WINDOW
 from edgepress.benchmarks.report.wording import unsteady_notes
 from edgepress.compress.data.splits import digest_of_test
 from edgepress.compress.methods.desk import desk_of
@@ -274,8 +275,9 @@ def teacher_name(teacher: Teacher) -> str:
 
 
 def _data(measuring: Measuring, test: Features) -> dict[str, object]:
-    splits = measuring.workspace.splits
-    return {
+    splits, rows = measuring.workspace.splits, measuring.recipe.data
+    heard: dict[str, object] = {WINDOW: rows.window_seconds} if splits.train.content == "recordings" else {}
+    return heard | {
         "train": len(splits.train),
         "validation": len(splits.validation),
         "calibration": len(splits.calibration),

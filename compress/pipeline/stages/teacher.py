@@ -152,7 +152,7 @@ def _model(network: nn.Module, stage: TeacherStage, work: Work, origin: str) -> 
 
 
 def _config(given: dict[str, Any], work: Work) -> Any:
-    from transformers import AutoConfig
+    from edgepress.compress.model.hub import auto_config
 
     names = work.data.label_names
     options = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
@@ -160,7 +160,7 @@ def _config(given: dict[str, Any], work: Work) -> Any:
     if "model_type" not in given:
         raise ModelError("teacher.config has no model_type; give a transformers one such as resnet, vit or bert")
     try:
-        return AutoConfig.for_model(given["model_type"], **options)
+        return auto_config().for_model(given["model_type"], **options)
     except ValueError:
         from difflib import get_close_matches
 

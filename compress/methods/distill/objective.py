@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -32,7 +32,7 @@ class DistillationObjective(nn.Module):
         names = [name for name, term in found.items() if layers is None or term.layers == layers]
         self.weights = tuple(options.weights[name] for name in names)
         self.terms = nn.ModuleList(found[name](options, compared) for name in names)
-        self.outputs: Mapping[str, bool] = {key: on for name in names for key, on in found[name].outputs.items()}
+        self.outputs: Mapping[str, bool] = outputs_of(names)
 
     @property
     def _terms(self) -> list[Term]:
@@ -59,9 +59,9 @@ def find_term(name: str) -> type[Term]:
     return found
 
 
-def outputs_of(options: Distill) -> dict[str, bool]:
-    """What all terms together ask the student's forward for besides the logits."""
-    return {key: on for name in options.weights for key, on in find_term(name).outputs.items()}
+def outputs_of(names: Iterable[str]) -> dict[str, bool]:
+    """What the terms of these names together ask the student's forward for besides the logits."""
+    return {key: on for name in names for key, on in find_term(name).outputs.items()}
 
 
 def needs_layers(options: Distill) -> bool:

@@ -39,7 +39,7 @@ def pairs_of(student: Model, options: Distill, data: Data) -> list[Pair]:
     """
     if not needs_layers(options):
         return []
-    asked = {"output_hidden_states": True} | outputs_of(options)
+    asked = {"output_hidden_states": True} | outputs_of(options.weights)
     own, wanted = _probe(student, asked, data.train), _probe(data.teacher, asked, data.train)
     given = options.layer_map if options.layer_map is not None else data.teacher_layers
     if given is not None and len(given) != len(own) - 1 and options.layer_map is None:

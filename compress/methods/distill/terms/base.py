@@ -38,6 +38,11 @@ class Compared:
         return tuple(mine for mine, _ in self.pairs)
 
     @property
+    def hidden(self) -> Wanted:
+        """The teacher's hidden states of all pairs, each on its pair's grid."""
+        return Wanted(hidden=tuple(theirs for _, theirs in self.pairs), grids=tuple(grid for _, grid in self.places))
+
+    @property
     def placed(self) -> tuple[tuple[State, Grid | None], ...]:
         """`places`, of every pair."""
         return tuple(self.places) or tuple((State(0, own), None) for own, _ in self.widths)

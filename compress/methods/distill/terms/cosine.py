@@ -8,10 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term, masked_mean
-from edgepress.compress.methods.distill.terms.last import last_kept, last_state
+from edgepress.compress.methods.distill.terms.base import Batch, Compared, masked_mean
+from edgepress.compress.methods.distill.terms.last import LastLayer
 from edgepress.compress.training.batches import TeacherOutputs
-from edgepress.compress.training.teacher_cache import Wanted
 
 if TYPE_CHECKING:
     from edgepress.compress.methods.distill.options import Distill
@@ -27,22 +26,14 @@ def cosine_distance(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Te
     return masked_mean(1 - F.cosine_similarity(student, teacher, dim=-1), mask)
 
 
-class Cosine(Term):
+class Cosine(LastLayer):
     """1 - cos between the last hidden states, token by token; a learned projection where their widths differ. It asks
     for the direction alone, which a narrower network can follow where it cannot follow the size."""
-
-    outputs = {"output_hidden_states": True}
-    layers = True
-    last = True
 
     def __init__(self, options: Distill, compared: Compared) -> None:
         super().__init__(options, compared)
         own, wanted = compared.widths[-1]
         self.projection = nn.Linear(own, wanted) if own != wanted else nn.Identity()
-
-    @classmethod
-    def needs(cls, compared: Compared) -> Wanted:
-        return last_kept(compared)
 
     def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
         """Mean over real tokens of 1 - cos.
@@ -52,5 +43,5 @@ class Cosine(Term):
             teacher: the teacher's outputs on the same rows; the last of `hidden` is read.
             batch: labels and mask of these rows.
         """
-        own, wanted = last_state(student, self.compared), teacher["hidden"][-1].float()
+        own, wanted = self.states(student, teacher)
         return cosine_distance(self.projection(own).float(), wanted, batch.mask)

@@ -8,12 +8,13 @@ targets do not count twice.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from edgepress.compress.methods.distill.terms.base import Batch, Term
+from edgepress.compress.methods.distill.terms.soft_targets import softened_divergence
 from edgepress.compress.training.batches import TeacherOutputs
 
 
@@ -33,7 +34,7 @@ def target_class_divergence(
     1.0986
     """
     own, wanted = (_right_and_others(logits / temperature, labels) for logits in (student, teacher))
-    return temperature**2 * F.kl_div(own, wanted, reduction="batchmean", log_target=True)
+    return softened_divergence(own, wanted, temperature)
 
 
 def other_classes_divergence(
@@ -52,7 +53,7 @@ def other_classes_divergence(
     0.6931
     """
     own, wanted = (_without_right(logits / temperature, labels).log_softmax(-1) for logits in (student, teacher))
-    return temperature**2 * F.kl_div(own, wanted, reduction="batchmean", log_target=True)
+    return softened_divergence(own, wanted, temperature)
 
 
 def _right_and_others(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -69,31 +70,33 @@ def _without_right(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return values[others].reshape(len(values), -1)
 
 
-class TargetClass(Term):
+class _Part(Term):
+    @staticmethod
+    @abstractmethod
+    def divergence(
+        student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float
+    ) -> torch.Tensor:
+        """The part, of logits `[batch, classes]`."""
+
+    def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
+        """The part at the recipe's temperature; of two classes `other_classes` is 0, as there is one other.
+
+        Args:
+            student: the student's output on the batch.
+            teacher: the teacher's outputs on the same rows; `logits` is read.
+            batch: labels and mask of these rows.
+        """
+        own, wanted = student.logits.float(), teacher["logits"].float()
+        return self.divergence(own, wanted, batch.labels, self.options.temperature)
+
+
+class TargetClass(_Part):
     """TCKD: how sure the teacher is of the right class, and so how hard the row is."""
 
-    def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
-        """See `target_class_divergence`.
-
-        Args:
-            student: the student's output on the batch.
-            teacher: the teacher's outputs on the same rows; `logits` is read.
-            batch: labels and mask of these rows.
-        """
-        own, wanted = student.logits.float(), teacher["logits"].float()
-        return target_class_divergence(own, wanted, batch.labels, self.options.temperature)
+    divergence = staticmethod(target_class_divergence)
 
 
-class OtherClasses(Term):
+class OtherClasses(_Part):
     """NCKD: which of the wrong classes the teacher takes for likely, and where most of its knowledge is."""
 
-    def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
-        """See `other_classes_divergence`; of two classes there is one other, and nothing to learn: 0.
-
-        Args:
-            student: the student's output on the batch.
-            teacher: the teacher's outputs on the same rows; `logits` is read.
-            batch: labels and mask of these rows.
-        """
-        own, wanted = student.logits.float(), teacher["logits"].float()
-        return other_classes_divergence(own, wanted, batch.labels, self.options.temperature)
+    divergence = staticmethod(other_classes_divergence)

@@ -36,8 +36,7 @@ class HiddenStates(Term):
 
     @classmethod
     def needs(cls, compared: Compared) -> Wanted:
-        grids = tuple(grid for _, grid in compared.places)
-        return Wanted(hidden=tuple(theirs for _, theirs in compared.pairs), grids=grids)
+        return compared.hidden
 
     def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
         """Mean over the compared layers of the masked mean squared difference.

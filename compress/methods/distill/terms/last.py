@@ -6,22 +6,33 @@ from typing import Any
 
 import torch
 
-from edgepress.compress.methods.distill.terms.base import Compared
+from edgepress.compress.methods.distill.terms.base import Compared, Term
 from edgepress.compress.network.hidden_states import at_grid, hidden_states
+from edgepress.compress.training.batches import TeacherOutputs
 from edgepress.compress.training.teacher_cache import Wanted
 
 
-def last_kept(compared: Compared) -> Wanted:
-    """The teacher's side of all pairs: what the terms that compare every layer keep too, so that both fit together.
-    Where no such term has a weight, the last pair is the only one."""
-    grids = tuple(grid for _, grid in compared.places)
-    return Wanted(hidden=tuple(theirs for _, theirs in compared.pairs), grids=grids)
+class LastLayer(Term):
+    """A term of the last pair. It keeps what the terms that compare every layer keep, so that both fit together; where
+    no such term has a weight, the last pair is the only one."""
 
+    outputs = {"output_hidden_states": True}
+    layers = True
+    last = True
 
-def last_state(student: Any, compared: Compared) -> torch.Tensor:
-    """The student's side of the last pair, `[batch, positions, channels]`, averaged to the pair's grid."""
-    states: Any = hidden_states(student)
-    return at_grid(states[compared.layers[-1]], *compared.placed[-1])
+    @classmethod
+    def needs(cls, compared: Compared) -> Wanted:
+        return compared.hidden
+
+    def states(self, student: Any, teacher: TeacherOutputs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both sides of the last pair, `[batch, positions, channels]`, on the pair's grid.
+
+        Args:
+            student: the student's output on the batch, in the precision that it trains in.
+            teacher: the teacher's outputs on the same rows; the last of `hidden` is read, as float32.
+        """
+        states: Any = hidden_states(student)
+        return at_grid(states[self.compared.layers[-1]], *self.compared.placed[-1]), teacher["hidden"][-1].float()
 
 
 def pooled(state: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term
-from edgepress.compress.methods.distill.terms.last import last_kept, last_state, pooled
+from edgepress.compress.methods.distill.terms.base import Batch
+from edgepress.compress.methods.distill.terms.last import LastLayer, pooled
 from edgepress.compress.training.batches import TeacherOutputs
-from edgepress.compress.training.teacher_cache import Wanted
 
 
 def distances_of(rows: torch.Tensor) -> torch.Tensor:
@@ -38,15 +37,7 @@ def angles_of(rows: torch.Tensor) -> torch.Tensor:
     return torch.einsum("ijc,kjc->ijk", directions, directions)
 
 
-class _Relation(Term):
-    outputs = {"output_hidden_states": True}
-    layers = True
-    last = True
-
-    @classmethod
-    def needs(cls, compared: Compared) -> Wanted:
-        return last_kept(compared)
-
+class _Relation(LastLayer):
     @abstractmethod
     def relation(self, rows: torch.Tensor) -> torch.Tensor:
         """What is compared, of rows `[batch, channels]`."""
@@ -59,8 +50,7 @@ class _Relation(Term):
             teacher: the teacher's outputs on the same rows; the last of `hidden` is read.
             batch: labels and mask of these rows.
         """
-        own = pooled(last_state(student, self.compared).float(), batch.mask)
-        wanted = pooled(teacher["hidden"][-1].float(), batch.mask)
+        own, wanted = (pooled(state.float(), batch.mask) for state in self.states(student, teacher))
         return F.smooth_l1_loss(self.relation(own), self.relation(wanted))
 
 

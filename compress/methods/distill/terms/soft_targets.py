@@ -27,13 +27,19 @@ def distillation_loss(
     >>> round(distillation_loss(student, teacher, torch.tensor([0]), temperature=2.0, alpha=1.0).item(), 4)
     0.4438
     """
-    soft = F.kl_div(
-        F.log_softmax(student / temperature, -1),
-        F.log_softmax(teacher / temperature, -1),
-        reduction="batchmean",
-        log_target=True,
-    )
-    return (1 - alpha) * F.cross_entropy(student, labels) + alpha * temperature**2 * soft
+    own, wanted = (F.log_softmax(logits / temperature, -1) for logits in (student, teacher))
+    return (1 - alpha) * F.cross_entropy(student, labels) + alpha * softened_divergence(own, wanted, temperature)
+
+
+def softened_divergence(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """T² * KL(teacher || student), mean over the batch, in nats.
+
+    Args:
+        student: logarithms of probabilities that the temperature softened, `[batch, classes]`.
+        teacher: the same of the teacher.
+        temperature: T.
+    """
+    return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
 class SoftTargets(Term):

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term, masked_mean
-from edgepress.compress.methods.distill.terms.last import last_kept, last_state
+from edgepress.compress.methods.distill.terms.base import Batch, masked_mean
+from edgepress.compress.methods.distill.terms.last import LastLayer
 from edgepress.compress.training.batches import TeacherOutputs
-from edgepress.compress.training.teacher_cache import Wanted
 
 MOST_HEADS = 12
 
@@ -50,17 +49,9 @@ def relation_divergence(own: torch.Tensor, wanted: torch.Tensor, mask: torch.Ten
     return masked_mean(each, mask)
 
 
-class TokenRelations(Term):
+class TokenRelations(LastLayer):
     """KL between the distributions softmax(A Aᵀ / sqrt(d)) of the last hidden states A, from each token to each. Needs
     neither equal widths nor equal heads nor a projection."""
-
-    outputs = {"output_hidden_states": True}
-    layers = True
-    last = True
-
-    @classmethod
-    def needs(cls, compared: Compared) -> Wanted:
-        return last_kept(compared)
 
     def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
         """Mean over heads and real tokens of the divergence, in nats.
@@ -71,6 +62,5 @@ class TokenRelations(Term):
             batch: labels and mask of these rows.
         """
         heads = relation_heads(*self.compared.widths[-1])
-        own = log_relations(last_state(student, self.compared).float(), heads, batch.mask)
-        wanted = log_relations(teacher["hidden"][-1].float(), heads, batch.mask)
+        own, wanted = (log_relations(state.float(), heads, batch.mask) for state in self.states(student, teacher))
         return relation_divergence(own, wanted, batch.mask)

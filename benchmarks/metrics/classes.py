@@ -27,7 +27,7 @@ class Accuracy:
 
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
         """`[rows, 1]`: 1 where the row is right, else 0."""
-        _logits(self.key, truth, answers)
+        check_logits(self.key, truth, answers)
         found: np.ndarray = (answers.argmax(-1) == truth)[:, None].astype(np.uint8)
         return found
 
@@ -45,7 +45,7 @@ class TopFive:
 
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
         """`[rows, 1]`: 1 where fewer than five logits are larger than the label's."""
-        _logits(self.key, truth, answers)
+        check_logits(self.key, truth, answers)
         own = np.take_along_axis(answers, np.asarray(truth)[:, None], axis=-1)
         found: np.ndarray = ((answers > own).sum(-1) < 5)[:, None].astype(np.uint8)
         return found
@@ -74,13 +74,13 @@ class MacroF1:
 
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
         """`[rows, 3 * classes]`: true positives, then false positives, then false negatives, by class."""
-        _logits(self.key, truth, answers)
-        actual, predicted = _one_hot(truth, answers.shape[-1]), _one_hot(answers.argmax(-1), answers.shape[-1])
+        check_logits(self.key, truth, answers)
+        actual, predicted = one_hot(truth, answers.shape[-1]), one_hot(answers.argmax(-1), answers.shape[-1])
         return np.concatenate([actual & predicted, predicted & ~actual, actual & ~predicted], axis=1).astype(np.uint8)
 
     def value(self, means: np.ndarray) -> np.ndarray:
         right, false, missed = np.split(means, 3, axis=-1)
-        return _mean_of_known(ratio(2 * right, 2 * right + false + missed))
+        return mean_of_known(ratio(2 * right, 2 * right + false + missed))
 
 
 class BalancedAccuracy:
@@ -96,14 +96,14 @@ class BalancedAccuracy:
 
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
         """`[rows, 2 * classes]`: right rows by class, then rows by class."""
-        _logits(self.key, truth, answers)
-        actual = _one_hot(truth, answers.shape[-1])
+        check_logits(self.key, truth, answers)
+        actual = one_hot(truth, answers.shape[-1])
         right = actual & (answers.argmax(-1) == truth)[:, None]
         return np.concatenate([right, actual], axis=1).astype(np.uint8)
 
     def value(self, means: np.ndarray) -> np.ndarray:
         right, rows = np.split(means, 2, axis=-1)
-        return _mean_of_known(ratio(right, rows))
+        return mean_of_known(ratio(right, rows))
 
 
 class LogLoss:
@@ -116,7 +116,7 @@ class LogLoss:
 
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
         """`[rows, 1]`: -log p(label) of the row, nats."""
-        _logits(self.key, truth, answers)
+        check_logits(self.key, truth, answers)
         return -np.take_along_axis(log_softmax(answers), np.asarray(truth)[:, None], axis=-1)
 
     def value(self, means: np.ndarray) -> np.ndarray:
@@ -179,18 +179,20 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return result
 
 
-def _one_hot(numbers: Any, classes: int) -> np.ndarray:
+def one_hot(numbers: Any, classes: int) -> np.ndarray:
+    """Whether a row is of a class, bool `[rows, classes]`."""
     found: np.ndarray = np.asarray(numbers)[:, None] == np.arange(classes)
     return found
 
 
-def _mean_of_known(values: np.ndarray) -> np.ndarray:
+def mean_of_known(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis without NaN; NaN where nothing is known."""
     known = ~np.isnan(values)
     return ratio(np.where(known, values, 0.0).sum(-1), known.sum(-1))
 
 
-def _logits(metric: str, truth: Any, answers: Any) -> None:
+def check_logits(metric: str, truth: Any, answers: Any) -> None:
+    """Raises BenchmarkError where the answers are no logits `[rows, classes]`, or of other rows than the truth."""
     if np.ndim(answers) != 2:
         raise BenchmarkError(f"{metric} needs logits [rows, classes], got {list(np.shape(answers))}")
     same_rows(metric, truth, answers)

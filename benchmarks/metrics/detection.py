@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.benchmarks.metrics.base import Against, Unit, ratio, same_rows
-from edgepress.benchmarks.metrics.classes import log_softmax
-from edgepress.targets.errors import BenchmarkError
+from edgepress.benchmarks.metrics.base import Against, Unit, ratio
+from edgepress.benchmarks.metrics.classes import check_logits, log_softmax, mean_of_known, one_hot
 
 MISS_RATE = 0.05
 """Share of a word's own windows that its threshold may miss."""
@@ -42,11 +41,9 @@ class FalseAlarms:
         Raises:
             BenchmarkError: answers are no logits, or of other rows.
         """
-        if np.ndim(answers) != 2:
-            raise BenchmarkError(f"{self.key} needs logits [rows, classes], got {list(np.shape(answers))}")
-        same_rows(self.key, truth, answers)
+        check_logits(self.key, truth, answers)
         scores = log_softmax(answers)
-        own = np.asarray(truth)[:, None] == np.arange(answers.shape[-1])
+        own = one_hot(truth, answers.shape[-1])
         thresholds = np.array([_threshold(scores[own[:, word], word]) for word in range(answers.shape[-1])])
         others = ~own & ~np.isnan(thresholds)
         return np.concatenate([others & (scores >= thresholds), others], axis=1).astype(np.uint8)
@@ -54,9 +51,7 @@ class FalseAlarms:
     def value(self, means: np.ndarray) -> np.ndarray:
         """False alarms an hour, `[...]`."""
         alarms, others = np.split(means, 2, axis=-1)
-        shares = ratio(alarms, others)
-        known = ~np.isnan(shares)
-        return DECISIONS * ratio(np.where(known, shares, 0.0).sum(-1), known.sum(-1))
+        return DECISIONS * mean_of_known(ratio(alarms, others))
 
 
 def _threshold(scores: np.ndarray) -> float:

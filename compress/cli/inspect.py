@@ -92,15 +92,15 @@ def _from_config(path: Path, like: Model) -> nn.Module:
     """A network of the configuration without memory for its weights; with as many classes as `like` where it names
     none."""
     import torch
-    from transformers import AutoConfig
 
+    from edgepress.compress.model.hub import auto_config
     from edgepress.compress.model.model import network_from_config
 
     fields = read_config(path)
     classes: Any = like.network.config
     fields.setdefault("num_labels", classes.num_labels)
     try:
-        config = AutoConfig.for_model(fields.pop("model_type"), **fields)
+        config = auto_config().for_model(fields.pop("model_type"), **fields)
         with torch.device("meta"):
             return network_from_config(config, like.task)
     except Exception as fault:  # each architecture checks its fields with exceptions of its own

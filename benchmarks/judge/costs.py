@@ -117,8 +117,25 @@ def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, shared: Ta
     return BatchCheck(
         batch=other,
         value=_value(desk.metrics[0], shared.test.labels, again),
-        agreement=_value("agreement", logits, again),
+        agreement=same_answers(logits, again, bool(desk.class_names)),
     )
+
+
+def same_answers(outputs: np.ndarray, again: np.ndarray, classes: bool) -> float:
+    """The share of rows with the same answer: the same class, or numbers within 1 % of their deviation.
+
+    Args:
+        outputs: `[rows, ...]`.
+        again: of the same rows.
+        classes: whether the largest output is the answer.
+
+    >>> same_answers(np.array([[0.0], [10.0]]), np.array([[0.01], [11.0]]), classes=False)
+    0.5
+    """
+    if classes:
+        return _value("agreement", outputs, again)
+    near = np.abs(outputs - again) <= 0.01 * outputs.std()
+    return float(near.reshape(len(near), -1).all(-1).mean())
 
 
 def _value(key: str, truth: np.ndarray, answers: np.ndarray) -> float:

@@ -153,12 +153,14 @@ def class_accuracies(
         labels: `[rows]`, indices into `names`.
         teacher_logits: `[rows, classes]` of the same rows; None: no difference.
         logits: `[rows, classes]`.
-        names: of the classes.
+        names: of the classes; empty for a task that has none.
 
     >>> logits = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
     >>> [(one.samples, one.accuracy) for one in class_accuracies(np.array([0, 1, 1]), None, logits, ["no", "yes"])]
     [(1, 1.0), (2, 0.5)]
     """
+    if not names:
+        return ()
     right = logits.argmax(-1) == labels
     teacher_right = right if teacher_logits is None else teacher_logits.argmax(-1) == labels
     found = []

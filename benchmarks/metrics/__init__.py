@@ -13,6 +13,8 @@ from edgepress.benchmarks.metrics.classes import (
     TopFive,
 )
 from edgepress.benchmarks.metrics.detection import FalseAlarms
+from edgepress.benchmarks.metrics.imbalance import AreaUnderCurve, Matthews
+from edgepress.benchmarks.metrics.several import ExactLabels, LabelAgreement, LabelMacroF1, MeanAveragePrecision
 from edgepress.benchmarks.metrics.text import ExactMatch, WordErrorRate
 from edgepress.benchmarks.metrics.tokens import EntityF1, Perplexity, TokenAccuracy
 from edgepress.benchmarks.metrics.vectors import Cosine, Pearson, RootMeanSquare, SignalToNoise, Spearman
@@ -23,6 +25,8 @@ METRICS: dict[str, Metric] = {
     "top-5-accuracy": TopFive(),
     "macro-f1": MacroF1(),
     "balanced-accuracy": BalancedAccuracy(),
+    "mcc": Matthews(),
+    "auroc": AreaUnderCurve(),
     "log-loss": LogLoss(),
     "agreement": Agreement(),
     "kl": Divergence(),
@@ -37,6 +41,10 @@ METRICS: dict[str, Metric] = {
     "wer": WordErrorRate(),
     "exact-match": ExactMatch(),
     "false-alarms": FalseAlarms(),
+    "label-macro-f1": LabelMacroF1(),
+    "exact-labels": ExactLabels(),
+    "map": MeanAveragePrecision(),
+    "label-agreement": LabelAgreement(),
 }
 
 

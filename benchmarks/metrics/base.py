@@ -96,3 +96,9 @@ def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     below = np.asarray(below, np.float64)
     quotient: np.ndarray = np.divide(above, below, out=np.full(below.shape, np.nan), where=below != 0)
     return quotient
+
+
+def mean_of_known(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis without NaN; NaN where nothing is known."""
+    known = ~np.isnan(values)
+    return ratio(np.where(known, values, 0.0).sum(-1), known.sum(-1))

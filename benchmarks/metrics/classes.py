@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.benchmarks.metrics.base import Against, Unit, ratio, same_rows
+from edgepress.benchmarks.metrics.base import Against, Unit, mean_of_known, ratio, same_rows
 from edgepress.targets.errors import BenchmarkError
 
 
@@ -183,12 +183,6 @@ def one_hot(numbers: Any, classes: int) -> np.ndarray:
     """Whether a row is of a class, bool `[rows, classes]`."""
     found: np.ndarray = np.asarray(numbers)[:, None] == np.arange(classes)
     return found
-
-
-def mean_of_known(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis without NaN; NaN where nothing is known."""
-    known = ~np.isnan(values)
-    return ratio(np.where(known, values, 0.0).sum(-1), known.sum(-1))
 
 
 def check_logits(metric: str, truth: Any, answers: Any) -> None:

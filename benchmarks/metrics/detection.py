@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.benchmarks.metrics.base import Against, Unit, ratio
-from edgepress.benchmarks.metrics.classes import check_logits, log_softmax, mean_of_known, one_hot
+from edgepress.benchmarks.metrics.base import Against, Unit, mean_of_known, ratio
+from edgepress.benchmarks.metrics.classes import check_logits, log_softmax, one_hot
 
 MISS_RATE = 0.05
 """Share of a word's own windows that its threshold may miss."""

@@ -30,7 +30,7 @@ class RootMeanSquare:
 
 
 class Pearson:
-    """Pearson's correlation of one number a row, -1..1.
+    """Pearson's correlation, -1..1; of several numbers a row the mean of theirs.
 
     References: Pearson, Proceedings of the Royal Society of London 58, 1895.
     """
@@ -41,15 +41,16 @@ class Pearson:
     against: Against = "labels"
 
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
-        """`[rows, 5]`: x, y, x², y², xy, both moved to a mean of 0 and scaled to a deviation of 1 first: that changes
-        no correlation, and the differences below then lose no digits."""
-        x, y = (_centred(values) for values in _numbers(self.key, truth, answers))
-        return np.stack([x, y, x * x, y * y, x * y], axis=1)
+        """`[rows, 5 * numbers]`: x, y, x², y², xy, both moved to a mean of 0 and scaled to a deviation of 1 first: that
+        changes no correlation, and the differences below then lose no digits."""
+        x, y = (_centred(values) for values in _vectors(self.key, truth, answers))
+        return np.concatenate([x, y, x * x, y * y, x * y], axis=1)
 
     def value(self, means: np.ndarray) -> np.ndarray:
-        x, y, xx, yy, xy = np.moveaxis(means, -1, 0)
+        x, y, xx, yy, xy = np.split(means, 5, axis=-1)
         spread = np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0)
-        return ratio(xy - x * y, np.sqrt(np.where(spread > 1e-24, spread, 0.0)))
+        found: np.ndarray = ratio(xy - x * y, np.sqrt(np.where(spread > 1e-24, spread, 0.0))).mean(-1)
+        return found
 
 
 class Spearman(Pearson):
@@ -61,9 +62,9 @@ class Spearman(Pearson):
     key, name = "spearman", "Spearman rho"
 
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
-        """`[rows, 5]`, as Pearson's, of the ranks."""
-        x, y = _numbers(self.key, truth, answers)
-        return super().counts(mean_ranks(x), mean_ranks(y))
+        """`[rows, 5 * numbers]`, as Pearson's, of the ranks."""
+        both = _vectors(self.key, truth, answers)
+        return super().counts(*(np.stack([mean_ranks(one) for one in values.T], axis=1) for values in both))
 
 
 class Cosine:
@@ -115,15 +116,16 @@ def mean_ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
-    moved = values - values.mean()
-    deviation = moved.std()
-    found: np.ndarray = moved / deviation if deviation > 0 else moved
+    moved = values - values.mean(0)
+    deviation = moved.std(0)
+    found: np.ndarray = moved / np.where(deviation > 0, deviation, 1.0)
     return found
 
 
 def _vectors(metric: str, truth: Any, answers: Any) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 `[rows, numbers]`."""
     same_rows(metric, truth, answers)
+    truth, answers = (np.reshape(values, (len(values), -1)) for values in (truth, answers))
     if np.shape(truth) != np.shape(answers):
         raise BenchmarkError(
             f"{metric} needs as many numbers in each answer as in the truth, got {list(np.shape(truth))} and "
@@ -131,11 +133,3 @@ def _vectors(metric: str, truth: Any, answers: Any) -> tuple[np.ndarray, np.ndar
         )
     first, second = (np.asarray(values, np.float64).reshape(len(truth), -1) for values in (truth, answers))
     return first, second
-
-
-def _numbers(metric: str, truth: Any, answers: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64 `[rows]`."""
-    first, second = _vectors(metric, np.reshape(truth, (len(truth), -1)), np.reshape(answers, (len(answers), -1)))
-    if first.shape[1] != 1:
-        raise BenchmarkError(f"{metric} needs one number a row, got {first.shape[1]}")
-    return first[:, 0], second[:, 0]

@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
+from edgepress.benchmarks.metrics import METRICS
 from edgepress.compress.data.sources import find_source
 from edgepress.compress.data.tables import first_rows
 from edgepress.compress.recipe.data import Columns
 from edgepress.compress.tasks import load_task
-from edgepress.compress.tasks.base import Inputs
+from edgepress.compress.tasks.base import Inputs, Task
 from edgepress.compress.tasks.inputs.columns import Column, first_named
 from edgepress.targets.errors import DataError, RecipeError
 
@@ -34,18 +35,29 @@ def recipe_template(task: str, data: str | None) -> str:
         RecipeError: no task has that name.
         DataError: the data is missing, empty or has no column that could be the task's.
     """
-    inputs = load_task(task).inputs
-    template = files("edgepress.compress.cli").joinpath("recipes", f"{task}.yaml")
+    known = load_task(task)
+    inputs = known.inputs
+    template = files("edgepress.compress.cli").joinpath("recipes", f"{inputs.content}.yaml")
     if not template.is_file():
         raise RecipeError(f"the task {task!r} brings no recipe to start from. Write one by docs/recipe.md.")
     columns = Columns().model_dump() | _columns(inputs, data)
     values = {name: json.dumps(value) for name, value in columns.items()} | {
-        "train": json.dumps(data or inputs.example)
+        "train": json.dumps(data or inputs.example),
+        "task": task,
+        "metrics": metric_words(known),
+        "labels": "\n  ".join(known.outputs.template_lines()),
     }
     text = template.read_text(encoding="utf-8")
     for name, value in values.items():
         text = text.replace(f"<{name}>", value)
     return text
+
+
+def metric_words(task: Task) -> str:
+    """The value of `metric` in a template, and the others there are in its comment."""
+    first, second, *others = (key for key in task.metrics if METRICS[key].against == "labels")
+    also = f": also {', '.join(others)}" if others else ""
+    return f"{second:18} # what choices go by instead of {first}{also}"
 
 
 def _columns(inputs: Inputs, data: str | None) -> dict[str, str | list[str]]:

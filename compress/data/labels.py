@@ -71,6 +71,19 @@ class LabelMap:
         numbers = [self._encode_one(value, row, origin) for row, value in enumerate(values, start=1)]
         return np.asarray(numbers, dtype=np.int64)
 
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """The classes themselves."""
+        return labels
+
+    def check(self, labels: np.ndarray, origin: str) -> None:
+        """Raises DataError where all rows are of one class."""
+        there = np.unique(labels)
+        if len(there) < 2:
+            only = self.names[int(there[0])]
+            raise DataError(
+                f"{origin}: all rows have label {only!r}; a classifier needs two classes or more. Add rows."
+            )
+
     def _encode_one(self, value: Any, row: int, origin: str) -> int:
         key = _key(value, row, origin)
         if key is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,7 +11,7 @@ import numpy as np
 
 from edgepress.compress.data.clips import Clips
 from edgepress.compress.data.images import Images, LazyImages
-from edgepress.compress.recipe.data import Columns
+from edgepress.compress.recipe.data import Columns, Data
 
 Kind = Literal["digits", "npz", "folder", "table", "hub"]
 Texts = tuple[list[str], list[str] | None]
@@ -36,7 +36,8 @@ class Raw:
 @dataclass(frozen=True)
 class Rows:
     """Texts (first and, for pairs, second), images `[height, width, channels]`, recordings or vectors float32
-    `[rows, features]`, and int64 labels `[rows]`."""
+    `[rows, features]`, and labels `[rows, ...]` as their `Truth` made them: int64 class numbers `[rows]`, or float32
+    `[rows, outputs]`."""
 
     labels: np.ndarray
     origin: str
@@ -105,11 +106,71 @@ class Reader(Protocol):
         ...
 
 
+class Truth(Protocol):
+    """How the labels of a training file become numbers, and those of other files the same way.
+
+    `names` are those of the outputs, in the model's order; `note` tells what was assumed.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def note(self) -> str: ...
+
+    def encode(self, values: Iterable[Any], origin: str) -> np.ndarray:
+        """Labels as numbers, `[rows, ...]`.
+
+        Raises:
+            DataError: one is missing or does not fit; names its row.
+        """
+        ...
+
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """The group of each row that every split has its share of, int64 `[rows]`."""
+        ...
+
+    def check(self, labels: np.ndarray, origin: str) -> None:
+        """Raises DataError where nothing can be learned of these rows."""
+        ...
+
+
+class TruthReader(Protocol):
+    """How one kind of outputs reads labels."""
+
+    def truth_of(
+        self, raw: Raw, data: Data, names: Sequence[str] | None, model_names: Sequence[str] | None, fine_tuned: bool
+    ) -> Truth:
+        """How the training labels are read.
+
+        Args:
+            raw: the training rows.
+            data: the recipe's section.
+            names: what the file's numbers count: data.labels, or the data set's own names; None where nothing says it.
+            model_names: of the teacher's outputs, in its order; None for one that starts at random.
+            fine_tuned: the teacher is trained on these rows, so that they say what its outputs are.
+
+        Raises:
+            DataError: the labels are no such labels, or not the teacher's.
+        """
+        ...
+
+
 class ReadingTask(Protocol):
-    """What reading data asks of a task: its name for messages, and its inputs."""
+    """What reading data asks of a task: its name for messages, its inputs, and how it reads labels."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def inputs(self) -> Reader: ...
+
+    @property
+    def outputs(self) -> TruthReader: ...
+
+
+def label_values(table: Mapping[str, Sequence[Any]], names: Columns) -> Sequence[Any]:
+    """The labels of a table, one a row: a column's values, or tuples of several columns'."""
+    if isinstance(names.label, str):
+        return table[names.label]
+    return list(zip(*(table[column] for column in names.label), strict=True))

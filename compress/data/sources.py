@@ -153,7 +153,7 @@ def read_raw(reference: str, split: str, data: Data, task: ReadingTask) -> Raw:
 
 
 def _wanted(data: Data, task: ReadingTask) -> list[str]:
-    return [*task.inputs.columns(data.columns), data.columns.label]
+    return [*task.inputs.columns(data.columns), *data.columns.labels]
 
 
 def _read_hub(source: Source, split: str, data: Data, task: ReadingTask) -> Raw:
@@ -167,7 +167,8 @@ def _read_hub(source: Source, split: str, data: Data, task: ReadingTask) -> Raw:
     check_columns(origin, wanted, rows.column_names)
     if len(rows) == 0:
         raise DataError(f"{origin} is empty: it needs at least one row.")
-    feature = rows.features[data.columns.label]
+    feature = rows.features[data.columns.labels[0]]
+    feature = getattr(feature, "feature", feature)  # of a list of classes: its members
     for column in wanted:
         if isinstance(rows.features[column], Image):
             rows = rows.cast_column(column, Image(decode=False))  # decoded one at a time, when it is asked for

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepress.compress.data.classes import classes_of
 from edgepress.compress.data.contents import check_pictures, split_content
-from edgepress.compress.data.labels import LabelMap, folder_names
-from edgepress.compress.data.rows import Raw, ReadingTask, Rows
+from edgepress.compress.data.labels import folder_names
+from edgepress.compress.data.rows import Raw, ReadingTask, Rows, Truth
 from edgepress.compress.data.sources import Source, check_task, find_source, local_split, own_split, read_raw
 from edgepress.compress.recipe.data import Data
 from edgepress.targets.errors import DataError
@@ -33,17 +32,22 @@ class Splits:
         train: Rows,
         validation: Rows,
         calibration: Rows,
-        label_names: tuple[str, ...],
+        truth: Truth,
         read: Callable[[], Rows],
         notes: tuple[str, ...] = (),
     ) -> None:
         self.train = train
         self.validation = validation
         self.calibration = calibration
-        self.label_names = label_names
+        self.truth = truth
         self.notes = notes
         self.test_reads = 0
         self._read_test = read
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the outputs are called, in the model's order."""
+        return self.truth.names
 
     def test(self) -> Rows:
         """The test rows. Choices are made on validation; whoever counts `test_reads` can prove it."""
@@ -75,25 +79,25 @@ def load_splits(
     # A folder's name is a name, even where it is a number; a teacher's classes are counted by it.
     counts = source.kind != "folder" or (names is not None and not fine_tuned)
     folders = raw.label_names if counts else folder_names(map(str, raw.labels))
-    labels = classes_of(raw.labels, raw.origin, data.labels or folders, names, fine_tuned)
+    labels = task.outputs.truth_of(raw, data, data.labels or folders, names, fine_tuned)
     train = _rows(raw, labels)
     generator = np.random.default_rng(seed)
     if data.limit is not None and data.limit < len(train):
-        train = train.take(np.sort(stratified(train.labels, data.limit, generator)))
+        train = train.take(np.sort(stratified(labels.strata(train.labels), data.limit, generator)))
     if (test := references["test"]) is not None:
         read_test = partial(_read_rows, test, "test", data, task, labels)
         _check_test(read_test)
     else:
-        train, cut = _cut(train, data.test_fraction, "test", generator)
+        train, cut = _cut(train, data.test_fraction, "test", generator, labels)
         read_test = partial(_same, cut)
     if (own := references["validation"]) is not None:
         validation = _read_rows(own, "validation", data, task, labels)
     else:
-        train, validation = _cut(train, data.validation_fraction, "validation", generator)
-    _check_classes(train, labels)
-    calibration = train.take(stratified(train.labels, min(data.calibration, len(train)), generator))
+        train, validation = _cut(train, data.validation_fraction, "validation", generator, labels)
+    labels.check(train.labels, train.origin)
+    calibration = train.take(stratified(labels.strata(train.labels), min(data.calibration, len(train)), generator))
     notes = (raw.note, labels.note, _few_rows(len(train), len(validation)))
-    return Splits(train, validation, calibration, labels.names, read_test, tuple(filter(None, notes)))
+    return Splits(train, validation, calibration, labels, read_test, tuple(filter(None, notes)))
 
 
 def _check_test(read: Callable[[], Rows]) -> None:
@@ -146,11 +150,11 @@ def _same(rows: Rows) -> Rows:
     return rows
 
 
-def _read_rows(reference: str, split: str, data: Data, task: ReadingTask, labels: LabelMap) -> Rows:
+def _read_rows(reference: str, split: str, data: Data, task: ReadingTask, labels: Truth) -> Rows:
     return _rows(read_raw(reference, split, data, task), labels)
 
 
-def _rows(raw: Raw, labels: LabelMap) -> Rows:
+def _rows(raw: Raw, labels: Truth) -> Rows:
     numbers = labels.encode(raw.labels, raw.origin)
     return Rows(numbers, raw.origin, raw.texts, raw.images, raw.clips, raw.vectors)
 
@@ -167,10 +171,11 @@ def stratified(labels: np.ndarray, count: int, generator: np.random.Generator) -
     return generator.permutation(by_class[evenly])
 
 
-def _cut(train: Rows, fraction: float, split: str, generator: np.random.Generator) -> tuple[Rows, Rows]:
-    """The rows that stay, and a stratified `fraction` of them. One row of each class always stays."""
+def _cut(train: Rows, fraction: float, split: str, generator: np.random.Generator, labels: Truth) -> tuple[Rows, Rows]:
+    """The rows that stay, and a stratified `fraction` of them. One row of each stratum (class) always stays."""
+    strata = labels.strata(train.labels)
     shuffled = generator.permutation(len(train))
-    _, first = np.unique(train.labels[shuffled], return_index=True)
+    _, first = np.unique(strata[shuffled], return_index=True)
     spare = np.sort(np.delete(shuffled, first))
     count = max(1, round(len(train) * fraction))
     if count > len(spare):
@@ -178,17 +183,8 @@ def _cut(train: Rows, fraction: float, split: str, generator: np.random.Generato
             f"{train.origin}: {len(train)} rows of {len(first)} classes are too few to cut {count} off for {split}. "
             f"Give more rows, or name data.{split}."
         )
-    picked = spare[stratified(train.labels[spare], count, generator)]
+    picked = spare[stratified(strata[spare], count, generator)]
     return train.take(np.setdiff1d(np.arange(len(train)), picked)), train.take(np.sort(picked))
-
-
-def _check_classes(train: Rows, labels: LabelMap) -> None:
-    there = np.unique(train.labels)
-    if len(there) < 2:
-        only = labels.names[int(there[0])]
-        raise DataError(
-            f"{train.origin}: all rows have label {only!r}; a classifier needs two classes or more. Add rows."
-        )
 
 
 def data_digest(data: Data, task: ReadingTask | None = None) -> str:

@@ -104,9 +104,16 @@ class Data:
 
     @cached_property
     def teacher_logits(self) -> np.ndarray:
-        """The teacher's logits `[rows, classes]` on the validation split, in torch, fp32."""
-        with self._workspace.progress.task("Teacher on validation rows", total=len(self.validation)) as advance:
-            return logits_of(self.teacher, self.validation, advance)
+        """The teacher's outputs `[rows, ...]` on the validation split, in torch, fp32."""
+        return self.teacher_logits_of(self.teacher)
+
+    def teacher_logits_of(self, teacher: Model) -> np.ndarray:
+        """The same, of a teacher that is not saved yet; kept, so that they are computed once a run."""
+        if "teacher_logits" not in self.__dict__:
+            with self._workspace.progress.task("Teacher on validation rows", total=len(self.validation)) as advance:
+                self.__dict__["teacher_logits"] = logits_of(teacher, self.validation, advance)
+        found: np.ndarray = self.__dict__["teacher_logits"]
+        return found
 
     @contextmanager
     def teacher_outputs(self, wanted: Wanted, run: Run) -> Iterator[TeacherCache]:

@@ -25,5 +25,5 @@ def desk_of(measuring: Measuring) -> Desk:
         seed=measuring.run.seed,
         cases=measuring.cache_folder / "cases" / measuring.data.calibration.digest[:24],
         metrics=measuring.data.metrics,
-        class_names=measuring.workspace.splits.label_names,
+        class_names=measuring.workspace.splits.label_names if measuring.data.task.outputs.classes else (),
     )

@@ -33,6 +33,7 @@ from edgepress.compress.network.slicing import Group
 from edgepress.compress.network.spectra import factorizable
 from edgepress.compress.recipe.recipe import Student
 from edgepress.compress.recipe.sections import Importance
+from edgepress.compress.tasks import load_task
 from edgepress.compress.tasks.trial import forward_names
 from edgepress.targets.errors import EdgepressError, ModelError, told
 from edgepress.targets.records import Feeds
@@ -254,8 +255,15 @@ def _pretrained(teacher: Model, source: str) -> Any:
 
     labels: Any = teacher.network.config
     network: Any = load_network(source, teacher.task, False, num_labels=labels.num_labels, fresh_head=True)
-    network.config.id2label, network.config.label2id = dict(labels.id2label), dict(labels.label2id)
+    for field, value in _head(teacher).items():
+        setattr(network.config, field, value)
     return network
+
+
+def _head(teacher: Model) -> dict[str, Any]:
+    """The fields of a configuration that gives the teacher's outputs."""
+    kind = load_task(teacher.task).outputs
+    return kind.head(kind.labels(teacher.network.config))
 
 
 def _from_options(teacher: Model, options: dict[str, Any]) -> Any:
@@ -265,8 +273,7 @@ def _from_options(teacher: Model, options: dict[str, Any]) -> Any:
     kind = fields.pop("model_type", None)
     if kind is None:
         raise ModelError("student.config: 'model_type' is missing, e.g. {model_type: bert, hidden_size: 256}")
-    labels: Any = teacher.network.config
-    fields |= {"num_labels": labels.num_labels, "id2label": dict(labels.id2label), "label2id": dict(labels.label2id)}
+    fields |= _head(teacher)
     try:
         config = auto_config().for_model(kind, **fields)
     except Exception as fault:  # each architecture checks its fields with exceptions of its own

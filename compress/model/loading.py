@@ -78,8 +78,13 @@ def _loaded(source: str, task: TaskName, trust: bool, num_labels: int | None, fr
     return Loaded(without_cache(network).eval(), fresh)
 
 
-def label_names(source: str, trust_remote_code: bool) -> tuple[str, ...]:
-    """The classes of the model of a folder or hub id, in its order, without loading its weights.
+def label_names(source: str, task: TaskName, trust_remote_code: bool) -> tuple[str, ...]:
+    """The names of the outputs of the model of a folder or hub id, in its order, without loading its weights.
+
+    Args:
+        source: the folder or hub id.
+        task: a key of `TASKS`, whose kind of outputs the model must have.
+        trust_remote_code: whether the model may run code of its own.
 
     Raises:
         ModelError: there is no model, it wants to run code of its own and is not trusted with it, or its classes do not
@@ -96,18 +101,14 @@ def label_names(source: str, trust_remote_code: bool) -> tuple[str, ...]:
         classes = int(config.num_labels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
         raise ModelError(f"{source}: config.json cannot be used: {told(fault)}") from None
-    if classes == 1 or config.problem_type == "regression":
-        raise ModelError(
-            f"{source} has one output and tells no classes apart: it is a regression model. "
-            f"Give a classifier as teacher."
-        )
+    named = load_task(task).outputs.names_of(config, source)
     if sorted(names, key=str) != sorted(range(classes), key=str):
         listed = ", ".join(map(str, list(names)[:5])) + (", ..." if len(names) > 5 else "")
         raise ModelError(
             f"{source}: id2label in config.json counts {listed}, and the classes of a model count from 0 to "
             f"{classes - 1}. Mend id2label and label2id there."
         )
-    return tuple(str(names[number]) for number in range(classes))
+    return named
 
 
 def _check_config(source: str, trust_remote_code: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,13 @@ from edgepress.targets.errors import StageError
 from edgepress.targets.records import Feeds
 
 Importance = Literal["magnitude", "activation", "taylor"]
+Loss = Callable[[Mapping[str, torch.Tensor], torch.Tensor], torch.Tensor]
+"""(outputs by name, truth of the batch) -> mean loss, a scalar."""
+
+
+def class_loss(outputs: Mapping[str, torch.Tensor], truth: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of `logits` `[batch, classes]` with class numbers `[batch]`, in nats."""
+    return cross_entropy(outputs["logits"].float(), truth)
 
 
 def importance_of(
@@ -25,18 +32,20 @@ def importance_of(
     kind: Importance,
     calibration: Sequence[Feeds],
     labels: Sequence[np.ndarray],
+    loss: Loss = class_loss,
 ) -> list[np.ndarray]:
     """Scores `[units]` of each group, larger = keep. `calibration` and `labels` are read as `kind` needs them.
 
     Args:
         network: holds the groups; stays as it is.
         groups: units that are scored against each other.
+        loss: that of the task, which `taylor` differentiates.
     """
     if kind == "magnitude":
         return [magnitude(network, group) for group in groups]
     if kind == "activation":
         return activation(network, groups, calibration)
-    return taylor(network, groups, calibration, labels)
+    return taylor(network, groups, calibration, labels, loss)
 
 
 def magnitude(network: nn.Module, group: Group) -> np.ndarray:
@@ -79,7 +88,11 @@ def activation(network: nn.Module, groups: Sequence[Group], calibration: Sequenc
 
 
 def taylor(
-    network: nn.Module, groups: Sequence[Group], calibration: Sequence[Feeds], labels: Sequence[np.ndarray]
+    network: nn.Module,
+    groups: Sequence[Group],
+    calibration: Sequence[Feeds],
+    labels: Sequence[np.ndarray],
+    loss: Loss = class_loss,
 ) -> list[np.ndarray]:
     """Sum over samples of |d loss / d gate| for a gate of 1 on each unit, `[units]` (arXiv 1905.10650, 1611.06440).
 
@@ -89,7 +102,8 @@ def taylor(
         network: is copied before gradients are taken.
         groups: units that are scored against each other.
         calibration: calibration batches, each `{input: array}`.
-        labels: int class labels `[batch]`, one array for each batch.
+        labels: the truth of the rows `[batch, ...]`, one array for each batch.
+        loss: that of the task.
 
     Raises:
         StageError: there is no calibration data, or labels do not go with it.
@@ -118,7 +132,7 @@ def taylor(
             read.clear()
             logits = network(**tensors(feeds, network)).logits
             # A mean would make each sample's gradient smaller the larger its batch is.
-            cross_entropy(logits, torch.from_numpy(truth).long().to(logits.device), reduction="sum").backward()
+            (len(logits) * loss({"logits": logits}, torch.from_numpy(truth).to(logits.device))).backward()
             for score, group in zip(scores, groups, strict=True):
                 score += _gate_gradients(network, group, read)
     return scores

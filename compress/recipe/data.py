@@ -10,21 +10,28 @@ from edgepress.compress.recipe.sections import Fraction, Section, Source
 
 
 class Columns(Section):
-    """Names of the columns in the user's files. `features` are those of vectors, which `edgepress init` fills in."""
+    """Names of the columns in the user's files. `label` may be a list: of the numbers of a row, or of columns that hold
+    0 and 1, one for each of several labels. `features` are the columns of vectors, which `edgepress init` fills in."""
 
     text: str = "text"
     text_pair: str | None = None
     image: str = "image"
     audio: str = "audio"
     features: tuple[str, ...] | None = None
-    label: str = "label"
+    label: str | tuple[str, ...] = "label"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The columns that hold labels."""
+        return (self.label,) if isinstance(self.label, str) else self.label
 
 
 class Data(Section):
     """Where the rows come from. `train` is a file (.jsonl, .json, .csv, .tsv, each also .gz; .parquet, .npz), a folder
     of class folders, a `datasets` hub id (`owner/name` or `owner/name:split`), or `builtin:digits`. Where `validation`
     or `test` is missing it is the source's own split of that name, or is cut from `train`. `limit` keeps so many rows
-    of it. Recordings are cut or padded to `window_seconds`."""
+    of it. Recordings are cut or padded to `window_seconds`. `separator` is what stands between several labels in one
+    text."""
 
     train: Source
     validation: Source | None = None
@@ -32,6 +39,7 @@ class Data(Section):
     config: str | None = None
     columns: Columns = Columns()
     labels: tuple[str, ...] | None = None
+    separator: Annotated[str, Field(min_length=1)] = ","
     validation_fraction: Fraction = 0.03
     test_fraction: Fraction = 0.2
     calibration: Annotated[int, Field(ge=1)] = 128

@@ -23,6 +23,7 @@ from edgepress.compress.pipeline.run import reopen
 from edgepress.compress.pipeline.stages.benchmark import BENCHMARK
 from edgepress.compress.pipeline.store import RunFolder
 from edgepress.compress.recipe.kept import kept_recipe
+from edgepress.compress.tasks import load_task
 from edgepress.targets import device
 from edgepress.targets.errors import DataError, ModelError, RecipeError
 from edgepress.targets.progress import Progress, WarningsOnly
@@ -55,6 +56,12 @@ def package_release(
     recipe, base = _recipe_of(run, recipe) if samples else (None, Path())
     if recipe is not None:
         check_recipe(recipe, base, run)  # before the release is written anew
+    if recipe is not None and not load_task(recipe.task).outputs.classes:
+        console.warn(
+            f"no rows travel with the release: a device compares classes, and {recipe.task} has none. It measures "
+            f"latency alone."
+        )
+        recipe = None
     result = reopen(run, console)
     manifest = check_release(result.release_folder)
     root = result.folder
@@ -150,7 +157,8 @@ def _write_sample(recipe: Recipe, teacher: Path, samples: int, folder: Path, con
     rows = workspace.splits.test()
     count = min(samples, len(rows))
     # Not every n-th row: files whose classes alternate would give one class alone.
-    chosen = np.sort(stratified(rows.labels, count, np.random.default_rng(recipe.seed)))
+    strata = workspace.splits.truth.strata(rows.labels)
+    chosen = np.sort(stratified(strata, count, np.random.default_rng(recipe.seed)))
     features = workspace.task.features(rows.take(chosen), workspace.processor, recipe.data)
     with console.task("Teacher on the sample", total=count) as advance:
         logits = logits_of(Model.load(teacher), features, advance)

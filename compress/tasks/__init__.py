@@ -8,9 +8,13 @@ from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.outputs.classes import Classes
+from edgepress.compress.tasks.outputs.several import SeveralLabels
+from edgepress.compress.tasks.outputs.values import Values
 from edgepress.targets.errors import RecipeError
 
-OF_CLASSES = ("accuracy", "macro-f1", "balanced-accuracy", "log-loss", "agreement", "kl", "sqnr")
+OF_CLASSES = ("accuracy", "macro-f1", "balanced-accuracy", "mcc", "auroc", "log-loss", "agreement", "kl", "sqnr")
+OF_LABELS = ("label-macro-f1", "exact-labels", "map", "label-agreement", "sqnr")
+OF_VALUES = ("spearman", "pearson", "rmse", "sqnr")
 
 TASKS: dict[str, Task] = {
     "text-classification": Task(
@@ -40,6 +44,34 @@ TASKS: dict[str, Task] = {
         outputs=Classes(),
         network="AutoModelForVectorClassification",
         metrics=OF_CLASSES,
+    ),
+    "text-labels": Task(
+        name="text-labels",
+        inputs=TextInputs(),
+        outputs=SeveralLabels(),
+        network="AutoModelForSequenceClassification",
+        metrics=OF_LABELS,
+    ),
+    "image-labels": Task(
+        name="image-labels",
+        inputs=ImageInputs(),
+        outputs=SeveralLabels(),
+        network="AutoModelForImageClassification",
+        metrics=("map", *(key for key in OF_LABELS if key != "map")),
+    ),
+    "text-regression": Task(
+        name="text-regression",
+        inputs=TextInputs(),
+        outputs=Values(),
+        network="AutoModelForSequenceClassification",
+        metrics=OF_VALUES,
+    ),
+    "image-regression": Task(
+        name="image-regression",
+        inputs=ImageInputs(),
+        outputs=Values(),
+        network="AutoModelForImageClassification",
+        metrics=("rmse", *(key for key in OF_VALUES if key != "rmse")),
     ),
 }
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgepress.benchmarks.desk import Rows as InputRows
 from edgepress.benchmarks.desk import batches as batches
-from edgepress.compress.data.rows import Reader, Rows
+from edgepress.compress.data.rows import Reader, Rows, TruthReader
 from edgepress.compress.recipe.data import Data
 from edgepress.compress.tasks.inputs.columns import Column
 from edgepress.compress.tasks.trial import Trial, tried
@@ -166,8 +166,13 @@ class Inputs(Reader, Protocol):
         ...
 
 
-class Outputs(Protocol):
-    """One kind of outputs: what the tensors mean that a network gives."""
+class Outputs(TruthReader, Protocol):
+    """One kind of outputs: what the tensors mean that a network gives, and how labels are read (`TruthReader`)."""
+
+    @property
+    def classes(self) -> bool:
+        """Whether a row has one class of several, so that accuracy by class has a meaning."""
+        ...
 
     def tensors(self, result: Any) -> dict[str, Tensor]:
         """The tensors of a transformers output that are exported, by name."""
@@ -190,6 +195,30 @@ class Outputs(Protocol):
         """The names of a configuration's classes, in the order of the outputs; empty where there are none."""
         ...
 
+    def template_lines(self) -> tuple[str, ...]:
+        """Lines of a recipe's section `data` that say what its labels are."""
+        ...
+
+    def names_of(self, config: Any, source: str) -> tuple[str, ...]:
+        """The same of a teacher that is used as it is.
+
+        Args:
+            config: its transformers configuration.
+            source: its folder or hub id, for messages.
+
+        Raises:
+            ModelError: it gives outputs of another kind.
+        """
+        ...
+
+    def head(self, names: Sequence[str]) -> dict[str, Any]:
+        """The fields of a configuration whose network gives these outputs.
+
+        Args:
+            names: of the outputs, in their order.
+        """
+        ...
+
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         """What the model says, `[rows]`, of its outputs `[rows, ...]`."""
         ...
@@ -199,7 +228,17 @@ class Outputs(Protocol):
         ...
 
     def loss(self, tensors: Mapping[str, Tensor], truth: Tensor) -> Tensor:
-        """The training loss without a teacher, a scalar, of `tensors` of a batch and its truth `[batch]`."""
+        """The training loss without a teacher, a scalar, of `tensors` of a batch and its truth `[batch, ...]`."""
+        ...
+
+    def soft_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """How far a student's outputs are from its teacher's, a scalar.
+
+        Args:
+            student: its first output, `[batch, ...]`.
+            teacher: the teacher's for the same rows.
+            temperature: softens probabilities, where the outputs are some (arXiv 1503.02531).
+        """
         ...
 
 

@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from edgepress.compress.data.labels import shown
 from edgepress.compress.data.splits import Splits, load_splits
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.tasks import load_task
 from edgepress.compress.tasks.base import Features, Task
 from edgepress.compress.tasks.metrics import metrics_of
 from edgepress.targets.progress import Progress
+
+MAJORITY = 0.8
+"""From this share of one class on, a user is told that accuracy says little."""
 
 
 @dataclass
@@ -43,9 +49,24 @@ class Workspace:
         with self.progress.task("Reading data", total=None):
             recipe, names = self.recipe, self._label_names()
             splits = load_splits(recipe.data, self.task, recipe.seed, names, recipe.teacher.fine_tuned)
-        for note in splits.notes if self.tells_notes else ():
+        notes = (*splits.notes, self._majority(splits))
+        for note in filter(None, notes) if self.tells_notes else ():
             self.progress.warn(note)
         return splits
+
+    def _majority(self, splits: Splits) -> str:
+        """A warning where accuracy says little, since most rows are of one class."""
+        if not self.task.outputs.classes or self.metrics[0] != "accuracy":
+            return ""
+        counts = np.bincount(splits.train.labels)
+        share = counts.max() / counts.sum()
+        if share < MAJORITY:
+            return ""
+        name = shown(splits.label_names[int(counts.argmax())])
+        return (
+            f"{100 * share:.0f} % of the training rows are {name!r}: a model that always says so has an accuracy of "
+            f"{share:.2f}. Set metric to macro-f1 or mcc, by which choices then go"
+        )
 
     def _label_names(self) -> tuple[str, ...] | None:
         """Label names that the teacher comes with; None where it starts at random."""
@@ -53,7 +74,7 @@ class Workspace:
             return None
         from edgepress.compress.model.loading import label_names
 
-        return label_names(self.recipe.teacher.model, self.recipe.teacher.trust_remote_code)
+        return label_names(self.recipe.teacher.model, self.task.name, self.recipe.teacher.trust_remote_code)
 
     @cached_property
     def processor(self) -> Any:

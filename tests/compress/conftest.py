@@ -12,6 +12,7 @@ import pytest
 from edgepress.compress.cli.console import Console
 from edgepress.compress.methods.data import Run
 from edgepress.compress.recipe.sections import Benchmark
+from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.targets import load
 from edgepress.targets.records import Description
 from tests.compress.fakes import TokenFeatures
@@ -19,6 +20,8 @@ from tests.compress.fakes import TokenFeatures
 
 class FakeTask:
     """Hands out rows in the asked shape and writes one processor file."""
+
+    outputs = Classes()
 
     def sample_feeds(self, features: TokenFeatures, batch: int, sequence: int | None) -> dict[str, np.ndarray]:
         rows = features.batch(np.arange(batch), 32)

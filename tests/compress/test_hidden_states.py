@@ -27,6 +27,7 @@ from edgepress.compress.network.hidden_states import (
     state_of,
 )
 from edgepress.compress.recipe.sections import Training
+from edgepress.compress.tasks import load_task
 from edgepress.compress.tasks.inference import metric_of
 from edgepress.compress.training.fit import TrainingJob, fit
 from edgepress.compress.training.output_store import OutputStore
@@ -87,7 +88,9 @@ def network(name: str, size: int = 32, **changes: Any) -> Model:
 
 def data_of(teacher: Model, folder: Path, rows: Any = None) -> Data:
     rows = rows if rows is not None else Pictures(8, 32)
-    workspace: Any = SimpleNamespace(train=rows, validation=rows, progress=SILENT, metrics=("accuracy",))
+    workspace: Any = SimpleNamespace(
+        train=rows, validation=rows, progress=SILENT, metrics=("accuracy",), task=load_task(teacher.task)
+    )
     teacher.save(folder / "teacher")
     return Data(workspace, folder / "teacher", OutputStore(folder / "cache", None, SILENT))
 

@@ -106,10 +106,10 @@ def test_other_numbers_of_classes_are_refused_unless_the_head_is_fresh(teacher: 
 
 def test_label_names_are_the_models_and_no_code_is_run_for_them(teacher: Path) -> None:
     spoil_config(teacher, id2label={"0": "neg", "1": "pos"})
-    assert label_names(str(teacher), trust_remote_code=False) == ("neg", "pos")
+    assert label_names(str(teacher), TEXT, trust_remote_code=False) == ("neg", "pos")
     spoil_config(teacher, auto_map={"AutoConfig": "x.Y"})
     with pytest.raises(ModelError, match=r"wants to run code of its own"):
-        label_names(str(teacher), trust_remote_code=False)
+        label_names(str(teacher), TEXT, trust_remote_code=False)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_config_whose_classes_cannot_be_counted_is_refused_in_one_line(
 ) -> None:
     spoil_config(teacher, **changes)
     with pytest.raises(ModelError, match=words) as told:
-        label_names(str(teacher), trust_remote_code=False)
+        label_names(str(teacher), TEXT, trust_remote_code=False)
     assert "\n" not in str(told.value)
 
 

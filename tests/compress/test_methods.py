@@ -26,6 +26,7 @@ from edgepress.compress.pipeline.plan import plan
 from edgepress.compress.recipe.methods import METHODS, find
 from edgepress.compress.recipe.recipe import Recipe, parse_recipe
 from edgepress.compress.recipe.sections import StageOptions
+from edgepress.compress.tasks import load_task
 from edgepress.compress.training import teacher_cache
 from edgepress.compress.training.output_store import OutputStore
 from edgepress.compress.training.teacher_cache import Wanted
@@ -144,6 +145,7 @@ class Rows:
 
     def __init__(self) -> None:
         self.train, self.progress = TokenFeatures(20), Console("silent")
+        self.task = load_task("text-classification")
 
 
 def data(folder: Path, outputs: Path, layers: tuple[int, ...] | None = None) -> Data:

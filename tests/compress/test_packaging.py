@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from edgepress.benchmarks.devices.record import read_record
 from edgepress.compress.cli.app import app
 from edgepress.compress.cli.console import Console
+from edgepress.compress.data.labels import LabelMap
 from edgepress.compress.data.splits import Rows
 from edgepress.compress.pipeline.plan import plan
 from edgepress.compress.pipeline.publish import check_release
@@ -107,7 +108,8 @@ def sampled(labels: list[int], count: int, monkeypatch: pytest.MonkeyPatch, fold
             taken.extend(map(int, rows.texts[0] if rows.texts else ()))
             return SimpleNamespace(labels=rows.labels, __len__=len(taken))
 
-    workspace = SimpleNamespace(splits=SimpleNamespace(test=lambda: rows), task=Task(), processor=None, teacher=None)
+    splits = SimpleNamespace(test=lambda: rows, truth=LabelMap(("a", "b", "c"), {}))
+    workspace = SimpleNamespace(splits=splits, task=Task(), processor=None, teacher=None)
     monkeypatch.setattr("edgepress.compress.tasks.workspace.Workspace", lambda *_, **__: workspace)
     monkeypatch.setattr("edgepress.compress.tasks.inference.logits_of", lambda *_: np.zeros(1))
     monkeypatch.setattr("edgepress.compress.model.model.Model.load", lambda folder: folder)

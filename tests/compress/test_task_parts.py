@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,8 @@ from edgepress.compress.tasks.inputs.pixels import Preprocessing
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.outputs.classes import Classes
+from edgepress.compress.tasks.outputs.several import SeveralLabels
+from edgepress.compress.tasks.outputs.values import Values
 from edgepress.targets.errors import DataError, ModelError, RecipeError
 from tests.compress.rows import lines
 from tests.compress.tiny import tiny_image_teacher, tiny_text_teacher, tiny_tokenizer
@@ -51,8 +54,15 @@ def test_the_tasks_of_the_house_are_compositions() -> None:
         IMAGE: (ImageInputs, Classes, "AutoModelForImageClassification"),
         "audio-classification": (AudioInputs, Classes, "AutoModelForAudioClassification"),
         "vector-classification": (VectorInputs, Classes, "AutoModelForVectorClassification"),
+        "text-labels": (TextInputs, SeveralLabels, "AutoModelForSequenceClassification"),
+        "image-labels": (ImageInputs, SeveralLabels, "AutoModelForImageClassification"),
+        "text-regression": (TextInputs, Values, "AutoModelForSequenceClassification"),
+        "image-regression": (ImageInputs, Values, "AutoModelForImageClassification"),
     }
-    assert {task.metrics[0] for task in TASKS.values()} == {"accuracy"}
+    primary = {type(task.outputs): set() for task in TASKS.values()}  # type: dict[type, set[str]]
+    for task in TASKS.values():
+        primary[type(task.outputs)].add(task.metrics[0])
+    assert primary == {Classes: {"accuracy"}, SeveralLabels: {"label-macro-f1", "map"}, Values: {"spearman", "rmse"}}
 
 
 def test_a_recipe_takes_every_registered_task_and_no_other(third: Task) -> None:
@@ -67,7 +77,7 @@ def test_a_recipe_takes_every_registered_task_and_no_other(third: Task) -> None:
 
 
 def test_a_task_that_is_gone_again_is_no_longer_offered() -> None:
-    with pytest.raises(RecipeError, match=r"allowed: one of .*vector-classification\.$"):
+    with pytest.raises(RecipeError, match=r"allowed: one of .*image-regression\.$"):
         parse_recipe({**RECIPE, "task": "zzz"}, "r")
 
 
@@ -79,7 +89,13 @@ def test_sequences_follow_max_length_where_the_inputs_have_any(third: Task) -> N
     assert sequences == [(16,), (32, 128)]
 
 
-def test_a_task_without_a_template_says_so(third: Task) -> None:
+def test_a_task_of_known_inputs_has_their_template(third: Task) -> None:
+    text = recipe_template(third.name, None)
+    assert "task: depth-classes" in text and "# metric: accuracy " in text
+
+
+def test_a_task_of_inputs_without_a_template_says_so(third: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, third.name, replace(third, inputs=ImageInputs(content="depths")))
     with pytest.raises(RecipeError, match="the task 'depth-classes' brings no recipe to start from"):
         recipe_template(third.name, None)
 

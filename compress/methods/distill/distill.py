@@ -11,7 +11,7 @@ import torch
 
 from edgepress.compress.methods.base import Applied
 from edgepress.compress.methods.data import Data, Run
-from edgepress.compress.methods.distill.objective import DistillationObjective, needs_layers, needs_of
+from edgepress.compress.methods.distill.objective import DistillationObjective, check_kind, needs_layers, needs_of
 from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.methods.distill.pairing import pairs_of
 from edgepress.compress.methods.distill.terms.base import Compared
@@ -75,6 +75,7 @@ def plan_distillation(model: Model, options: Distill, data: Data) -> Distillatio
         StageError: two states that are to be compared have another number of positions and no grid in common, or there
             are none.
     """
+    check_kind(options, data.task.outputs, data.task.name)
     if options.layers_first and not needs_layers(options):
         raise StageError(
             "distill.layers_first trains the terms that compare layers first, and none has a weight: set hidden, "
@@ -132,7 +133,8 @@ def distill(
     with data.teacher_outputs(plan.wanted, run) as cache:
         if options.layers_first:
             model, details["layers_first"] = _layers_first(model, plan, data, run, cache)
-        objective = DistillationObjective(options, plan.compared, layers=False if options.layers_first else None)
+        layers = False if options.layers_first else None
+        objective = DistillationObjective(options, plan.compared, layers, data.task.outputs)
         job = TrainingJob(options.training, run.scratch / "student", run.seed, objective, cache.rows, data.metrics[0])
         trained, history = fit(model, job, data.train, data.validation, run.progress, run.title(title))
     details |= {
@@ -165,7 +167,7 @@ def _layers_first(
         The student after the last epoch, and the epochs.
     """
     training = plan.options.training.model_copy(update={"epochs": plan.options.layers_first})
-    objective = DistillationObjective(plan.options, plan.compared, layers=True)
+    objective = DistillationObjective(plan.options, plan.compared, True, data.task.outputs)
     # The head has learned nothing yet, so the metric says nothing of the epochs.
     job = TrainingJob(training, run.scratch / "layers", run.seed, objective, cache.rows, data.metrics[0], keep="last")
     trained, history = fit(model, job, data.train, data.validation, run.progress, run.title("layers first"))

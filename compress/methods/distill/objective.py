@@ -11,7 +11,8 @@ from torch import nn
 
 from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.methods.distill.terms import TERMS
-from edgepress.compress.methods.distill.terms.base import Batch, Compared, Term
+from edgepress.compress.methods.distill.terms.base import CLASSES, Batch, Compared, Term
+from edgepress.compress.tasks.base import Outputs
 from edgepress.compress.training.batches import TeacherOutputs
 from edgepress.compress.training.teacher_cache import Wanted
 from edgepress.targets.errors import StageError
@@ -20,14 +21,18 @@ from edgepress.targets.errors import StageError
 class DistillationObjective(nn.Module):
     """The whole loss: the sum of the terms that the options give a weight, each times it."""
 
-    def __init__(self, options: Distill, compared: Compared, layers: bool | None = None) -> None:
+    def __init__(
+        self, options: Distill, compared: Compared, layers: bool | None = None, kind: Outputs = CLASSES
+    ) -> None:
         """
         Args:
             options: weights of the terms, and what the terms themselves ask of them.
             compared: which layers the terms that compare layers compare.
             layers: those terms alone, or the others alone; all of them for None.
+            kind: of the task's outputs.
         """
         super().__init__()
+        self.kind = kind
         found = {name: find_term(name) for name in options.weights}
         names = [name for name, term in found.items() if layers is None or term.layers == layers]
         self.weights = tuple(options.weights[name] for name in names)
@@ -43,11 +48,11 @@ class DistillationObjective(nn.Module):
 
         Args:
             output: the student's, with what the terms ask its forward for.
-            labels: int64 `[batch]`.
+            labels: `[batch, ...]`, as the task's kind of outputs has them.
             teacher: the teacher's outputs on the same rows.
             mask: `[batch, tokens]`, 1 for real tokens; None where there is none, as with images.
         """
-        batch = Batch(labels, mask)
+        batch = Batch(labels, mask, self.kind)
         losses = (term.loss(output, teacher, batch) for term in self._terms)
         return sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))
 
@@ -67,6 +72,12 @@ def outputs_of(names: Iterable[str]) -> dict[str, bool]:
 def needs_layers(options: Distill) -> bool:
     """Whether a term that has a weight compares layers."""
     return any(find_term(name).layers for name in options.weights)
+
+
+def check_kind(options: Distill, kind: Outputs, task: str) -> None:
+    """Raises StageError where a term needs classes, and the task has none."""
+    if not kind.classes and (wrong := next((name for name in options.weights if find_term(name).classes), None)):
+        raise StageError(f"distill: the term {wrong!r} compares classes, and {task} has none. Leave it out.")
 
 
 def needs_every_layer(options: Distill) -> bool:

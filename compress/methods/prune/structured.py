@@ -22,6 +22,7 @@ from edgepress.compress.network.blocks import ffn_groups, head_groups
 from edgepress.compress.network.importance import Importance, importance_of
 from edgepress.compress.network.probing import logits_of
 from edgepress.compress.network.slicing import Cut, Group, cut, cuts_of, silence
+from edgepress.compress.tasks import load_task
 from edgepress.targets.errors import StageError, told
 from edgepress.targets.records import Feeds, Record
 
@@ -110,7 +111,8 @@ def plan_sizes(
         labels: int class labels `[batch]`, one array for each batch of `calibration`; only `taylor` reads them.
         notes: what the plan tells its reader besides.
     """
-    scores = importance_of(model.network, groups, importance, calibration, labels)
+    loss = load_task(model.task).outputs.loss
+    scores = importance_of(model.network, groups, importance, calibration, labels, loss)
     chosen = tuple(_choose(*each) for each in zip(groups, sizes, scores, strict=True))
     plan = PruningPlan(importance=importance, groups=chosen, notes=tuple(notes))
     if plan.changes and calibration:

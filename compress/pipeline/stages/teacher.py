@@ -12,11 +12,13 @@ from edgepress.compress.pipeline.stages.base import Work, plain
 from edgepress.targets.errors import ModelError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
     from edgepress.compress.model.loading import Loaded
     from edgepress.compress.model.model import Model, TaskName
     from edgepress.compress.recipe.recipe import Data, Recipe, Teacher
+    from edgepress.targets.progress import Progress
 
 
 # Weights of a fresh head that are named one by one; a head of more is told by its first ones.
@@ -70,7 +72,7 @@ def make_teacher(stage: TeacherStage, work: Work) -> Model:
         network = load_network(teacher.model, stage.task, teacher.trust_remote_code)
         model = _model(network, stage, work, f"loaded from {teacher.model}")
         _check_classes(model, work)
-        tell_accuracy(model, work)
+        tell_metric(model, work)
         return model
     torch.manual_seed(run.seed)  # of whatever starts at random
     start = _pretrained(teacher.model, stage, work) if teacher.model is not None else _random(stage, work)
@@ -79,26 +81,33 @@ def make_teacher(stage: TeacherStage, work: Work) -> Model:
     return trained.after("teacher", f"trained {history.steps} steps, validation {history.metric} {history.best:.4f}")
 
 
-def tell_accuracy(model: Model, work: Work) -> float:
-    """The share of validation rows that a teacher gets right, told before anything is trained from it.
+def tell_metric(model: Model, work: Work) -> float:
+    """What a teacher reaches on validation rows, told before anything is trained from it.
 
     Labels in another order, pixels on another scale and a wrong column all show here, in the first minute.
     """
+    from edgepress.benchmarks.metrics import metric
+    from edgepress.benchmarks.metrics.base import value_of
+
+    data, progress = work.data, work.run.progress
+    logits, labels = data.teacher_logits_of(model), data.validation.labels
+    kind = metric(data.metrics[0])
+    value = value_of(kind, kind.counts(data.task.outputs.truth(data.validation), logits))
+    progress.event("teacher", **{f"validation_{kind.key.replace('-', '_')}": round(value, 4)}, rows=len(labels))
+    if data.task.outputs.classes:
+        _warn_of_guessing(float((logits.argmax(-1) == labels).mean()), labels, progress)
+    return value
+
+
+def _warn_of_guessing(accuracy: float, labels: np.ndarray, progress: Progress) -> None:
     import numpy as np
 
-    from edgepress.compress.tasks.inference import logits_of
-
-    labels, progress = work.data.validation.labels, work.run.progress
-    with progress.task("Teacher on validation rows", total=len(labels)) as advance:
-        accuracy = float((logits_of(model, work.data.validation, advance).argmax(-1) == labels).mean())
-    progress.event("teacher", validation_accuracy=round(accuracy, 4), rows=len(labels))
     commonest = float(np.bincount(labels).max() / len(labels))
     if accuracy <= commonest < 1:
         progress.warn(
             f"the teacher gets {accuracy:.3f} of {len(labels)} validation rows right, and always the commonest class "
             f"gets {commonest:.3f}: do its classes, its pre-processing and the data's labels fit?"
         )
-    return accuracy
 
 
 def _random(stage: TeacherStage, work: Work) -> Model:
@@ -116,7 +125,8 @@ def _pretrained(source: str, stage: TeacherStage, work: Work) -> Model:
     names = work.data.label_names
     loaded = load_to_train(source, stage.task, stage.options.trust_remote_code, len(names))
     config: Any = loaded.network.config
-    config.id2label, config.label2id = dict(enumerate(names)), {name: index for index, name in enumerate(names)}
+    for field, value in work.data.task.outputs.head(names).items():
+        setattr(config, field, value)
     if loaded.fresh:
         work.run.progress.event("teacher", name=source, state=f"starts with {fresh_text(loaded.fresh)}")
     return _model(loaded.network, stage, work, start_text(source, loaded, names))
@@ -155,7 +165,7 @@ def _config(given: dict[str, Any], work: Work) -> Any:
     from edgepress.compress.model.hub import auto_config
 
     names = work.data.label_names
-    options = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    options = work.data.task.outputs.head(names)
     options |= {key: value for key, value in given.items() if key != "model_type"}
     if "model_type" not in given:
         raise ModelError("teacher.config has no model_type; give a transformers one such as resnet, vit or bert")

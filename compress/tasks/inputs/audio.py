@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.compress.data.clips import Clips, audio_share, clip_column, windowed
-from edgepress.compress.data.rows import Kind, Raw, Rows
+from edgepress.compress.data.rows import Kind, Raw, Rows, label_values
 from edgepress.compress.recipe.data import Columns, Data
 from edgepress.compress.tasks.base import MAX_BATCH, Features
 from edgepress.compress.tasks.inputs.audio_extractor import begin_extractor, load_extractor
@@ -102,7 +102,7 @@ class AudioInputs:
             folder: what paths are relative to.
             origin: names the table in messages.
         """
-        return Raw(origin, table[names.label], clips=clip_column(table[names.audio], folder, origin))
+        return Raw(origin, label_values(table, names), clips=clip_column(table[names.audio], folder, origin))
 
     def load_processor(self, source: str, network: str) -> Windows:
         """preprocessor_config.json.

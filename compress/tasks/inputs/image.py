@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.compress.data.images import Images, image_column
-from edgepress.compress.data.rows import Kind, Raw, Rows
+from edgepress.compress.data.rows import Kind, Raw, Rows, label_values
 from edgepress.compress.model.hub import find_file
 from edgepress.compress.recipe.data import Columns, Data
 from edgepress.compress.tasks.base import MAX_BATCH, Features
@@ -82,7 +82,7 @@ class ImageInputs:
             folder: what paths are relative to.
             origin: names the table in messages.
         """
-        return Raw(origin, table[names.label], images=image_column(table[names.image], folder, origin))
+        return Raw(origin, label_values(table, names), images=image_column(table[names.image], folder, origin))
 
     def load_processor(self, source: str, network: str) -> Preprocessing:
         """preprocessor_config.json, or timm's part of config.json; what neither says is fitted later.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from edgepress.compress.data.labels import whole_text
-from edgepress.compress.data.rows import Kind, Raw, Rows, Texts
+from edgepress.compress.data.rows import Kind, Raw, Rows, Texts, label_values
 from edgepress.compress.model.hub import find_file, network_class, quiet
 from edgepress.compress.recipe.data import Columns, Data
 from edgepress.compress.tasks.base import MAX_BATCH, Features
@@ -125,7 +125,7 @@ class TextInputs:
             DataError: a cell is no text.
         """
         texts = [_checked(table[column], column, origin) for column in self.columns(names)]
-        return Raw(origin, table[names.label], texts=(texts[0], texts[1] if len(texts) > 1 else None))
+        return Raw(origin, label_values(table, names), texts=(texts[0], texts[1] if len(texts) > 1 else None))
 
     def load_processor(self, source: str, network: str) -> Any:
         """The tokenizer, its `model_input_names` cut to what the model beside it takes.

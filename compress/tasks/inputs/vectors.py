@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.compress.data.rows import Kind, Raw, Rows
+from edgepress.compress.data.rows import Kind, Raw, Rows, label_values
 from edgepress.compress.data.vectors import checked_vectors, column_vectors
 from edgepress.compress.model.hub import find_file
 from edgepress.compress.recipe.data import Columns, Data
@@ -96,7 +96,7 @@ class VectorInputs:
         """
         features = self.columns(names)
         vectors = column_vectors([table[name] for name in features], features, origin)
-        return Raw(origin, table[names.label], vectors=checked_vectors(vectors, origin))
+        return Raw(origin, label_values(table, names), vectors=checked_vectors(vectors, origin))
 
     def load_processor(self, source: str, network: str) -> Standardisation | None:
         """standardisation.json beside a model; None where it has none, and the training rows say it.

@@ -2,58 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.targets.errors import ModelError
-from edgepress.targets.records import TensorSpec
+from edgepress.compress.data.classes import classes_of
+from edgepress.compress.tasks.outputs.heads import names_in, whole_logits
+from edgepress.targets.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from edgepress.compress.data.labels import LabelMap
+    from edgepress.compress.data.rows import Raw
+    from edgepress.compress.recipe.data import Data
     from edgepress.compress.tasks.base import Features
+    from edgepress.targets.records import TensorSpec
 
 
 @dataclass(frozen=True)
 class Classes:
     """Outputs of a classifier. Truth are class numbers, int64 `[rows]`."""
 
+    classes: bool = True
+
     def tensors(self, result: Any) -> dict[str, Tensor]:
         """Its `logits`."""
         return {"logits": result.logits}
 
     def specs(self, network: nn.Module, tensors: Mapping[str, Tensor], rows: int) -> tuple[TensorSpec, ...]:
-        """`logits`, float32 `[batch, classes]`.
-
-        Args:
-            network: says in `config.num_labels` how many classes there are.
-            tensors: the logits of a batch.
-            rows: of that batch.
-
-        Raises:
-            ModelError: the logits are of another shape.
-        """
-        classes = int(network.config.num_labels)  # type: ignore[union-attr,arg-type]
-        shape = tuple(tensors["logits"].shape)
-        if shape != (rows, classes):
-            raise ModelError(
-                f"{type(network).__name__} gives logits of shape {list(shape)}, not [batch, {classes}]: it is no "
-                f"classifier."
-            )
-        return (TensorSpec(name="logits", dtype="float32", shape=("batch", classes)),)
+        """`logits`, float32 `[batch, classes]`; see `whole_logits` for arguments and errors."""
+        return whole_logits(network, tensors, rows, "classifier")
 
     def labels(self, config: Any) -> tuple[str, ...]:
-        """`id2label`, by number.
+        """`id2label`, by number."""
+        return names_in(config)
 
-        >>> from types import SimpleNamespace
-        >>> Classes().labels(SimpleNamespace(id2label={1: "good", 0: "bad"}))
-        ('bad', 'good')
+    def template_lines(self) -> tuple[str, ...]:
+        """See `Outputs.template_lines`."""
+        return (
+            "# labels: [cat, dog]       # class names in the model's order, where the data has numbers or other names",
+        )
+
+    def names_of(self, config: Any, source: str) -> tuple[str, ...]:
+        """The same of a teacher.
+
+        Raises:
+            ModelError: it is a regression model, which tells no classes apart.
         """
-        names: dict[int, str] = getattr(config, "id2label", None) or {}
-        return tuple(str(names[index]) for index in sorted(names))
+        if config.num_labels == 1 or config.problem_type == "regression":
+            raise ModelError(
+                f"{source} has one output and tells no classes apart: it is a regression model. "
+                f"Give a classifier as teacher."
+            )
+        return names_in(config)
+
+    def head(self, names: Sequence[str]) -> dict[str, Any]:
+        """What a configuration says of such outputs."""
+        return {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
+
+    def truth_of(
+        self, raw: Raw, data: Data, names: Sequence[str] | None, model_names: Sequence[str] | None, fine_tuned: bool
+    ) -> LabelMap:
+        """See `TruthReader.truth_of`."""
+        if not isinstance(data.columns.label, str):
+            raise DataError(
+                f"data.columns.label names {len(data.columns.label)} columns, and a row of this task has one class. "
+                f"Name one column."
+            )
+        return classes_of(raw.labels, raw.origin, names, model_names, fine_tuned)
 
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         """The class of the largest logit, int64 `[rows]`.
@@ -73,3 +92,29 @@ class Classes:
         from torch.nn.functional import cross_entropy
 
         return cross_entropy(tensors["logits"].float(), truth)
+
+    def soft_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """T² * KL(teacher || student) of the softened class probabilities, mean over the batch, in nats.
+
+        Args:
+            student: logits `[batch, classes]`.
+            teacher: logits `[batch, classes]`.
+            temperature: T, which softens both.
+        """
+        from torch.nn.functional import log_softmax
+
+        own, wanted = (log_softmax(logits / temperature, -1) for logits in (student, teacher))
+        return softened_divergence(own, wanted, temperature)
+
+
+def softened_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T² * KL(teacher || student), mean over the batch, in nats.
+
+    Args:
+        student: logarithms of probabilities that the temperature softened, `[batch, classes]`.
+        teacher: the same of the teacher.
+        temperature: T.
+    """
+    from torch.nn.functional import kl_div
+
+    return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)

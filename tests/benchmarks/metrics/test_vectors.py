@@ -58,5 +58,12 @@ def test_ten_times_less_noise_than_signal_are_ten_db() -> None:
 def test_vectors_of_other_sizes_are_refused() -> None:
     with pytest.raises(BenchmarkError, match=r"rmse needs as many numbers .* got \[2, 1\] and \[2, 2\]"):
         METRICS["rmse"].counts(np.zeros((2, 1)), np.zeros((2, 2)))
-    with pytest.raises(BenchmarkError, match="pearson needs one number a row, got 2"):
-        METRICS["pearson"].counts(np.zeros((3, 2)), np.zeros((3, 2)))
+    with pytest.raises(BenchmarkError, match=r"pearson needs as many numbers .* got \[3, 2\] and \[3, 1\]"):
+        METRICS["pearson"].counts(np.zeros((3, 2)), np.zeros((3, 1)))
+
+
+def test_the_correlation_of_several_numbers_is_the_mean_of_theirs() -> None:
+    truth = [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
+    assert value("pearson", truth, [[2.0, 3.0], [4.0, 2.0], [6.0, 1.0]]) == pytest.approx(0.0)  # 1 and -1
+    # Ranks 1, 2, 3 against 1, 3, 2: rho = 1 - 6 * 2 / (3 * 8) = 0.5; the mean with 1.
+    assert value("spearman", truth, [[1.0, 1.0], [5.0, 2.0], [4.0, 9.0]]) == pytest.approx(0.75)

@@ -10,11 +10,16 @@ import torch
 from torch import nn
 
 from edgepress.compress.network.hidden_states import Grid, State
+from edgepress.compress.tasks.base import Outputs
+from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.compress.training.batches import TeacherOutputs
 from edgepress.compress.training.teacher_cache import Wanted
 
 if TYPE_CHECKING:
     from edgepress.compress.methods.distill.options import Distill
+
+
+CLASSES = Classes()
 
 
 @dataclass(frozen=True)
@@ -53,24 +58,28 @@ class Batch:
     """What a loss may know of a batch besides the two networks' outputs.
 
     Args:
-        labels: `[batch]`, int64.
+        labels: as the task's kind of outputs has them: class numbers int64 `[batch]`, or float32 `[batch, outputs]`.
         mask: 1 for real tokens, `[batch, tokens]`; None for images.
+        kind: of the task's outputs.
     """
 
     labels: torch.Tensor
     mask: torch.Tensor | None
+    kind: Outputs = CLASSES
 
 
 class Term(nn.Module):
     """One term. As a module it may have parameters of its own, which are trained along and then thrown away.
 
     `outputs`: what it asks the student's forward for besides the logits. `layers`: whether it compares layers, so that
-    the layer map is needed; `last`: whether the last pair of them is enough.
+    the layer map is needed; `last`: whether the last pair of them is enough. `classes`: whether it needs a row to have
+    one class of several.
     """
 
     outputs: Mapping[str, bool] = {}
     layers: bool = False
     last: bool = False
+    classes: bool = False
 
     def __init__(self, options: Distill, compared: Compared) -> None:
         """

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from edgepress.compress.methods.distill.terms.base import Batch, Term
-from edgepress.compress.methods.distill.terms.soft_targets import softened_divergence
+from edgepress.compress.tasks.outputs.classes import softened_divergence
 from edgepress.compress.training.batches import TeacherOutputs
 
 
@@ -71,6 +71,8 @@ def _without_right(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 class _Part(Term):
+    classes = True
+
     @staticmethod
     @abstractmethod
     def divergence(

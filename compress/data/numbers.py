@@ -1,0 +1,90 @@
+"""Labels that are numbers: one a row, or a list of several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgepress.compress.data.labels import few
+from edgepress.targets.errors import DataError
+
+STRATA = 10
+"""Into so many groups of equal size rows are put by their first number, each of which every split has its share of."""
+
+
+@dataclass(frozen=True)
+class NumberMap:
+    """`names` of the numbers of a row, in the model's order."""
+
+    names: tuple[str, ...]
+    note: str = ""
+
+    def encode(self, values: Iterable[Any], origin: str) -> np.ndarray:
+        """The numbers, float32 `[rows, names]`.
+
+        Raises:
+            DataError: a row has other than so many finite numbers; names the row and the value.
+        """
+        return np.asarray([self._row(value, row, origin) for row, value in enumerate(values, start=1)], np.float32)
+
+    def _row(self, value: Any, row: int, origin: str) -> list[float]:
+        try:
+            numbers = [float(one) for one in parts_of(value)]
+        except (TypeError, ValueError, OverflowError):
+            numbers = []
+        if len(numbers) != len(self.names) or not all(map(math.isfinite, numbers)):
+            wanted = "a finite number" if len(self.names) == 1 else f"{len(self.names)} finite numbers"
+            raise DataError(
+                f"{origin}, row {row}: the label must be {wanted}, got {value!r:.60}. Mend or remove the row."
+            )
+        return numbers
+
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        """The tenth of all rows that each row's first number lies in, int64 `[rows]`."""
+        order = np.argsort(labels[:, 0], kind="stable")
+        found = np.empty(len(labels), np.int64)
+        found[order] = np.arange(len(labels)) * min(STRATA, len(labels)) // max(1, len(labels))
+        return found
+
+    def check(self, labels: np.ndarray, origin: str) -> None:
+        """Raises DataError where a number is the same in all rows: there is nothing to learn."""
+        for place, name in enumerate(self.names):
+            if np.ptp(labels[:, place]) == 0:
+                raise DataError(
+                    f"{origin}: {name} is {labels[0, place]:g} in all rows; there is nothing to learn. Add rows."
+                )
+
+
+def parts_of(value: Any) -> list[Any]:
+    """One label as its parts: a list's, or itself alone."""
+    return list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
+
+
+def numbers_of(
+    values: Sequence[Any], origin: str, file_names: Sequence[str] | None, model_names: Sequence[str] | None
+) -> NumberMap:
+    """How many numbers a row has, and what they are called.
+
+    Args:
+        values: the labels as they are in the file.
+        file_names: data.labels, or the columns that the numbers lie in.
+        model_names: what the model calls its outputs; None for one that starts at random.
+
+    Raises:
+        DataError: the model gives another number of numbers, or a name is there twice.
+    """
+    count = len(parts_of(values[0]))
+    known = len(model_names) if model_names is not None else count
+    if count != known:
+        raise DataError(
+            f"{origin}: a row has {count} number{'s' * (count != 1)}, and the model gives {known}. Name other columns "
+            f"in data.columns.label, or have the model fine-tuned on these rows: teacher.training."
+        )
+    names = file_names or model_names or (("value",) if count == 1 else tuple(f"value {i + 1}" for i in range(count)))
+    if len(names) != count or len(set(names)) != count:
+        raise DataError(f"{origin}: data.labels names {few(names)}, and a row has {count} numbers. Name each once.")
+    return NumberMap(tuple(names))

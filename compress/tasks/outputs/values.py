@@ -1,0 +1,98 @@
+"""Numbers: one or several a row, `[batch, values]`, as a regression gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.compress.data.numbers import NumberMap, numbers_of
+from edgepress.compress.tasks.outputs.heads import names_in, whole_logits
+from edgepress.targets.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgepress.compress.data.rows import Raw
+    from edgepress.compress.recipe.data import Data
+    from edgepress.compress.tasks.base import Features
+    from edgepress.targets.records import TensorSpec
+
+
+@dataclass(frozen=True)
+class Values:
+    """Outputs of a regression. Truth are numbers, float32 `[rows, values]`."""
+
+    classes: bool = False
+
+    def tensors(self, result: Any) -> dict[str, Tensor]:
+        """Its `logits`, which are the numbers themselves."""
+        return {"logits": result.logits}
+
+    def specs(self, network: nn.Module, tensors: Mapping[str, Tensor], rows: int) -> tuple[TensorSpec, ...]:
+        """`logits`, float32 `[batch, values]`; see `whole_logits` for arguments and errors."""
+        return whole_logits(network, tensors, rows, "regression")
+
+    def labels(self, config: Any) -> tuple[str, ...]:
+        """What the configuration calls its outputs."""
+        return names_in(config)
+
+    def template_lines(self) -> tuple[str, ...]:
+        """See `Outputs.template_lines`."""
+        return (
+            "# labels: [score]          # what the numbers of a row are called; columns.label may list several columns",
+        )
+
+    def names_of(self, config: Any, source: str) -> tuple[str, ...]:
+        """The same of a teacher.
+
+        Raises:
+            ModelError: it is a classifier.
+        """
+        if config.num_labels > 1 and config.problem_type != "regression":
+            raise ModelError(
+                f"{source} has {config.num_labels} outputs and does not say that they are numbers: it is a classifier. "
+                f"Give a regression model (problem_type: regression in config.json), or train it in the run: "
+                f"teacher.training."
+            )
+        return names_in(config)
+
+    def head(self, names: Sequence[str]) -> dict[str, Any]:
+        """What a configuration says of such outputs."""
+        fields = {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
+        return fields | {"problem_type": "regression"}
+
+    def truth_of(
+        self, raw: Raw, data: Data, names: Sequence[str] | None, model_names: Sequence[str] | None, fine_tuned: bool
+    ) -> NumberMap:
+        """See `TruthReader.truth_of`."""
+        columns = None if isinstance(data.columns.label, str) else data.columns.label
+        return numbers_of(raw.labels, raw.origin, names or columns, None if fine_tuned else model_names)
+
+    def answers(self, outputs: np.ndarray) -> np.ndarray:
+        """The numbers themselves."""
+        return outputs
+
+    def truth(self, features: Features) -> np.ndarray:
+        """Numbers, float32 `[rows, values]`."""
+        return features.labels
+
+    def loss(self, tensors: Mapping[str, Tensor], truth: Tensor) -> Tensor:
+        """Mean squared error of `logits` `[batch, values]` and numbers `[batch, values]`, in the unit of the data."""
+        from torch.nn.functional import mse_loss
+
+        return mse_loss(tensors["logits"].float(), truth)
+
+    def soft_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """Mean squared error to the teacher's numbers. A temperature has no meaning for them.
+
+        Args:
+            student: `[batch, values]`.
+            teacher: `[batch, values]`.
+            temperature: is not used.
+        """
+        from torch.nn.functional import mse_loss
+
+        return mse_loss(student, teacher)

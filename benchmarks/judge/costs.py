@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,14 @@ def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, shared: Ta
     again = artifact_logits(folder, shared.test, desk, title, size=other)
     return BatchCheck(
         batch=other,
-        value=_value(desk.metrics[0], shared.test.labels, again),
+        value=_known(_value(desk.metrics[0], shared.test.labels, again)),
         agreement=same_answers(logits, again, bool(desk.class_names)),
     )
+
+
+def _known(value: float) -> float | None:
+    """None where the metric has no value."""
+    return None if math.isnan(value) else value
 
 
 def same_answers(outputs: np.ndarray, again: np.ndarray, classes: bool) -> float:

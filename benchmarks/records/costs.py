@@ -34,7 +34,9 @@ class BatchCheck(Record):
     """The same test rows answered in larger batches: dynamic quantization takes its ranges over the whole batch."""
 
     batch: int = Field(description="rows in one call")
-    value: float = Field(description="the primary metric in such batches")
+    value: float | None = Field(
+        description="the primary metric in such batches; null where it has no value, as the correlation of a constant"
+    )
     agreement: float = Field(description="share of rows with the answer that the measured batch size gave, 0..1")
 
 

@@ -117,10 +117,10 @@ def _few_rows(train: int, validation: int) -> str:
         return ""
     fraction = ENOUGH_ROWS / (train + validation)
     more = f"data.validation_fraction: {fraction:.2g} or more, or data.validation" if fraction <= 0.5 else "more rows"
-    rows, points = f"{validation} row{'s' * (validation > 1)}", 100 / validation
+    rows, share = f"{validation} row{'s' * (validation > 1)}", 100 / validation
     return (
-        f"validation has {rows}: one row is {points:.1f} points of accuracy, and checkpoints, ranks and int8 "
-        f"candidates are chosen by it. Give {ENOUGH_ROWS} or more ({more})"
+        f"validation has {rows}: one row is {share:.1f} % of what checkpoints, ranks and int8 candidates are chosen "
+        f"by. Give {ENOUGH_ROWS} or more ({more})"
     )
 
 

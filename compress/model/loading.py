@@ -78,13 +78,14 @@ def _loaded(source: str, task: TaskName, trust: bool, num_labels: int | None, fr
     return Loaded(without_cache(network).eval(), fresh)
 
 
-def label_names(source: str, task: TaskName, trust_remote_code: bool) -> tuple[str, ...]:
+def label_names(source: str, task: TaskName, trust_remote_code: bool, fine_tuned: bool = False) -> tuple[str, ...]:
     """The names of the outputs of the model of a folder or hub id, in its order, without loading its weights.
 
     Args:
         source: the folder or hub id.
         task: a key of `TASKS`, whose kind of outputs the model must have.
         trust_remote_code: whether the model may run code of its own.
+        fine_tuned: it is going to be trained on other rows, and what its head was for does not matter.
 
     Raises:
         ModelError: there is no model, it wants to run code of its own and is not trusted with it, or its classes do not
@@ -101,7 +102,8 @@ def label_names(source: str, task: TaskName, trust_remote_code: bool) -> tuple[s
         classes = int(config.num_labels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
         raise ModelError(f"{source}: config.json cannot be used: {told(fault)}") from None
-    named = load_task(task).outputs.names_of(config, source)
+    outputs = load_task(task).outputs
+    named = outputs.labels(config) if fine_tuned else outputs.names_of(config, source)
     if sorted(names, key=str) != sorted(range(classes), key=str):
         listed = ", ".join(map(str, list(names)[:5])) + (", ..." if len(names) > 5 else "")
         raise ModelError(

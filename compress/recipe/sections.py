@@ -17,6 +17,8 @@ from edgepress.compress.recipe.paths import in_home
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Drop = Annotated[float, Field(ge=0)]
+"""How much worse a metric may be, in its own unit: more than 1 for errors of large numbers."""
 Positive = Annotated[float, Field(gt=0)]
 NOT_EMPTY = r"\S"
 
@@ -68,14 +70,15 @@ class Training(Section):
 class StageOptions(Section):
     """What every stage has. `auto: true` drops the stage, with the reason, where it brought nothing.
 
-    `max_drop` is how much of the primary metric on validation data a stage may cost (0.01 of accuracy: one point)."""
+    `max_drop` is how much of the primary metric on validation data a stage may cost, in its own unit (0.01 of accuracy:
+    one point)."""
 
     kind: ClassVar[str]
     """The family: the stage's key in a recipe. Each method of it has options of its own, told apart by `method`."""
 
     method: str
     auto: bool = False
-    max_drop: Share = 0.02
+    max_drop: Drop = 0.02
 
 
 class RecoverableOptions(StageOptions):

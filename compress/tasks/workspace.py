@@ -70,11 +70,12 @@ class Workspace:
 
     def _label_names(self) -> tuple[str, ...] | None:
         """Label names that the teacher comes with; None where it starts at random."""
-        if self.recipe.teacher.model is None:
+        teacher = self.recipe.teacher
+        if teacher.model is None:
             return None
         from edgepress.compress.model.loading import label_names
 
-        return label_names(self.recipe.teacher.model, self.task.name, self.recipe.teacher.trust_remote_code)
+        return label_names(teacher.model, self.task.name, teacher.trust_remote_code, teacher.fine_tuned)
 
     @cached_property
     def processor(self) -> Any:

@@ -28,8 +28,8 @@ def rows(count: int) -> list[dict[str, Any]]:
 def test_few_rows_of_validation_are_told_with_what_one_of_them_weighs(tmp_path: Path) -> None:
     splits = load(lines(tmp_path / "a.jsonl", rows(500)), test_fraction=0.2, validation_fraction=0.05)
     assert splits.notes == (
-        "validation has 20 rows: one row is 5.0 points of accuracy, and checkpoints, ranks and int8 candidates are "
-        "chosen by it. Give 100 or more (data.validation_fraction: 0.25 or more, or data.validation)",
+        "validation has 20 rows: one row is 5.0 % of what checkpoints, ranks and int8 candidates are chosen by. "
+        "Give 100 or more (data.validation_fraction: 0.25 or more, or data.validation)",
     )
     enough = load(tmp_path / "a.jsonl", test_fraction=0.2, validation_fraction=0.25)
     assert (len(enough.validation), enough.notes) == (100, ())
@@ -37,7 +37,7 @@ def test_few_rows_of_validation_are_told_with_what_one_of_them_weighs(tmp_path: 
 
 def test_where_validation_cannot_have_enough_rows_more_of_them_are_asked_for(tmp_path: Path) -> None:
     (note,) = load(lines(tmp_path / "a.jsonl", rows(40))).notes
-    assert note.startswith("validation has 1 row: one row is 100.0 points") and note.endswith("(more rows)")
+    assert note.startswith("validation has 1 row: one row is 100.0 %") and note.endswith("(more rows)")
 
 
 def test_names_taken_in_order_are_told(tmp_path: Path) -> None:

@@ -137,13 +137,22 @@ def _steady_lines(row: Row, metric: Column) -> Iterator[Line]:
         yield (
             artifact(row),
             f"batch {check.batch}",
-            metric.written(check.value),
+            _written(check.value, metric),
             _change(row, metric, check.value),
             finding,
         )
     for isa in row.isa_checks:
-        value = "not measured" if isa.value is None else metric.written(isa.value)
-        yield artifact(row), isa.isa, value, _change(row, metric, isa.value), _finding(isa)
+        yield (
+            artifact(row),
+            isa.isa,
+            _written(isa.value, metric, "not measured"),
+            _change(row, metric, isa.value),
+            _finding(isa),
+        )
+
+
+def _written(value: float | None, metric: Column, absent: str = "no value") -> str:
+    return absent if value is None else metric.written(value)
 
 
 def _change(row: Row, metric: Column, value: float | None) -> str:

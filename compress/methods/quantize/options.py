@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from edgepress.compress.recipe.sections import Share, StageOptions
+from edgepress.compress.recipe.sections import Drop, Share, StageOptions
 
 
 class Quantize(StageOptions):
@@ -14,6 +14,6 @@ class Quantize(StageOptions):
 
     kind: ClassVar[str] = "quantize"
     method: Literal["measured"] = "measured"
-    max_drop: Share = 0.01
+    max_drop: Drop = 0.01
     min_int8_share: Share = 0.5
     candidates: tuple[str, ...] | None = None

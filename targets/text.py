@@ -14,6 +14,7 @@ UNSEEN = re.compile(
     "\U000e0000-\U000e007f\ud800-\udfff]"
 )
 
+SURROGATE = re.compile("[\ud800-\udfff]")
 LONG = re.compile(r"\d{20}")
 
 
@@ -24,6 +25,15 @@ def visible(text: str) -> str:
     ('a\\\\x1b[31m', 'Zeile 1\\nZeile 2', 'fp32\\\\u202e8tni')
     """
     return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def whole_text(text: str) -> str:
+    """`text` with U+FFFD for half of a surrogate pair, which no tokenizer and no file takes.
+
+    >>> whole_text("a\\ud83d")
+    'a\ufffd'
+    """
+    return SURROGATE.sub("\ufffd", text)
 
 
 def all_visible(value: Any) -> Any:

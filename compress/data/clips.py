@@ -11,6 +11,7 @@ import numpy as np
 
 from edgepress.compress.data.images import LazyImages, files_of, image_column, image_files
 from edgepress.targets.errors import DataError, told
+from edgepress.targets.preprocess.sounds import about_the_middle
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -138,10 +139,7 @@ def windowed(clip: Clip, rate: int, samples: int) -> np.ndarray:
     values, own = clip
     if own != rate:
         values = _resampled(values, own, rate)
-    start = max(0, (len(values) - samples) // 2)
-    values = values[start : start + samples]
-    before = (samples - len(values)) // 2
-    return np.pad(values, (before, samples - len(values) - before)).astype(np.float32)
+    return about_the_middle(values, samples)
 
 
 def _resampled(values: np.ndarray, own: int, rate: int) -> np.ndarray:

@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from edgepress.compress.data.pictures import decode_image
 from edgepress.targets.errors import DataError, told
+from edgepress.targets.preprocess.pictures import decode_image
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 SPLIT_FOLDERS = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}

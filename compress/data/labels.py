@@ -16,21 +16,12 @@ from typing import Any
 import numpy as np
 
 from edgepress.targets.errors import DataError
+from edgepress.targets.text import whole_text
 
 GENERIC = re.compile(r"label[_ -]?\d+", re.IGNORECASE)
 """What transformers calls classes that nobody named."""
 MANY = 20
 """More different labels than this, in fewer than twice as many rows, are no classes."""
-SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def whole_text(text: str) -> str:
-    """`text` with U+FFFD for half of a surrogate pair, which no tokenizer and no file takes.
-
-    >>> whole_text("a\\ud83d")
-    'a\ufffd'
-    """
-    return SURROGATE.sub("\ufffd", text)
 
 
 def shown(name: object) -> str:

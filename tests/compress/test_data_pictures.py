@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from edgepress.compress.data.images import read_folder
-from edgepress.compress.data.pictures import decode_image
 from edgepress.compress.data.splits import data_digest
 from edgepress.compress.recipe.recipe import Data
 from edgepress.compress.tasks import load_task
 from edgepress.targets.errors import DataError
+from edgepress.targets.preprocess.pictures import decode_image
 from tests.compress.rows import IMAGE, load
 
 Image: Any = pytest.importorskip("PIL.Image", reason="needs Pillow")

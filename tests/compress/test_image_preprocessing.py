@@ -12,9 +12,10 @@ import pytest
 from edgepress.compress.data.splits import Rows
 from edgepress.compress.recipe.recipe import Data
 from edgepress.compress.tasks import load_task
-from edgepress.compress.tasks.inputs.image_config import read_config, read_timm
-from edgepress.compress.tasks.inputs.pixels import Preprocessing, fit
+from edgepress.compress.tasks.inputs.pixel_fit import fit
 from edgepress.targets.errors import DataError, ModelError
+from edgepress.targets.preprocess.image_config import read_config, read_timm
+from edgepress.targets.preprocess.pixels import Preprocessing
 from tests.compress.tiny import tiny_image_teacher
 
 IMAGE = "image-classification"

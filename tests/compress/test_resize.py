@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from edgepress.compress.tasks.inputs.resize import resized
+from edgepress.targets.preprocess.resize import resized
 
 TORCH = {0: {"mode": "nearest-exact"}, 2: {"mode": "bilinear"}, 3: {"mode": "bicubic"}}
 SIZES = [((40, 30), (16, 24)), ((8, 8), (32, 32)), ((7, 5), (3, 11)), ((1, 9), (1, 4)), ((6, 6), (6, 6))]

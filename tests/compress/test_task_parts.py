@@ -24,13 +24,13 @@ from edgepress.compress.tasks import TASKS, load_task
 from edgepress.compress.tasks.base import Task, batches
 from edgepress.compress.tasks.inputs.audio import AudioInputs
 from edgepress.compress.tasks.inputs.image import ImageInputs
-from edgepress.compress.tasks.inputs.pixels import Preprocessing
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.compress.tasks.outputs.several import SeveralLabels
 from edgepress.compress.tasks.outputs.values import Values
 from edgepress.targets.errors import DataError, ModelError, RecipeError
+from edgepress.targets.preprocess.pixels import Preprocessing
 from tests.compress.rows import lines
 from tests.compress.tiny import tiny_image_teacher, tiny_text_teacher, tiny_tokenizer
 
@@ -181,7 +181,7 @@ print({name: value.tolist() for name, value in feeds.items()}, {"torch", "transf
 def test_images_given_by_a_caller_become_the_feeds_of_a_files_without_torch() -> None:
     code = (
         "import sys, numpy as np; from edgepress.compress.tasks import load_task; "
-        "from edgepress.compress.tasks.inputs.pixels import Preprocessing; "
+        "from edgepress.targets.preprocess.pixels import Preprocessing; "
         "ready = Preprocessing(1, (4, 2), rescale=1.0, mean=(100.0,), std=(0.5,)); "
         "feeds = load_task('image-classification').inputs.apply(np.full((1, 8, 8, 3), 200, np.uint8), ready, None); "
         "print(feeds['pixel_values'].shape, set(feeds['pixel_values'].ravel().tolist()), 'torch' in sys.modules)"

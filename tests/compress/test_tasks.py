@@ -16,8 +16,9 @@ from edgepress.compress.model.loading import load_network
 from edgepress.compress.recipe.recipe import Data
 from edgepress.compress.tasks import TASKS, load_task
 from edgepress.compress.tasks.base import batches
-from edgepress.compress.tasks.inputs.pixels import Preprocessing, fit
+from edgepress.compress.tasks.inputs.pixel_fit import fit
 from edgepress.targets.errors import DataError, ModelError, RecipeError
+from edgepress.targets.preprocess.pixels import Preprocessing
 from tests.compress.tiny import tiny_image_data, tiny_image_teacher, tiny_text_data, tiny_text_teacher, tiny_tokenizer
 
 TEXT, IMAGE = "text-classification", "image-classification"

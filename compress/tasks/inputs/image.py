@@ -17,10 +17,11 @@ from edgepress.compress.model.hub import find_file
 from edgepress.compress.recipe.data import Columns, Data
 from edgepress.compress.tasks.base import MAX_BATCH, Features
 from edgepress.compress.tasks.inputs.columns import Column, first_named, most
-from edgepress.compress.tasks.inputs.image_config import FILE_NAME, read_config, read_timm, write_config
-from edgepress.compress.tasks.inputs.pixels import Preprocessing, fit
+from edgepress.compress.tasks.inputs.pixel_fit import fit
 from edgepress.compress.tasks.trial import Trial
 from edgepress.targets.errors import ModelError, told
+from edgepress.targets.preprocess.image_config import FILE_NAME, read_config, read_timm, write_config
+from edgepress.targets.preprocess.pixels import Preprocessing
 from edgepress.targets.records import Description, Feeds, TensorSpec
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from edgepress.compress.data.labels import whole_text
 from edgepress.compress.data.rows import Kind, Raw, Rows, Texts, label_values
 from edgepress.compress.model.hub import find_file, network_class, quiet
 from edgepress.compress.recipe.data import Columns, Data
@@ -20,6 +19,7 @@ from edgepress.compress.tasks.inputs.columns import Column, first_named, most
 from edgepress.compress.tasks.trial import Trial, forward_names
 from edgepress.targets.errors import DataError, ModelError, told
 from edgepress.targets.records import Description, Feeds, TensorSpec
+from edgepress.targets.text import whole_text
 
 if TYPE_CHECKING:
     from torch import nn

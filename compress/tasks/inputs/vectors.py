@@ -18,29 +18,12 @@ from edgepress.compress.recipe.data import Columns, Data
 from edgepress.compress.tasks.base import MAX_BATCH, Features
 from edgepress.compress.tasks.inputs.columns import Column
 from edgepress.compress.tasks.trial import Trial
-from edgepress.targets.errors import DataError, ModelError, told
+from edgepress.targets.errors import DataError
+from edgepress.targets.preprocess.standardise import FILE_NAME, NAME, Standardisation, read_standardisation
 from edgepress.targets.records import Description, Feeds, TensorSpec
 
 if TYPE_CHECKING:
     from torch import nn
-
-FILE_NAME = "standardisation.json"
-NAME = "features"
-
-
-@dataclass(frozen=True)
-class Standardisation:
-    """`(value - mean) / std`, feature by feature."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def apply(self, vectors: np.ndarray) -> Feeds:
-        """`features` of vectors `[batch, features]`, float32 of the same shape."""
-        if vectors.ndim != 2 or vectors.shape[1] != len(self.mean):
-            raise DataError(f"vectors of shape {list(vectors.shape)}, and the model takes [rows, {len(self.mean)}].")
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        return {NAME: np.ascontiguousarray((vectors.astype(np.float32) - mean) / std)}
 
 
 class VectorFeatures:
@@ -109,16 +92,7 @@ class VectorInputs:
             ModelError: the file is damaged.
         """
         path = find_file(source, FILE_NAME)
-        if path is None:
-            return None
-        try:
-            said = json.loads(path.read_text(encoding="utf-8"))
-            mean, std = (tuple(float(value) for value in said[key]) for key in ("mean", "std"))
-            if len(mean) != len(std) or not np.isfinite([*mean, *std]).all() or min(std) <= 0:
-                raise ValueError("mean and std are finite, of the same length, and std is above 0")
-        except (ValueError, TypeError, KeyError) as fault:
-            raise ModelError(f"{path} is no standardisation ({told(fault)}). Write it again.") from None
-        return Standardisation(mean, std)
+        return read_standardisation(path) if path is not None else None
 
     def begin_processor(self, config: Mapping[str, Any]) -> None:
         """Nothing: the training rows say it.

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.compress.tasks.inputs.image_settings import height_width, unusable
-from edgepress.compress.tasks.inputs.pixels import Preprocessing
-from edgepress.compress.tasks.inputs.resize import FILTERS
 from edgepress.targets.errors import ModelError
+from edgepress.targets.preprocess.image_settings import height_width, unusable
+from edgepress.targets.preprocess.pixels import Preprocessing
+from edgepress.targets.preprocess.resize import FILTERS
 
 FILE_NAME = "preprocessor_config.json"
 TIMM_FILTERS = {"nearest": 0, "bilinear": 2, "bicubic": 3}

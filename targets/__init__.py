@@ -12,6 +12,7 @@ from edgepress.targets.errors import TargetBroken, TargetError
 from edgepress.targets.telemetry import silence
 
 if TYPE_CHECKING:
+    from edgepress.targets.inference.bundle import Bundle
     from edgepress.targets.protocols import Session, Target
     from edgepress.targets.records import Artifact, Availability
 
@@ -50,6 +51,25 @@ def of(artifact: Artifact) -> Target:
         TargetError: no target of this version has that name, or it does not know an option.
     """
     return load(artifact.target, artifact.options)
+
+
+def open_bundle(place: str | Path, target: str | None = None, threads: int = 1, stand_in: bool = False) -> Bundle:
+    """Open a release, or the folder of one artifact, to answer rows; see `Bundle`.
+
+    Args:
+        place: the folder.
+        target: which of the release's artifacts; left out, the first whose hardware is here: TensorRT, TPU, ONNX
+            Runtime, TFLite.
+        threads: of the runtime.
+        stand_in: open an artifact whose hardware is not here by the runtime that gives the same numbers on this CPU.
+
+    Raises:
+        ArtifactError: there is no such artifact, or it is damaged.
+        TargetUnavailable: the runtime or its hardware is not here.
+    """
+    from edgepress.targets.inference.bundle import opened_bundle
+
+    return opened_bundle(Path(place), target, threads, stand_in)
 
 
 def open_numbers(artifact: Artifact, folder: Path, threads: int = 1) -> AbstractContextManager[Session]:

@@ -1,0 +1,1 @@
+"""A release opened for use: texts, pictures, sounds or numbers in, labels and probabilities out."""

@@ -1,0 +1,118 @@
+"""What a model's outputs say: probabilities of classes or of labels, or numbers, by the config.json beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from edgepress.targets.errors import ArtifactError
+
+Kind = Literal["classes", "labels", "numbers"]
+KINDS: Mapping[Any, Kind] = {
+    "single_label_classification": "classes",
+    "multi_label_classification": "labels",
+    "regression": "numbers",
+}
+"""`problem_type` of transformers' configurations → what the outputs are."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of one row.
+
+    Args:
+        labels: the class; of several labels those with a probability above one half; none of numbers.
+        scores: probability by label, 0..1, or the number by its name.
+    """
+
+    labels: tuple[str, ...]
+    scores: Mapping[str, float]
+
+    @property
+    def label(self) -> str:
+        """The one with the highest score.
+
+        >>> Answer(("good",), {"bad": 0.1, "good": 0.9}).label
+        'good'
+        """
+        return max(self.scores, key=lambda name: self.scores[name])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How outputs `[batch, names]` are read.
+
+    Args:
+        kind: what they are.
+        names: of the outputs, in their order.
+    """
+
+    kind: Kind
+    names: tuple[str, ...]
+
+    def answers(self, outputs: np.ndarray) -> list[Answer]:
+        """One answer a row.
+
+        >>> Reading("classes", ("bad", "good")).answers(np.array([[0.0, 0.0], [0.0, 9.0]]))[1].labels
+        ('good',)
+        """
+        values = {"classes": softmax(outputs), "labels": sigmoid(outputs), "numbers": outputs}[self.kind]
+        return [self._answer(row.tolist()) for row in values]
+
+    def _answer(self, row: list[float]) -> Answer:
+        scores = dict(zip(self.names, row, strict=True))
+        said = {
+            "classes": [self.names[int(np.argmax(row))]],
+            "labels": [name for name, score in scores.items() if score > 0.5],
+            "numbers": [],
+        }
+        return Answer(tuple(said[self.kind]), scores)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis; shifted by the maximum, so that none overflows.
+
+    >>> softmax(np.array([[0.0, 0.0], [1000.0, 0.0]])).tolist()
+    [[0.5, 0.5], [1.0, 0.0]]
+    """
+    raised = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(raised / raised.sum(-1, keepdims=True))
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probability of each logit alone.
+
+    >>> sigmoid(np.array([0.0, 1000.0, -1000.0])).tolist()
+    [0.5, 1.0, 0.0]
+    """
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-logits)))
+
+
+def reading_of(config: Mapping[str, Any], outputs: int, origin: str) -> Reading:
+    """What a transformers configuration says of its outputs.
+
+    Args:
+        config: the content of config.json.
+        outputs: how many the signature promises.
+        origin: names the file in messages.
+
+    Raises:
+        ArtifactError: it names another number of outputs, or a kind that is not known.
+    """
+    problem = config.get("problem_type")
+    kind = KINDS.get(problem, "numbers" if outputs == 1 else "classes")
+    given = config.get("id2label") or {str(number): str(number) for number in range(outputs)}
+    try:
+        names = tuple(str(given[str(number)]) for number in range(outputs))
+    except (KeyError, TypeError):
+        names = ()
+    if (problem is not None and problem not in KINDS) or len(set(names)) != outputs or len(given) != outputs:
+        raise ArtifactError(
+            f"{origin} does not name the {outputs} outputs of the model once each, or has the problem_type "
+            f"{problem!r:.60}, which is not known. Fetch the release again."
+        )
+    return Reading(kind, names)

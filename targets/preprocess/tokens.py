@@ -1,0 +1,109 @@
+"""Texts → token numbers by the tokenizer.json beside a model, with the tokenizers package alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress.targets.errors import DataError, ModelError, TargetUnavailable, told
+from edgepress.targets.records import Feeds
+from edgepress.targets.text import whole_text
+
+FILE_NAME, SETTINGS_NAME = "tokenizer.json", "tokenizer_config.json"
+MOST_BYTES = 256 << 20
+"""A tokenizer.json is not read beyond it: the largest vocabularies make some 30 MB."""
+
+
+class Tokens:
+    """A tokenizer that gives what a model's signature asks for.
+
+    Args:
+        folder: with tokenizer.json and, of transformers, tokenizer_config.json.
+        names: the model's inputs: `input_ids` and, of `attention_mask` and `token_type_ids`, those it takes.
+        shortest: tokens of a row, at least; shorter ones are padded.
+        longest: tokens of a row, at most; longer texts are cut, the longer one of a pair first.
+
+    Raises:
+        ModelError: a file is missing or damaged, or no token is there to pad with.
+        TargetUnavailable: tokenizers is not installed.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], shortest: int, longest: int) -> None:
+        self._names = tuple(names)
+        self._shortest = shortest
+        settings = _settings(folder / SETTINGS_NAME)
+        self._tokenizer = _tokenizer(folder / FILE_NAME)
+        self._left = settings.get("padding_side") == "left"
+        self._pad = self._padding(settings, folder)
+        try:
+            self._tokenizer.enable_truncation(longest, direction=settings.get("truncation_side", "right"))
+        except (ValueError, TypeError) as fault:
+            raise ModelError(f"{folder / SETTINGS_NAME} cannot be used ({told(fault)}).") from None
+        self._tokenizer.no_padding()
+
+    def apply(self, texts: Sequence[str | tuple[str, str]]) -> Feeds:
+        """int64 `[batch, sequence]` each, padded to the longest text of the batch.
+
+        Raises:
+            DataError: a row is neither a text nor a pair of them.
+        """
+        rows = self._tokenizer.encode_batch([_checked(row) for row in texts])
+        width = max(self._shortest, *(len(row.ids) for row in rows))
+        feeds = {name: np.full((len(rows), width), self._fill(name), np.int64) for name in self._names}
+        for number, row in enumerate(rows):
+            place = slice(width - len(row.ids), width) if self._left else slice(0, len(row.ids))
+            values = {"input_ids": row.ids, "attention_mask": 1, "token_type_ids": row.type_ids}
+            for name, feed in feeds.items():
+                feed[number, place] = values[name]
+        return feeds
+
+    def _fill(self, name: str) -> int:
+        return self._pad if name == "input_ids" else 0
+
+    def _padding(self, settings: dict[str, Any], folder: Path) -> int:
+        token = settings.get("pad_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        found = self._tokenizer.token_to_id(token) if isinstance(token, str) else None
+        if found is None:
+            raise ModelError(f"{folder / SETTINGS_NAME} names no padding token. Fetch the release again.")
+        return int(found)
+
+
+def _checked(row: Any) -> Any:
+    parts = (row,) if isinstance(row, str) else row
+    if (
+        not isinstance(parts, tuple | list)
+        or not all(isinstance(part, str) for part in parts)
+        or len(parts) not in (1, 2)
+    ):
+        raise DataError(f"a text, or a pair of two, is asked for, got {row!r:.60}.")
+    texts = tuple(whole_text(part) for part in parts)
+    return texts[0] if len(texts) == 1 else texts
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as fault:
+        raise ModelError(f"{path} is no JSON mapping ({told(fault)}). Fetch the release again.") from None
+
+
+def _tokenizer(path: Path) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise TargetUnavailable(
+            "texts are read by tokenizers, which is not installed. Run: pip install tokenizers"
+        ) from None
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ModelError(f"{path} has more than {MOST_BYTES >> 20} MB: that is no tokenizer.")
+        return Tokenizer.from_file(str(path))
+    except ModelError:
+        raise
+    except Exception as fault:  # of its own, without a class of its own
+        raise ModelError(f"{path} is no tokenizer ({told(fault)}). Fetch the release again.") from None

@@ -55,6 +55,11 @@ class Bundle:
         return self._reading.names
 
     @property
+    def preparer(self) -> Prepares | None:
+        """What makes feeds of raw rows; None where no file of the release says how."""
+        return self._prepare
+
+    @property
     def content(self) -> str:
         """What a row is."""
         return self._prepare.content if self._prepare is not None else "arrays, for Bundle.infer"

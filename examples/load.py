@@ -15,8 +15,11 @@ import itertools
 import json
 import os
 import random
+from typing import Any
 
+import gevent
 from locust import FastHttpUser, constant, events, task
+from locust.exception import StopUser
 
 MOST = int(os.environ.get("REQUESTS", "50000"))
 TOLERANCE = float(os.environ.get("TOLERANCE", "1e-6"))
@@ -24,7 +27,7 @@ COUNT = itertools.count(1)
 
 
 @events.init.add_listener
-def read_wanted(environment: object, **_: object) -> None:
+def read_wanted(environment: Any, **_: object) -> None:
     """The release's answers to the rows, in a process without gevent: its threads are not the runtime's."""
     import subprocess
     import sys
@@ -41,6 +44,14 @@ def read_wanted(environment: object, **_: object) -> None:
         [python, "-c", code, os.environ["RELEASE"], os.environ["ROWS"]], capture_output=True, check=True
     )
     Client.wanted = json.loads(made.stdout)
+    gevent.spawn(end, environment)
+
+
+def end(environment: Any) -> None:
+    """Ends locust when all users have stopped, which it does not by itself."""
+    while environment.stats.total.num_requests < MOST:
+        gevent.sleep(0.1)
+    environment.runner.quit()
 
 
 class Client(FastHttpUser):
@@ -53,8 +64,7 @@ class Client(FastHttpUser):
     def predict(self) -> None:
         """One request, its answer compared."""
         if next(COUNT) > MOST:
-            self.environment.runner.quit()
-            return
+            raise StopUser
         row, wanted = random.choice(self.wanted)
         with self.client.post("/predict", json={"rows": [row]}, catch_response=True) as response:
             if response.status_code != 200:

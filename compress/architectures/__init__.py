@@ -7,13 +7,27 @@ from functools import cache
 
 @cache
 def register() -> None:
-    """Make `keyword-cnn` and `vector-mlp` known to transformers; once a process."""
-    from transformers import AutoConfig, AutoModelForAudioClassification
+    """Make `keyword-cnn`, `vector-mlp` and `own-code` known to transformers; once a process."""
+    from transformers import (
+        AutoConfig,
+        AutoModelForAudioClassification,
+        AutoModelForImageClassification,
+        AutoModelForSequenceClassification,
+    )
 
     from edgepress.compress.architectures.keyword_cnn import KeywordCnn, KeywordCnnConfig
+    from edgepress.compress.architectures.own_code import OwnCode, OwnCodeConfig
     from edgepress.compress.architectures.vector_mlp import AutoModelForVectorClassification, VectorMlp, VectorMlpConfig
 
     AutoConfig.register(KeywordCnnConfig.model_type, KeywordCnnConfig)
     AutoModelForAudioClassification.register(KeywordCnnConfig, KeywordCnn)
     AutoConfig.register(VectorMlpConfig.model_type, VectorMlpConfig)
     AutoModelForVectorClassification.register(VectorMlpConfig, VectorMlp)
+    AutoConfig.register(OwnCodeConfig.model_type, OwnCodeConfig)
+    for kind in (
+        AutoModelForAudioClassification,
+        AutoModelForImageClassification,
+        AutoModelForSequenceClassification,
+        AutoModelForVectorClassification,
+    ):
+        kind.register(OwnCodeConfig, OwnCode)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgepress.compress.cli.common import AllOption, JsonOption, errors_told, show_result
+from edgepress.compress.cli.common import AllOption, AllowCodeOption, JsonOption, errors_told, show_result
 from edgepress.compress.cli.package import package
 from edgepress.compress.cli.report import report_app
 from edgepress.compress.cli.serve import serve
@@ -46,6 +46,7 @@ def run(
     cache: Annotated[
         Path | None, typer.Option(help="A folder for the teacher's outputs that several runs share.")
     ] = None,
+    allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
     """Run a recipe to its artifacts, report and release folder. Stages that are done are not done again."""
@@ -60,6 +61,10 @@ def run(
             return
         from edgepress.compress.pipeline.run import run as run_recipe
 
+        if allow_code:
+            from edgepress.compress.model.code import allow_code_of
+
+            allow_code_of(loaded)
         result = run_recipe(loaded, until=until, runs=runs, console=console)
         show_result(result, console, everything)
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text and bars.")]
 AllOption = Annotated[bool, typer.Option("--all", help="Show every stage and candidate, not the chosen ones alone.")]
+AllowCodeOption = Annotated[
+    bool, typer.Option("--allow-code", help="Run the Python files that the recipe names as code. Read them first.")
+]
 INTERRUPTED = 130
 
 

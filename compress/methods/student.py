@@ -17,6 +17,7 @@ from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
 from edgepress.compress.methods.prune.structured import PruningPlan, apply_pruning, plan_sizes
 from edgepress.compress.model.edits import Edit, apply_edits
 from edgepress.compress.model.model import Model, network_from_config
+from edgepress.compress.model.own import own_network
 from edgepress.compress.model.padding import adopt_padding
 from edgepress.compress.network.adapt import Fit, adapt
 from edgepress.compress.network.blocks import ffn_groups, head_groups, residual_group
@@ -34,7 +35,7 @@ from edgepress.compress.network.spectra import factorizable
 from edgepress.compress.recipe.recipe import Student
 from edgepress.compress.recipe.sections import Importance
 from edgepress.compress.tasks import load_task
-from edgepress.compress.tasks.trial import forward_names
+from edgepress.compress.tasks.trial import takes
 from edgepress.targets.errors import EdgepressError, ModelError, told
 from edgepress.targets.records import Feeds
 
@@ -62,7 +63,7 @@ def derive_student(
     Raises:
         ModelError: the teacher cannot be reduced as asked, or the other architecture does not fit its data.
     """
-    if options.config is not None or options.model is not None:
+    if options.config is not None or options.model is not None or options.code is not None:
         return _other(teacher, options, seed, calibration, tell)
     model = teacher.copy()
     try:
@@ -221,6 +222,9 @@ def _other(
         torch.manual_seed(seed)
         if options.model is not None:
             network, source = _pretrained(teacher, options.model), options.model
+        elif options.code is not None:
+            network = own_network(options.code, None, options.states, _head(teacher), teacher.task, "student")
+            source = f"code of {options.code}"
         else:
             assert options.config is not None
             network = _from_options(teacher, options.config)
@@ -229,7 +233,7 @@ def _other(
                 source += f", {_adapted(network, teacher, options.init_from, tell)}"
     adopt_padding(network.config, getattr(teacher.network.config, "pad_token_id", None), "the teacher")
     # An architecture may take fewer inputs than the teacher's: DistilBERT knows no token types.
-    inputs = tuple(spec for spec in teacher.signature.inputs if spec.name in forward_names(network))
+    inputs = tuple(spec for spec in teacher.signature.inputs if takes(network, spec.name))
     signature = teacher.signature.model_copy(update={"inputs": inputs})
     student = Model(network.eval(), teacher.task, signature).after("student", source)
     _check_fit(teacher, student, calibration)

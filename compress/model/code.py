@@ -1,66 +1,73 @@
-"""A network of the user's own code: `model.py:build`, run only where the user allows it, told by its file's sha256."""
+"""Networks of the user's own code: run only where the user allows it, and only from the very bytes that were told."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
-from edgepress.compress.model.model import load_weights
+from edgepress.compress.model.references import GIVEN, PYTHON, CodeReference, code_reference
 from edgepress.targets.errors import ModelError, told
 
+if TYPE_CHECKING:
+    from edgepress.compress.recipe.recipe import Recipe
 
-@dataclass(frozen=True)
-class CodeReference:
-    """A function without arguments that builds a network.
-
-    Args:
-        path: the Python file.
-        function: its name there.
-        sha256: hex digest of the file's bytes; other bytes are another network.
-    """
-
-    path: Path
-    function: str
-    sha256: str
+_BUILDERS: dict[tuple[str, str], Callable[[], nn.Module]] = {}
+"""(digest, function) -> what builds the network. Nothing gets in here but by the user's leave."""
 
 
-def code_reference(text: str) -> CodeReference:
-    """The reference `model.py:build` with the digest of the file as it is now; nothing is run.
+def allow(reference: CodeReference) -> None:
+    """The user trusts this file as it is now: from here on it may be run in this process."""
+    _BUILDERS[reference.sha256, reference.function] = partial(_built, reference)
+
+
+def allow_code_of(recipe: Recipe) -> None:
+    """The user trusts the code that a recipe names, as it is now.
 
     Raises:
-        ModelError: it is no such reference, or there is no such file.
+        ModelError: a reference is none, or its file is missing.
     """
-    name, _, function = text.rpartition(":")
-    if not name.endswith(".py") or not function.isidentifier():
-        raise ModelError(f"teacher.code {text!r} names no function of a Python file. Write it as model.py:build.")
-    if not Path(name).is_file():
-        raise ModelError(f"teacher.code {text!r}: there is no file {name}. Give the path of your Python file.")
-    return CodeReference(Path(name), function, hashlib.sha256(Path(name).read_bytes()).hexdigest())
+    for text, role in ((recipe.teacher.code, "teacher"), (recipe.student.code, "student")):
+        if text is not None and text != PYTHON:
+            allow(code_reference(text, role))
 
 
-def network_from_code(reference: CodeReference, weights: Path | None, allow_code: bool) -> nn.Module:
-    """The network that the user's function builds, in eval mode.
+def hand_over(module: nn.Module, role: str) -> None:
+    """A module of the user's script takes part in the next run as `role`; copies of it are worked on.
+
+    Its digest is that of its class, its printed structure and its weights.
+    """
+    digest = hashlib.sha256(f"{type(module).__module__}.{type(module).__qualname__}\n{module}\n".encode())
+    for name, value in sorted(module.state_dict().items()):
+        array = value.detach().cpu().contiguous()
+        digest.update(f"{name} {array.dtype} {tuple(array.shape)}\n".encode())
+        digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+    GIVEN[role] = digest.hexdigest()
+    _BUILDERS[GIVEN[role], PYTHON] = partial(copy.deepcopy, module)
+
+
+def network_of(sha256: str, function: str, path: str) -> nn.Module:
+    """A new copy of the network.
 
     Args:
-        reference: whose file still has the digest that it had.
-        weights: safetensors that fit the network; None keeps those that it is built with.
-        allow_code: whether the user allows the file to be run.
+        sha256: digest of the code or of the module.
+        function: what builds it.
+        path: where the code lies, for the message.
 
     Raises:
-        ModelError: the code is not allowed, has changed, fails or builds no module, or the weights do not fit.
+        ModelError: the code is not allowed, has changed, fails, or builds no module.
     """
-    if not allow_code:
-        raise ModelError(f"{reference.path} is code and would be run. Read it; if you trust it, give --allow-code.")
-    network = _built(reference)
-    if weights is not None:
-        load_weights(network, weights)
-    return network.eval()
+    if (build := _BUILDERS.get((sha256, function))) is not None:
+        return build().eval()
+    if function == PYTHON:
+        raise ModelError("this model is a module of a script. Hand it over again: run(recipe, teacher=module).")
+    raise ModelError(f"{path} is code and would be run. Read it; if you trust it, give --allow-code.")
 
 
 def _built(reference: CodeReference) -> nn.Module:
@@ -91,6 +98,7 @@ def _function(reference: CodeReference) -> Callable[[], Any]:
 
 def _source(reference: CodeReference) -> bytes:
     """The very bytes whose digest was compared, so that nothing else can be run in their place."""
+    assert reference.path is not None
     source = reference.path.read_bytes()
     if (now := hashlib.sha256(source).hexdigest()) != reference.sha256:
         raise ModelError(

@@ -6,7 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from edgepress.compress.recipe.paths import kind_of
+from edgepress.compress.model.references import code_reference
+from edgepress.compress.recipe.paths import in_home, kind_of
 from edgepress.targets.errors import ModelError
 from edgepress.targets.files import sha256_of
 
@@ -38,3 +39,23 @@ def source_digest(source: str | None) -> str:
     except OSError as fault:
         raise ModelError(f"{fault.filename} of the model cannot be read: {fault.strerror}. Mend its rights.") from None
     return digest.hexdigest()
+
+
+def code_digest(code: str, weights: str | None, role: str) -> str:
+    """Digest of a network of the user's own code: of its file or module, and of its weights.
+
+    Args:
+        code: `model.py:build`, or `python`.
+        weights: a safetensors file; None where it has those that it is built with.
+        role: whose it is, teacher or student.
+
+    Raises:
+        ModelError: a file is missing, or no module was handed over.
+    """
+    found = code_reference(code, role)
+    try:
+        return f"{found.sha256} {found.function} {sha256_of(Path(in_home(weights))) if weights is not None else ''}"
+    except OSError as fault:
+        raise ModelError(
+            f"{role}.weights: {weights} cannot be read ({fault.strerror}). Give a safetensors file."
+        ) from None

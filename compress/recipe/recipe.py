@@ -38,18 +38,28 @@ from edgepress.compress.tasks import TASKS, load_task
 class Teacher(Section):
     """`model`: a local transformers folder or a hub id; with `training` it is fine-tuned in the run on the recipe's
     train split, and its head starts fresh where it is missing or of another size. Or `config`: a transformers config to
-    be trained in the run, for text with `tokenizer`, the folder or hub id whose tokenizer it takes."""
+    be trained in the run, for text with `tokenizer`, the folder or hub id whose tokenizer it takes. Or `code`: your own
+    network, `model.py:build` (run with --allow-code alone) or `python` (handed to `run`), with `weights`, a safetensors
+    file; `states` names the modules whose outputs are its hidden states, that of the embedding first."""
 
     model: Source | None = None
     config: Config | None = None
+    code: str | None = None
+    weights: Source | None = None
+    states: tuple[str, ...] = ()
     tokenizer: Source | None = None
     training: Training | None = None
     trust_remote_code: bool = False
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> Teacher:
-        if (self.model is None) == (self.config is None):
-            raise ValueError("give either 'model' (a folder or hub id) or 'config' (a model to train in the run)")
+        if sum(given is not None for given in (self.model, self.config, self.code)) != 1:
+            raise ValueError(
+                "give one of 'model' (a folder or hub id), 'config' (a model to train in the run) and 'code' (your own "
+                "network)"
+            )
+        if self.code is None and (self.weights is not None or self.states):
+            raise ValueError("'weights' and 'states' go with 'code'")
         return self
 
     @property
@@ -62,7 +72,7 @@ class Student(Section):
     """Derived from the teacher: `layers` (a count, evenly spaced, or the indices to keep), `hidden`, `heads`, `ffn`
     (sizes), `embedding_rank`. Or another `model` (folder or hub id) or a transformers `config`. Its weights are random
     or, with `init: adapt`, what fits of the teacher's (or of `init_from`, a folder or hub id): wider ones are sliced,
-    layers spread evenly.
+    layers spread evenly. Or `code`, with `states`: a network of your own, as the teacher's.
 
     `importance` says by what the heads and neurons that stay are chosen, as in `prune`."""
 
@@ -74,14 +84,19 @@ class Student(Section):
     importance: Importance = "activation"
     model: Source | None = None
     config: Config | None = None
+    code: str | None = None
+    states: tuple[str, ...] = ()
     init: Literal["random", "adapt"] = "random"
     init_from: Source | None = None
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> Student:
         derived = [self.layers, self.hidden, self.heads, self.ffn, self.embedding_rank]
-        if (self.model is not None) + (self.config is not None) + any(v is not None for v in derived) > 1:
-            raise ValueError("'model', 'config' and sizes derived from the teacher exclude each other")
+        given = [one is not None for one in (self.model, self.config, self.code)]
+        if sum(given) + any(v is not None for v in derived) > 1:
+            raise ValueError("'model', 'config', 'code' and sizes derived from the teacher exclude each other")
+        if self.states and self.code is None:
+            raise ValueError("'states' go with 'code'")
         if self.init == "adapt" and self.config is None:
             raise ValueError("'init: adapt' says what a 'config' starts from; give one, or leave init out")
         if self.init_from is not None and self.init != "adapt":

@@ -53,7 +53,8 @@ def tried(network: nn.Module, trial: Trial, tensors: Callable[[Any], dict[str, T
 
     names = [spec.name for spec in trial.inputs]
     kind = type(network).__name__
-    if missing := sorted(set(names) - forward_names(network)):
+    known = forward_names(network)
+    if missing := sorted(set(names) - known) if known is not None else []:
         raise ModelError(
             f"{kind} takes no input {missing[0]!r}, which this task gives it: it is no model for this task."
         )
@@ -70,6 +71,14 @@ def tried(network: nn.Module, trial: Trial, tensors: Callable[[Any], dict[str, T
         network.train(training)
 
 
-def forward_names(network: nn.Module) -> set[str]:
-    """The inputs that a network's forward names."""
+def takes(network: nn.Module, name: str) -> bool:
+    """Whether a network's forward takes an input of that name."""
+    known = forward_names(network)
+    return known is None or name in known
+
+
+def forward_names(network: nn.Module) -> set[str] | None:
+    """The inputs that a network's forward names; None where it takes any. A wrapper says those of what it wraps."""
+    if not isinstance(network, type) and hasattr(network, "input_names"):
+        return set(network.input_names) if network.input_names is not None else None  # type: ignore[arg-type]
     return set(inspect.signature(network.forward).parameters)

@@ -82,8 +82,9 @@ class Workspace:
         """The teacher's tokenizer or image processor; what its source leaves open is made from the training rows."""
         source = self.recipe.teacher.model or self.recipe.teacher.tokenizer
         loaded = self.task.load_processor(source) if source is not None else None
-        if loaded is None and self.recipe.teacher.config is not None:
-            loaded = self.task.begin_processor(self.recipe.teacher.config)
+        config = self.recipe.teacher.config or ({"model_type": "own-code"} if self.recipe.teacher.code else None)
+        if loaded is None and config is not None:
+            loaded = self.task.begin_processor(config)
         return self.task.fit_processor(loaded, self.splits.train, self.recipe.data)
 
     @cached_property

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepress.compress.pipeline.sources import source_digest
+from edgepress.compress.pipeline.sources import code_digest, source_digest
 from edgepress.compress.pipeline.stages.base import Work, plain
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class StudentStage:
             "student": plain(self.options),
             "source": source_digest(self.options.model),
             "init": source_digest(self.options.init_from),
-        }
+        } | ({"code": code_digest(code, None, self.name)} if (code := self.options.code) is not None else {})
 
     def run(self, work: Work, folder: Path) -> None:
         from edgepress.compress.methods.base import Applied

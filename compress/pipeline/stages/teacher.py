@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepress.compress.pipeline.sources import source_digest
+from edgepress.compress.pipeline.sources import code_digest, source_digest
 from edgepress.compress.pipeline.stages.base import Work, plain
 from edgepress.targets.errors import ModelError
 
@@ -41,7 +41,9 @@ class TeacherStage:
     name: str = "teacher"
 
     def covers(self) -> Mapping[str, object]:
-        found = {"teacher": plain(self.options), "source": source_digest(self.options.model)}
+        found: dict[str, object] = {"teacher": plain(self.options), "source": source_digest(self.options.model)}
+        if self.options.code is not None:
+            found["code"] = code_digest(self.options.code, self.options.weights, self.name)
         tokenizer = self.options.tokenizer
         return found | ({"tokenizer": source_digest(tokenizer)} if tokenizer is not None else {})
 
@@ -75,7 +77,14 @@ def make_teacher(stage: TeacherStage, work: Work) -> Model:
         tell_metric(model, work)
         return model
     torch.manual_seed(run.seed)  # of whatever starts at random
-    start = _pretrained(teacher.model, stage, work) if teacher.model is not None else _random(stage, work)
+    if teacher.code is not None:
+        start = _own(stage, work)
+        if teacher.training is None:
+            _check_classes(start, work)
+            tell_metric(start, work)
+            return start
+    else:
+        start = _pretrained(teacher.model, stage, work) if teacher.model is not None else _random(stage, work)
     job = TrainingJob(teacher.training or Training(), run.scratch / "teacher", run.seed, metric=data.metrics[0])
     trained, history = fit(start, job, data.train, data.validation, run.progress, run.title("teacher"))
     return trained.after("teacher", f"trained {history.steps} steps, validation {history.metric} {history.best:.4f}")
@@ -116,6 +125,17 @@ def _random(stage: TeacherStage, work: Work) -> Model:
     assert stage.options.config is not None
     network = network_from_config(_config(stage.options.config, work), stage.task)
     return _model(network, stage, work, "random initialisation")
+
+
+def _own(stage: TeacherStage, work: Work) -> Model:
+    """A network of the user's own code, with its own weights."""
+    from edgepress.compress.model.own import own_network
+
+    options, names = stage.options, work.data.label_names
+    assert options.code is not None
+    head = work.data.task.outputs.head(names)
+    network = own_network(options.code, options.weights, options.states, head, stage.task, "teacher")
+    return _model(network, stage, work, f"code of {options.code}, weights {options.weights or 'as it is built'}")
 
 
 def _pretrained(source: str, stage: TeacherStage, work: Work) -> Model:

@@ -11,6 +11,7 @@ from edgepress.targets.errors import ModelError, told
 
 FILE_NAME = "preprocessor_config.json"
 RAW = (
+    "own-code",
     "keyword-cnn",
     "wav2vec2",
     "wav2vec2-bert",
@@ -62,7 +63,7 @@ def begin_extractor(config: Mapping[str, Any]) -> Any:
     rate = int(config.get("sampling_rate", RATE))
     if kind in RAW:
         return transformers.Wav2Vec2FeatureExtractor(
-            sampling_rate=rate, do_normalize=kind != "keyword-cnn", return_attention_mask=False
+            sampling_rate=rate, do_normalize=kind not in ("keyword-cnn", "own-code"), return_attention_mask=False
         )
     if kind == "audio-spectrogram-transformer":
         sizes = {"num_mel_bins": config.get("num_mel_bins", 128), "max_length": config.get("max_length", 1024)}

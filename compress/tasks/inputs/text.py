@@ -16,7 +16,7 @@ from edgepress.compress.model.hub import find_file, network_class, quiet
 from edgepress.compress.recipe.data import Columns, Data
 from edgepress.compress.tasks.base import MAX_BATCH, Features
 from edgepress.compress.tasks.inputs.columns import Column, first_named, most
-from edgepress.compress.tasks.trial import Trial, forward_names
+from edgepress.compress.tasks.trial import Trial, forward_names, takes
 from edgepress.targets.errors import DataError, ModelError, told
 from edgepress.targets.records import Description, Feeds, TensorSpec
 from edgepress.targets.text import whole_text
@@ -201,10 +201,10 @@ class TextInputs:
 
     def trial(self, network: nn.Module, processor: Any, data: Data) -> Trial:
         """One row of `data.max_length` tokens. Raises ModelError for a tokenizer with more tokens than the network."""
-        names = [name for name in _input_names(processor) if name in forward_names(network)]
+        names = [name for name in _input_names(processor) if takes(network, name)]
         inputs = tuple(TensorSpec(name=name, dtype="int64", shape=("batch", "sequence")) for name in names)
-        vocabulary = int(network.config.vocab_size)  # type: ignore[union-attr,arg-type]
-        if len(processor) > vocabulary:
+        vocabulary: Any = getattr(network.config, "vocab_size", None)  # the user's own code does not say it
+        if vocabulary is not None and len(processor) > vocabulary:
             raise ModelError(
                 f"the tokenizer has {len(processor)} tokens and {type(network).__name__} only {vocabulary}: they don't "
                 f"belong together. Take the tokenizer of the model."

@@ -61,11 +61,7 @@ def run(
             return
         from edgepress.compress.pipeline.run import run as run_recipe
 
-        if allow_code:
-            from edgepress.compress.model.code import allow_code_of
-
-            allow_code_of(loaded)
-        result = run_recipe(loaded, until=until, runs=runs, console=console)
+        result = run_recipe(loaded, until=until, runs=runs, console=console, allow_code=allow_code)
         show_result(result, console, everything)
 
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 
 from edgepress.compress.data.clips import clip_files
+from edgepress.compress.data.handed import handed
 from edgepress.compress.data.images import (
     LazyImages,
     folder_splits,
@@ -49,6 +50,8 @@ def split_content(data: Data, split: str, task: ReadingTask | None) -> str:
 
 
 def _content(source: Source, data: Data, task: ReadingTask | None, is_train: bool) -> str:
+    if source.kind == "given":
+        return handed(source.reference).digest
     if source.path is None:
         return source.reference
     if source.kind == "npz":

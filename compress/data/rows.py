@@ -13,7 +13,7 @@ from edgepress.compress.data.clips import Clips
 from edgepress.compress.data.images import Images, LazyImages
 from edgepress.compress.recipe.data import Columns, Data
 
-Kind = Literal["digits", "npz", "folder", "table", "hub"]
+Kind = Literal["digits", "npz", "folder", "table", "hub", "given"]
 Texts = tuple[list[str], list[str] | None]
 """First texts and, where rows are pairs, second ones."""
 
@@ -29,15 +29,16 @@ class Raw:
     images: Images | None = None
     clips: Clips | None = None
     vectors: np.ndarray | None = None
+    arrays: Mapping[str, np.ndarray] | None = None
     label_names: tuple[str, ...] | None = None
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Texts (first and, for pairs, second), images `[height, width, channels]`, recordings or vectors float32
-    `[rows, features]`, and labels `[rows, ...]` as their `Truth` made them: int64 class numbers `[rows]`, or float32
-    `[rows, outputs]`."""
+    """Texts (first and, for pairs, second), images `[height, width, channels]`, recordings, vectors float32
+    `[rows, features]` or arrays `[rows, ...]` by name; and labels `[rows, ...]` as their `Truth` made them: int64 class
+    numbers `[rows]`, or float32 `[rows, outputs]`."""
 
     labels: np.ndarray
     origin: str
@@ -45,10 +46,13 @@ class Rows:
     images: Images | None = None
     clips: Clips | None = None
     vectors: np.ndarray | None = None
+    arrays: Mapping[str, np.ndarray] | None = None
 
     @property
     def content(self) -> str:
-        """What each row is: `texts`, `images`, `recordings` or `vectors`."""
+        """What each row is: `texts`, `images`, `recordings`, `vectors` or `arrays`."""
+        if self.arrays is not None:
+            return "arrays"
         if self.clips is not None or self.vectors is not None:
             return "recordings" if self.clips is not None else "vectors"
         return "images" if self.texts is None else "texts"
@@ -71,7 +75,8 @@ class Rows:
             images = images.take(indices) if isinstance(images, LazyImages) else images[indices]
         clips = self.clips.take(indices) if self.clips is not None else None
         vectors = self.vectors[indices] if self.vectors is not None else None
-        return Rows(self.labels[indices], self.origin, texts, images, clips, vectors)
+        arrays = {name: array[indices] for name, array in self.arrays.items()} if self.arrays is not None else None
+        return Rows(self.labels[indices], self.origin, texts, images, clips, vectors, arrays)
 
 
 class Reader(Protocol):

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from edgepress.compress.data.clips import read_clip_folder
+from edgepress.compress.data.handed import PYTHON, handed
 from edgepress.compress.data.images import (
     folder_splits,
     npz_splits,
@@ -48,6 +49,8 @@ class Source:
 
 def find_source(reference: str) -> Source:
     """Raises DataError for a path that is not there or a format that is not known."""
+    if reference.partition(":")[0] == PYTHON:
+        return Source("given", reference)
     if reference.startswith("builtin:"):
         if reference != DIGITS:
             raise DataError(f"{reference} is not built in; {DIGITS} is.")
@@ -134,6 +137,10 @@ def read_raw(reference: str, split: str, data: Data, task: ReadingTask) -> Raw:
         return Raw(reference, labels.tolist(), images=images, label_names=tuple("0123456789"))
     if source.kind == "hub":
         return _read_hub(source, split, data, task)
+    if source.kind == "given":
+        columns = handed(reference).columns
+        check_columns(reference, _wanted(data, task), list(columns))
+        return task.inputs.read(columns, data.columns, Path(), reference)
     assert source.path is not None
     if source.kind == "npz":
         if task.inputs.content == "vectors":

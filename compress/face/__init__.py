@@ -8,14 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgepress.compress.data.handed import Splits
     from edgepress.compress.model.model import Model
     from edgepress.compress.pipeline.run import Result, run
     from edgepress.compress.recipe.recipe import Recipe
 
-__all__ = ["Model", "Recipe", "Result", "run"]
+__all__ = ["Model", "Recipe", "Result", "Splits", "run"]
 __version__ = "0.1.0"
 
-_HOMES = {"Model": "model.model", "Recipe": "recipe.recipe", "Result": "pipeline.run", "run": "pipeline.run"}
+_HOMES = {
+    "Model": "model.model",
+    "Recipe": "recipe.recipe",
+    "Result": "pipeline.run",
+    "Splits": "data.handed",
+    "run": "pipeline.run",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,11 +5,12 @@ torch and the backends are loaded only when there is work to do, so that a finis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgepress.compress.data.handed import PYTHON, Splits, hand_over_rows
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.keys import StageKey
 from edgepress.compress.pipeline.plan import Planned, cut, plan
@@ -18,11 +19,13 @@ from edgepress.compress.pipeline.store import RunFolder
 from edgepress.compress.recipe.kept import holds_recipe, keep_recipe
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.training import processes as distributed
-from edgepress.targets.errors import StoreError
+from edgepress.targets.errors import RecipeError, StoreError
 from edgepress.targets.files import remove
 from edgepress.targets.progress import Progress, WarningsOnly
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from edgepress.benchmarks.records.report import Report
 
 
@@ -61,6 +64,10 @@ def run(
     until: str | None = None,
     runs: str | Path = "runs",
     console: Progress | None = None,
+    teacher: nn.Module | None = None,
+    student: nn.Module | None = None,
+    data: Splits | None = None,
+    allow_code: bool = False,
 ) -> Result:
     """Run `recipe` up to and including the stage `until` (all stages by default) in `runs/<name>/`.
 
@@ -72,12 +79,18 @@ def run(
         until: the last stage to run, by its name.
         runs: the folder that holds the runs.
         console: hears of progress and warnings; by default warnings alone are printed.
+        teacher: your own module, where the recipe says `teacher: {code: python}`.
+        student: likewise; the recipe says `student: {code: python}`.
+        data: your own rows, where the recipe says `data: {train: python}`.
+        allow_code: run the Python files that the recipe names as code.
 
     Raises:
         EdgepressError: what was wrong, what was got, what to do.
     """
     progress = console if console is not None else WarningsOnly()
     distributed.prepare()
+    recipe = _with_rows(recipe, data)
+    _take(recipe, {"teacher": teacher, "student": student}, allow_code)
     planned = plan(recipe)
     stages = cut(planned, until)
     folder = RunFolder(recipe.name, Path(runs), progress.warn)
@@ -88,6 +101,35 @@ def run(
         return _result(folder, _keys(stages), ())
     with distributed.leading():
         return _lead(recipe, folder, planned, stages, progress)
+
+
+def _with_rows(recipe: Recipe, data: Splits | None) -> Recipe:
+    """The recipe with the references of rows that a script hands over."""
+    if data is None:
+        return recipe
+    if recipe.data.train.partition(":")[0] != PYTHON or not isinstance(recipe.data.columns.label, str):
+        raise RecipeError(
+            "data= hands rows over, and the recipe names others. Write data: {train: python}, and one column as label."
+        )
+    references = hand_over_rows(data, recipe.data.columns.label)
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=references)})
+
+
+def _take(recipe: Recipe, modules: Mapping[str, nn.Module | None], allow_code: bool) -> None:
+    """Whatever of the user's own may be run in this process."""
+    for role, module in modules.items():
+        if module is not None:
+            if getattr(recipe, role).code != PYTHON:
+                raise RecipeError(
+                    f"{role}= hands a module over, and the recipe names another. Write {role}: {{code: python}}."
+                )
+            from edgepress.compress.model.code import hand_over
+
+            hand_over(module, role)
+    if allow_code:
+        from edgepress.compress.model.code import allow_code_of
+
+        allow_code_of(recipe)
 
 
 def _keys(stages: Sequence[Planned]) -> tuple[StageKey, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgepress.compress.tasks.base import Task
+from edgepress.compress.tasks.inputs.arrays import ArrayInputs
 from edgepress.compress.tasks.inputs.audio import AudioInputs
 from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
@@ -44,6 +45,20 @@ TASKS: dict[str, Task] = {
         outputs=Classes(),
         network="AutoModelForVectorClassification",
         metrics=OF_CLASSES,
+    ),
+    "array-classification": Task(
+        name="array-classification",
+        inputs=ArrayInputs(),
+        outputs=Classes(),
+        network="AutoModelForVectorClassification",
+        metrics=OF_CLASSES,
+    ),
+    "array-regression": Task(
+        name="array-regression",
+        inputs=ArrayInputs(),
+        outputs=Values(),
+        network="AutoModelForVectorClassification",
+        metrics=("rmse", *(key for key in OF_VALUES if key != "rmse")),
     ),
     "text-labels": Task(
         name="text-labels",

@@ -17,14 +17,14 @@ def test_recipe_and_run_are_what_a_user_imports() -> None:
 def test_edgepress_exports_exactly_its_public_names() -> None:
     import edgepress
 
-    assert sorted(edgepress.__all__) == ["Model", "Recipe", "Result", "run"]
+    assert sorted(edgepress.__all__) == ["Model", "Recipe", "Result", "Splits", "run"]
     assert all(getattr(edgepress, name) is not None for name in edgepress.__all__)
 
 
 def test_an_unknown_public_name_lists_those_there_are() -> None:
     import edgepress
 
-    with pytest.raises(AttributeError, match=r"has no attribute 'Recipes'; it has Model, Recipe, Result, run"):
+    with pytest.raises(AttributeError, match=r"has no attribute 'Recipes'; it has Model, Recipe, Result, Splits, run"):
         _ = edgepress.Recipes
 
 

@@ -22,6 +22,7 @@ from edgepress.compress.model.model import Model
 from edgepress.compress.recipe.recipe import Columns, Data, Recipe, parse_recipe
 from edgepress.compress.tasks import TASKS, load_task
 from edgepress.compress.tasks.base import Task, batches
+from edgepress.compress.tasks.inputs.arrays import ArrayInputs
 from edgepress.compress.tasks.inputs.audio import AudioInputs
 from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
@@ -54,6 +55,8 @@ def test_the_tasks_of_the_house_are_compositions() -> None:
         IMAGE: (ImageInputs, Classes, "AutoModelForImageClassification"),
         "audio-classification": (AudioInputs, Classes, "AutoModelForAudioClassification"),
         "vector-classification": (VectorInputs, Classes, "AutoModelForVectorClassification"),
+        "array-classification": (ArrayInputs, Classes, "AutoModelForVectorClassification"),
+        "array-regression": (ArrayInputs, Values, "AutoModelForVectorClassification"),
         "text-labels": (TextInputs, SeveralLabels, "AutoModelForSequenceClassification"),
         "image-labels": (ImageInputs, SeveralLabels, "AutoModelForImageClassification"),
         "text-regression": (TextInputs, Values, "AutoModelForSequenceClassification"),

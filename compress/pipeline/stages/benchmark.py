@@ -271,6 +271,8 @@ def teacher_name(teacher: Teacher) -> str:
     """What people call it: the last part of its folder or hub id, or the kind of model that was trained in the run."""
     if teacher.model is not None:
         return teacher.model.rstrip("/").rsplit("/", 1)[-1]
+    if teacher.code is not None:
+        return teacher.code.rsplit("/", 1)[-1]
     return str((teacher.config or {}).get("model_type"))
 
 

@@ -102,7 +102,7 @@ class TextInputs:
     them, `token_type_ids`, int64 `[batch, sequence]` each."""
 
     content: str = "texts"
-    kinds: frozenset[Kind] = frozenset({"table", "hub"})
+    kinds: frozenset[Kind] = frozenset({"table", "hub", "given"})
     sequences: bool = True
     needs_tokenizer: bool = True
     example: str = "path/to/train.jsonl"

@@ -52,7 +52,7 @@ class VectorInputs:
     """`features`, float32 `[batch, features]`: measurements, or what an agent observes."""
 
     content: str = "vectors"
-    kinds: frozenset[Kind] = frozenset({"npz", "table", "hub"})
+    kinds: frozenset[Kind] = frozenset({"npz", "table", "hub", "given"})
     sequences: bool = False
     needs_tokenizer: bool = False
     example: str = "path/to/vectors.npz"

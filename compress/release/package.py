@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgepress.compress.bundle.manifest import seal
 from edgepress.compress.data.splits import stratified
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.keys import StageKey
 from edgepress.compress.pipeline.plan import plan
-from edgepress.compress.pipeline.publish import check_release, seal, swap_in
+from edgepress.compress.pipeline.publish import check_release, swap_in
 from edgepress.compress.pipeline.run import reopen
 from edgepress.compress.pipeline.stages.benchmark import BENCHMARK
 from edgepress.compress.pipeline.store import RunFolder

@@ -1,0 +1,83 @@
+"""What a bundle holds, read once and bounded: size and sha256 of each file, and the records as the bytes hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from edgepress.benchmarks.records.files import JSON_NAME
+from edgepress.targets.bundle.sums import MANIFEST, SIGNATURE, SUMS, listed
+from edgepress.targets.records import Artifact
+
+MOST_BYTES = 64 << 30
+MOST_RECORD_BYTES = 32 << 20
+"""Of one of the records that are parsed."""
+PIECE = 1 << 20
+
+
+class Found(NamedTuple):
+    """One file: its size in bytes and its sha256."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass
+class Contents:
+    """The files of a bundle by their path in it; `faults`: what a bundle must not hold."""
+
+    place: str
+    files: dict[str, Found] = field(default_factory=dict)
+    records: dict[str, bytes] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def take(self, path: str, size: int, read: Callable[[int], bytes]) -> None:
+        """Hash `size` bytes of a file, keep those of a record. Raises EOFError where there are fewer."""
+        digest, kept, left = hashlib.sha256(), bytearray(), size
+        keeps = is_record(path) and size <= MOST_RECORD_BYTES
+        while left:
+            piece = read(min(PIECE, left))
+            if not piece:
+                raise EOFError
+            digest.update(piece)
+            left -= len(piece)
+            if keeps:
+                kept += piece
+        self.files[path] = Found(size, digest.hexdigest())
+        if keeps:
+            self.records[path] = bytes(kept)
+        elif is_record(path):
+            self.faults.append(f"{path} has {size} bytes, at most {MOST_RECORD_BYTES} are read")
+
+
+def is_record(path: str) -> bool:
+    """Whether a file is one that is parsed, and not only compared."""
+    return path in (SUMS, MANIFEST, SIGNATURE, JSON_NAME) or (path.count("/") == 1 and path.endswith(_ARTIFACT))
+
+
+_ARTIFACT = f"/{Artifact.FILE_NAME}"
+
+
+def read_folder(folder: Path) -> Contents:
+    """The bundle that lies in a folder. Nothing of it is followed or run."""
+    found = Contents(str(folder))
+    files, others = listed(folder)
+    found.faults += others
+    total = 0
+    for path in files:
+        with os.fdopen(os.open(folder / path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb", buffering=0) as file:
+            about = os.fstat(file.fileno())
+            total += about.st_size
+            if total > MOST_BYTES or not stat.S_ISREG(about.st_mode):
+                found.faults.append(f"{path} is no plain file, or one of more than {MOST_BYTES >> 30} GiB in all")
+                break
+            try:
+                found.take(path, about.st_size, file.read)
+            except EOFError:
+                found.faults.append(f"{path} is being changed")
+    return found

@@ -47,16 +47,19 @@ def chosen_of(report: Report) -> dict[str, str]:
     return {row.target: row.name for row in report.candidates if row.chosen and row.status in WITH_ARTIFACT}
 
 
-def seal(release: Path, manifest: Manifest) -> None:
+def seal(release: Path, manifest: Manifest) -> Manifest:
     """Write `manifest.json` with every file that lies there, and `SHA256SUMS`, which `sha256sum -c` reads.
 
     `manifest` says whose release it is; its own list of files is replaced. A signature of older files is removed.
+    Returns it with the files.
     """
     (release / SIGNATURE).unlink(missing_ok=True)
     paths = sorted(path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file())
     files = tuple(FileEntry.of(release, path) for path in paths if path not in (MANIFEST, SUMS))
-    manifest.model_copy(update={"files": files}).write(release / MANIFEST)
+    sealed = manifest.model_copy(update={"files": files})
+    sealed.write(release / MANIFEST)
     (release / SUMS).write_bytes(sums_text(files, sha256_of(release / MANIFEST)).encode())
+    return sealed
 
 
 def sums_text(files: tuple[FileEntry, ...], of_manifest: str) -> str:

@@ -1,4 +1,4 @@
-"""`edgepress verify`: whether a bundle is what was released, for those who get it."""
+"""`edgepress verify` and `edgepress keygen`: whether a bundle is what was released, and the keys that say by whom."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgepress.compress.cli.common import JsonOption, errors_told, missed_gates
-from edgepress.targets.errors import BundleError, EdgepressError, UngatedError
+from edgepress.compress.cli.common import JsonOption, errors_told
+from edgepress.targets.errors import BundleError, EdgepressError, UngatedError, UnsignedError
 
 if TYPE_CHECKING:
     from edgepress.compress.bundle.contents import Contents
@@ -16,45 +16,85 @@ if TYPE_CHECKING:
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="A release: its folder.")],
+    bundle: Annotated[Path, typer.Argument(help="A release: its folder, or the archive NAME.tar.zst.")],
+    key: Annotated[
+        Path | None, typer.Option(metavar="PUBLIC.pem", help="The public key of who released it: it must be signed.")
+    ] = None,
     allow_failed_gates: Annotated[
         bool, typer.Option("--allow-failed-gates", help="Take a release of a run that missed a gate, too.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Check that a release is what was released: every file, no file more, its report, its gates.
+    """Check that a release is what was released: every file, no file more, its report, its gates, its signature.
 
-    Exit codes: 0 it is; 1 its content differs; 2 wrong usage; 4 as released, but a gate of its recipe was missed.
+    Exit codes: 0 it is; 1 its content differs; 2 wrong usage; 3 with --key: the signature is missing, bad, of another
+    key or of other files; 4 as released, but a gate of its recipe was missed.
 
-    Nothing of the release is run or opened, and neither torch nor a runtime is needed.
+    Nothing of the release is run, opened or written, and neither torch nor a runtime is needed.
     """
     with errors_told(json) as console:
-        from edgepress.compress.bundle.verify import told_faults
-        from edgepress.compress.bundle.verify import verify as compare
+        from edgepress.benchmarks.report.wording import missed_gates
 
+        public = None
+        if key is not None:
+            from edgepress.compress.bundle.keys import read_public
+
+            public = read_public(key)  # a wrong key is told before anything is read
         contents = _read(bundle)
-        found = compare(contents)
-        if found.faults or found.manifest is None:
-            raise BundleError(f"{bundle} is not as it was released: {told_faults(found.faults)}. Get it again.")
-        if found.manifest.missed_gates and not allow_failed_gates:
+        manifest = _compared(bundle, contents)
+        if public is not None:
+            from edgepress.compress.bundle.signature import check_contents
+
+            try:
+                check_contents(contents, public)
+            except UnsignedError as fault:
+                raise UnsignedError(f"{bundle}: {fault}. Ask who released it for another copy, or their key") from None
+        if manifest.missed_gates and not allow_failed_gates:
             raise UngatedError(
-                f"{bundle} is as it was released, but {missed_gates(found.manifest.gates)}. Take it all the same with "
+                f"{bundle} is as it was released, but {missed_gates(manifest.gates)}. Take it all the same with "
                 f"--allow-failed-gates"
             )
-        console.line(_summary(bundle, contents, found.manifest))
+        console.line(_summary(bundle, contents, manifest))
+        console.line(_signature(contents, key))
+
+
+def keygen(
+    name: Annotated[Path, typer.Argument(help="The files are NAME.pem and NAME.pub.pem.")] = Path("edgepress-key"),
+    json: JsonOption = False,
+) -> None:
+    """Make a key pair that signs releases: `edgepress package --sign NAME.pem`, `edgepress verify --key NAME.pub.pem`.
+
+    Keep NAME.pem to yourself, and give NAME.pub.pem to those who verify, on another way than the releases. A passphrase
+    in the variable EDGEPRESS_KEY_PASSPHRASE encrypts NAME.pem, and is needed to sign.
+    """
+    with errors_told(json) as console:
+        from edgepress.compress.bundle.keys import make_keys
+
+        private, public = make_keys(name)
+        console.line(f"Private key: {private} (keep it to yourself)")
+        console.line(f"Public key:  {public} (for those who verify)")
 
 
 def _read(bundle: Path) -> Contents:
+    from edgepress.compress.bundle.archive import read_archive
     from edgepress.compress.bundle.contents import read_folder
 
-    if bundle.is_dir():
-        try:
-            return read_folder(bundle)
-        except OSError as fault:
-            raise EdgepressError(
-                f"{bundle} cannot be read ({fault.strerror}). Give a folder that you may read"
-            ) from None
-    raise EdgepressError(f"{bundle} does not exist. Give the folder of a release: runs/<name>/release")
+    if not bundle.is_dir() and not bundle.is_file():
+        raise EdgepressError(f"{bundle} does not exist. Give a release: its folder, or the archive NAME.tar.zst")
+    try:
+        return read_folder(bundle) if bundle.is_dir() else read_archive(bundle)
+    except OSError as fault:
+        raise EdgepressError(f"{bundle} cannot be read ({fault.strerror}). Give one that you may read") from None
+
+
+def _compared(bundle: Path, contents: Contents) -> Manifest:
+    from edgepress.compress.bundle.verify import told_faults
+    from edgepress.compress.bundle.verify import verify as compare
+
+    found = compare(contents)
+    if found.faults or found.manifest is None:
+        raise BundleError(f"{bundle} is not as it was released: {told_faults(found.faults)}. Get it again")
+    return found.manifest
 
 
 def _summary(bundle: Path, contents: Contents, manifest: Manifest) -> str:
@@ -65,3 +105,13 @@ def _summary(bundle: Path, contents: Contents, manifest: Manifest) -> str:
     return (
         f"Verified: {bundle} is {manifest.name} as released: {len(contents.files)} files, {size} bytes, {held}; {told}"
     )
+
+
+def _signature(contents: Contents, key: Path | None) -> str:
+    from edgepress.targets.bundle.sums import SIGNATURE
+
+    if key is not None:
+        return f"Signature: of these very files, by the key of {key}"
+    if SIGNATURE in contents.files:
+        return "Signature: there is one, and it was not looked at. Give the public key with --key"
+    return "Signature: none; that these files come from anybody in particular was not checked"

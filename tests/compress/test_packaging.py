@@ -41,7 +41,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     release = tiny_release(run / "release", sample=False)
     for name in RUNNER_FILES:
         (release / name).unlink()
-    found = SimpleNamespace(release_folder=release, folder=run, stages=())
+    found = SimpleNamespace(release_folder=release, folder=run, stages=(), report=None)
     monkeypatch.setattr(packaging, "reopen", lambda path, console: found)
     manifest = json.loads((release / "manifest.json").read_text())
     manifest["files"] = [file for file in manifest["files"] if file["path"] not in RUNNER_FILES]

@@ -157,6 +157,8 @@ def _take(found: Contents, unpacked: Unpacked, about: bytes, path: str, most: in
 
 
 def _told(about: bytes) -> tarfile.TarInfo:
+    if len(about) < BLOCK:
+        raise EOFError
     try:
         return tarfile.TarInfo.frombuf(about, "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError):

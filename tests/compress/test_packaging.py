@@ -27,6 +27,7 @@ from edgepress.compress.release.package import check_recipe, package_release, sa
 from edgepress.targets.device.release import FILES
 from edgepress.targets.records import TensorSpec
 from tests.benchmarks.devices import run_bare, tiny_release
+from tests.compress.bundles import MISSED
 from tests.compress.fakes import TokenFeatures
 from tests.compress.tiny import tiny_text_data
 from tests.end_to_end.recipes import PLAIN, changed, hashes, write_recipe
@@ -57,6 +58,45 @@ def test_a_packaged_release_holds_the_runner_and_verifies(run: Path) -> None:
     found = hashes(run / "release")
     del found["SHA256SUMS"]
     assert sums == found
+
+
+@pytest.fixture
+def missed(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same run, as one that missed a gate."""
+    found = packaging.reopen(run, Console("silent"))
+    found.report = SimpleNamespace(gates=(MISSED,))  # type: ignore[misc, assignment]
+    monkeypatch.setattr(packaging, "reopen", lambda path, console: found)
+    return run
+
+
+def test_nothing_is_packaged_where_a_gate_was_missed(missed: Path) -> None:
+    before = hashes(missed / "release")
+    assert edgepress("package", str(missed), "--samples", "0", "--archive", str(missed / "a.tar.zst")) == (
+        3,
+        "error: the chosen artifacts miss 1 of 1 gates: min_shrink of onnxruntime-cpu is 8, measured 2. Nothing was "
+        "packaged; --allow-failed-gates packages it, and the manifest says so\n",
+    )
+    assert hashes(missed / "release") == before and not (missed / "a.tar.zst").exists()
+
+
+def test_a_missed_gate_that_is_allowed_stands_in_the_manifest(missed: Path) -> None:
+    assert edgepress("package", str(missed), "--samples", "0", "--allow-failed-gates") == (0, "")
+    manifest = json.loads((missed / "release/manifest.json").read_text())
+    assert manifest["failed_gates_allowed"] is True
+    assert [(gate["gate"], gate["passed"]) for gate in manifest["gates"]] == [("min_shrink", False)]
+
+
+def test_a_file_that_lies_beside_the_release_does_not_get_into_it(run: Path) -> None:
+    (run / "release/stray.bin").write_bytes(b"x")
+    package_release(run, None, samples=0)
+    assert not (run / "release/stray.bin").exists()
+
+
+def test_a_target_without_an_archive_is_refused(run: Path) -> None:
+    assert edgepress("package", str(run), "--target", "onnxruntime-cpu") == (
+        2,
+        "error: --target says what goes into an archive, and there is none. Name it with --archive\n",
+    )
 
 
 def test_packaging_twice_gives_the_same_files(run: Path) -> None:

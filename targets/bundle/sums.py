@@ -108,7 +108,7 @@ def check_sums(folder: Path) -> dict[str, str]:
     if others:
         raise ArtifactError(f"{folder}: {others[0]}, and a release has none. Copy the release again.")
     if missing := sorted(set(known) - set(files)):
-        raise ArtifactError(f"{folder / missing[0]} is missing from the release. Copy the release again.")
+        raise ArtifactError(f"{folder / missing[0]} is missing. Copy the release again.")
     for path in sorted(set(files) - set(known) - set(UNLISTED)):
         if "/" in path or not is_record(folder / path):
             raise ArtifactError(f"{folder / path} is not of this release: {SUMS} does not name it. Move it away.")

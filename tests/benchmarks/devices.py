@@ -34,12 +34,13 @@ def run_bare(
     python: str | Path = sys.executable,
     before: Sequence[str] = (),
     fakes: Path | None = None,
+    runner: str = "run_benchmark.py",
 ) -> subprocess.CompletedProcess[str]:
     """The runner of a release as a device runs it: in its folder, without torch, transformers or this project.
 
-    `fakes`: a folder whose modules take the place of installed ones.
+    `fakes`: a folder whose modules take the place of installed ones. `runner`: how it is named.
     """
-    return bare(release, "run_benchmark.py", *arguments, python=python, before=before, fakes=fakes)
+    return bare(release, runner, *arguments, python=python, before=before, fakes=fakes)
 
 
 def bare(

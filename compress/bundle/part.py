@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgepress.compress.bundle.archive import SUFFIX, write_archive
 from edgepress.compress.bundle.manifest import Manifest, seal
+from edgepress.compress.bundle.readme import README, write_readme
 from edgepress.compress.bundle.signature import Signer
 from edgepress.targets.errors import BundleError, EdgepressError
 from edgepress.targets.files import within
@@ -37,7 +38,10 @@ def part_of(release: Path, manifest: Manifest, target: str, place: Path) -> None
         "left_out": (*manifest.left_out, *others),
         "gates": tuple(gate for gate in manifest.gates if gate.target not in others),
     }
-    seal(place, manifest.model_copy(update=kept))
+    part = manifest.model_copy(update=kept)
+    if README in paths:
+        write_readme(place, part)
+    seal(place, part)
 
 
 def archive_release(release: Path, manifest: Manifest, place: Path, target: str | None, key: Signer | None) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from edgepress.benchmarks.report.wording import missed_gates
 from edgepress.compress.bundle.manifest import Manifest, seal
 from edgepress.compress.bundle.part import archive_release, check_archive_name, copy_files
+from edgepress.compress.bundle.readme import write_readme
 from edgepress.compress.data.splits import stratified
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.keys import StageKey
@@ -102,6 +103,7 @@ def package_release(
             with contextlib.chdir(base):
                 rows = _write_sample(recipe, teacher, samples, place, console)
         add_runner(folder)
+        write_readme(folder, manifest)
         sealed = seal(folder, manifest)
         if packing.key is not None:
             packing.key.sign(folder, manifest.name)

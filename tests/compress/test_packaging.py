@@ -26,7 +26,8 @@ from edgepress.compress.release import package as packaging
 from edgepress.compress.release.package import check_recipe, package_release, sample_arrays
 from edgepress.targets.device.release import FILES
 from edgepress.targets.records import TensorSpec
-from tests.benchmarks.devices import run_bare, tiny_release
+from tests.architecture.test_readme import blocks
+from tests.benchmarks.devices import bare, run_bare, tiny_release
 from tests.compress.bundles import MISSED
 from tests.compress.fakes import TokenFeatures
 from tests.compress.tiny import tiny_text_data
@@ -53,7 +54,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_packaged_release_holds_the_runner_and_verifies(run: Path) -> None:
     assert package_release(run, None, samples=0) == (run / "release", 0)
     paths = {entry.path for entry in check_release(run / "release").files}
-    assert paths == {*RUNNER_FILES, "onnxruntime-cpu/artifact.json", "onnxruntime-cpu/model.onnx"}
+    assert paths == {*RUNNER_FILES, "README.md", "onnxruntime-cpu/artifact.json", "onnxruntime-cpu/model.onnx"}
     sums = dict(reversed(line.split("  ")) for line in (run / "release" / "SHA256SUMS").read_text().splitlines())
     found = hashes(run / "release")
     del found["SHA256SUMS"]
@@ -84,6 +85,8 @@ def test_a_missed_gate_that_is_allowed_stands_in_the_manifest(missed: Path) -> N
     manifest = json.loads((missed / "release/manifest.json").read_text())
     assert manifest["failed_gates_allowed"] is True
     assert [(gate["gate"], gate["passed"]) for gate in manifest["gates"]] == [("min_shrink", False)]
+    text = (missed / "release/README.md").read_text(encoding="utf-8")
+    assert "**It was packaged although the chosen artifacts miss 1 of 1 gates: min_shrink of onnxruntime-cpu is" in text
 
 
 def test_a_file_that_lies_beside_the_release_does_not_get_into_it(run: Path) -> None:
@@ -105,6 +108,19 @@ def test_packaging_twice_gives_the_same_files(run: Path) -> None:
     package_release(run, None, samples=0)
     assert hashes(run / "release") == before
     assert sorted(path.name for path in run.iterdir()) == [".lock", "release"]
+
+
+def test_the_example_in_the_readme_runs_without_this_project(run: Path) -> None:
+    package_release(run, None, samples=0)
+    text = (run / "release/README.md").read_text(encoding="utf-8")
+    assert text.startswith("# tiny\n") and "was packaged although" not in text
+    (code,) = blocks(text, "python")
+    assert len(code.splitlines()) == 10
+    before = hashes(run / "release")
+    done = bare(run / "release", "-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "{'logits': array([[1., 1.]], dtype=float32)}\n"
+    assert hashes(run / "release") == before
 
 
 def test_the_packaged_runner_runs_without_this_project(run: Path, tmp_path: Path) -> None:

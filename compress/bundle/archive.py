@@ -16,7 +16,7 @@ import zstandard
 from edgepress.compress.bundle.contents import MOST_BYTES, MOST_RECORD_BYTES, PIECE, Contents
 from edgepress.compress.bundle.manifest import Manifest
 from edgepress.targets.bundle.sums import MANIFEST, MOST_SUMS_BYTES, SIGNATURE, SUMS
-from edgepress.targets.errors import ArtifactError, BundleError
+from edgepress.targets.errors import ArtifactError, BundleError, told
 from edgepress.targets.files import name_fault
 
 SUFFIX = ".tar.zst"
@@ -73,7 +73,7 @@ def header(path: str, size: int) -> bytes:
     try:
         return about.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
     except ValueError as fault:
-        raise BundleError(f"{path} does not fit into an archive ({fault}). Give it a shorter name.") from None
+        raise BundleError(f"{path} does not fit into an archive ({told(fault)}). Give it a shorter name.") from None
 
 
 class Unpacked:
@@ -91,7 +91,7 @@ class Unpacked:
             try:
                 self._ready += self._frame.decompress(fed)
             except zstandard.ZstdError as fault:
-                raise BundleError(f"it is no zstd archive, or damaged ({fault})") from None
+                raise BundleError(f"it is no zstd archive, or damaged ({told(fault)})") from None
             if self._given + len(self._ready) > self._most:
                 raise BundleError(f"it grows to more than {MOST_RATIO} times its size: it was not unpacked further")
         found = bytes(self._ready[:size])
@@ -113,7 +113,7 @@ def read_archive(path: Path) -> Contents:
     except EOFError:
         found.faults.append("the archive is cut off")
     except (BundleError, ArtifactError) as fault:
-        found.faults.append(str(fault))
+        found.faults.append(told(fault))
     return found
 
 

@@ -172,17 +172,22 @@ def signed_files(payload: bytes) -> dict[str, str]:
     try:
         content = json.loads(sane_numbers(payload.decode("utf-8")))
         predicate, (subject,) = content["predicate"], content["subject"]
-        how, resources = predicate["serialization"], predicate["resources"]
-        if (content["_type"], content["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
-            raise ValueError("it is of another type")
-        if (how["method"], how["hash_type"], how["allow_symlinks"]) != ("files", "sha256", False):
-            raise ValueError("its files were read by other rules")
-        if ignored := set(how.get("ignore_paths", ())) - {SIGNATURE, *OF_GIT}:
-            raise ValueError(f"it leaves out {min(map(str, ignored))[:80]!r}")
-        found = {one["name"]: one["digest"] for one in resources if one["algorithm"] == "sha256"}
-        if len(found) != len(resources) or root_digest(found.values()) != subject["digest"]["sha256"]:
-            raise ValueError("its digests contradict one another")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
-        reason = str(fault) if type(fault) is ValueError else "it is damaged"
-        raise UnsignedError(f"what was signed is no statement of model signing: {reason}") from None
+        found = {one["name"]: one["digest"] for one in predicate["resources"] if one["algorithm"] == "sha256"}
+        wrong = _unfit(content, predicate["serialization"])
+        if len(found) != len(predicate["resources"]) or root_digest(found.values()) != subject["digest"]["sha256"]:
+            wrong = wrong or "its digests contradict one another"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        wrong = "it is damaged"
+    if wrong:
+        raise UnsignedError(f"what was signed is no statement of model signing: {wrong}")
     return found
+
+
+def _unfit(content: dict[str, Any], how: dict[str, Any]) -> str:
+    """Why a statement is not one of all files by their sha256; empty where it is."""
+    if (content["_type"], content["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
+        return "it is of another type"
+    if (how["method"], how["hash_type"], how["allow_symlinks"]) != ("files", "sha256", False):
+        return "its files were read by other rules"
+    ignored = set(how.get("ignore_paths", ())) - {SIGNATURE, *OF_GIT}
+    return f"it leaves out {min(map(str, ignored))[:80]!r}" if ignored else ""

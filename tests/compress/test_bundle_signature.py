@@ -212,7 +212,7 @@ def changed(content: dict[str, object], path: str, value: object) -> bytes:
         ("predicate.serialization.allow_symlinks", True, "its files were read by other rules"),
         ("predicate.serialization.ignore_paths", ["model.sig", "onnxruntime-cpu"], "it leaves out 'onnxruntime-cpu'"),
         ("predicate.resources", [], "its digests contradict one another"),
-        ("subject", [], "not enough values to unpack"),
+        ("subject", [], "it is damaged"),
         ("subject", None, "it is damaged"),
     ],
 )

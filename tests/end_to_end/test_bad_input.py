@@ -252,7 +252,8 @@ def remove(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", [truncate, remove])
 def test_bench_tells_of_a_damaged_artifact(plain_copy: Path, harm: Callable[[Path], None]) -> None:
-    folder = plain_copy / "runs/plain/release/onnxruntime-cpu"
+    (plain_copy / "alone").mkdir()  # of a release its sums would be told
+    folder = (plain_copy / "runs/plain/release/onnxruntime-cpu").rename(plain_copy / "alone/onnxruntime-cpu")
     harm(folder / "model.onnx")
     told = edgepress("bench", str(folder), "--samples", "11", "--sequence", "8")
     refused(told, 1, "no artifact could be timed. onnxruntime-cpu: ", "model.onnx")

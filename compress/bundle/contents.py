@@ -18,6 +18,8 @@ MOST_BYTES = 64 << 30
 MOST_RECORD_BYTES = 32 << 20
 """Of one of the records that are parsed."""
 PIECE = 1 << 20
+# Neither through a link nor waiting at a pipe, should a file become one meanwhile; bytes as they are on Windows.
+PLAIN = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 
 
 class Found(NamedTuple):
@@ -70,7 +72,7 @@ def read_folder(folder: Path) -> Contents:
     found.faults += others
     total = 0
     for path in files:
-        with os.fdopen(os.open(folder / path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb", buffering=0) as file:
+        with os.fdopen(os.open(folder / path, PLAIN), "rb", buffering=0) as file:
             about = os.fstat(file.fileno())
             total += about.st_size
             if total > MOST_BYTES or not stat.S_ISREG(about.st_mode):

@@ -11,7 +11,7 @@ import typer
 from edgepress.compress.cli.common import AllOption, JsonOption, errors_told, show_result
 from edgepress.compress.cli.package import package
 from edgepress.compress.cli.report import report_app
-from edgepress.compress.cli.verify import keygen, verify
+from edgepress.compress.cli.verify import diff, keygen, verify
 from edgepress.targets.errors import BenchmarkError, EdgepressError, TargetError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ app.add_typer(report_app, name="report")
 app.command()(package)
 app.command()(verify)
 app.command()(keygen)
+app.command()(diff)
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 

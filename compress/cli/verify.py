@@ -1,4 +1,4 @@
-"""`edgepress verify` and `edgepress keygen`: whether a bundle is what was released, and the keys that say by whom."""
+"""`edgepress verify`, `diff` and `keygen`: whether a bundle is what was released, how it differs from another, keys."""
 
 from __future__ import annotations
 
@@ -56,6 +56,38 @@ def verify(
             )
         console.line(_summary(bundle, contents, manifest))
         console.line(_signature(contents, key))
+
+
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="A", help="A release: its folder or archive.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    json: JsonOption = False,
+) -> None:
+    """Show in what two releases differ: what they were made of, their artifacts' inputs, bytes, figures, their files.
+
+    Both are verified first, as by `edgepress verify` without a key. Exit code 0, whether they differ or not.
+    `edgepress report compare` tells whether figures got worse beyond what is allowed.
+    """
+    with errors_told(json) as console:
+        from rich.table import Table
+        from rich.text import Text
+
+        from edgepress.compress.bundle.difference import changes, read_side
+
+        sides = []
+        for place in (before, after):
+            contents = _read(place)
+            sides.append(read_side(contents, _compared(place, contents)))
+        found = changes(*sides)
+        if not found:
+            console.line(f"{before} and {after} are the same release: {len(sides[0].contents.files)} files")
+            return
+        table = Table(title=f"{len(found)} differences")
+        for column in ("where", "what", str(before), str(after)):
+            table.add_column(Text(column))
+        for change in found:
+            table.add_row(*map(Text, change))
+        console.table(table)
 
 
 def keygen(

@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 from ..errors import ArtifactError
-from ..files import path_fault, sha256_of
+from ..files import path_fault, sha256_of, shown
 
 SUMS, MANIFEST, SIGNATURE = "SHA256SUMS", "manifest.json", "model.sig"
 UNLISTED = (SUMS, SIGNATURE)
@@ -70,7 +70,7 @@ def listed(folder: Path) -> tuple[list[str], list[str]]:
         with os.scandir(folder / inner) as entries:
             names = sorted(entry.name for entry in entries)
         if inner and not names:
-            others.append(f"{inner} is an empty folder")
+            others.append(f"{shown(inner)} is an empty folder")
         for path in (f"{inner}/{name}" if inner else name for name in names):
             mode = os.lstat(folder / path).st_mode
             if stat.S_ISDIR(mode):
@@ -78,7 +78,7 @@ def listed(folder: Path) -> tuple[list[str], list[str]]:
             elif stat.S_ISREG(mode):
                 files.append(path)
             else:
-                others.append(f"{path} is {'a link' if stat.S_ISLNK(mode) else 'no plain file'}")
+                others.append(f"{shown(path)} is {'a link' if stat.S_ISLNK(mode) else 'no plain file'}")
     if len(files) + len(others) > MOST_FILES:
         others.append(f"there are more than {MOST_FILES} files")
     return sorted(files), sorted(others)
@@ -111,7 +111,9 @@ def check_sums(folder: Path) -> dict[str, str]:
         raise ArtifactError(f"{folder / missing[0]} is missing. Copy the release again.")
     for path in sorted(set(files) - set(known) - set(UNLISTED)):
         if "/" in path or not is_record(folder / path):
-            raise ArtifactError(f"{folder / path} is not of this release: {SUMS} does not name it. Move it away.")
+            raise ArtifactError(
+                f"{shown(folder / path)} is not of this release: {SUMS} does not name it. Move it away."
+            )
     for path, want in known.items():
         if (got := sha256_of(folder / path)) != want:
             place = folder / path

@@ -18,11 +18,13 @@ from typer.testing import CliRunner
 
 from edgepress.benchmarks.records.report import Report
 from edgepress.compress.bundle.contents import read_folder
+from edgepress.compress.bundle.difference import changes, read_side
 from edgepress.compress.bundle.manifest import SHIPPED, Manifest, manifest_schema, schema_text
 from edgepress.compress.bundle.verify import verify
 from edgepress.compress.cli.app import app
 from edgepress.targets.records import Artifact
 from tests.benchmarks.devices import TARGET
+from tests.benchmarks.quality import quality
 from tests.compress.bundles import MISSED, OTHER, flip, seal_as, tiny_bundle
 from tests.conftest import ROOT
 
@@ -180,6 +182,11 @@ def blow_up(bundle: Path) -> None:
     os.truncate(bundle / "report.json", 40 << 20)  # sparse: nothing is written
 
 
+def odd_names(bundle: Path) -> None:
+    (bundle / "a\nb\x1b[2J").symlink_to("x")
+    (bundle / os.fsdecode(b"\xff")).write_text("x")
+
+
 def folder_in_place(bundle: Path) -> None:
     (bundle / "report.json").unlink()
     (bundle / "report.json").mkdir()
@@ -208,10 +215,14 @@ HARMS: list[tuple[Callable[[Path], object], str]] = [
     (lengthen, "SHA256SUMS, line"),
     (blow_up, "report.json has 41943040 bytes, at most 33554432 are read"),
     (folder_in_place, "report.json is missing"),
+    (odd_names, "'a\\nb\\x1b[2J' is a link"),
+    (odd_names, "'\\udcff' is not of the release"),
 ]
 
 
-@pytest.mark.parametrize(("harm", "words"), HARMS, ids=[harm.__name__ for harm, _ in HARMS])
+@pytest.mark.parametrize(
+    ("harm", "words"), HARMS, ids=[f"{number}-{harm.__name__}" for number, (harm, _) in enumerate(HARMS)]
+)
 def test_whatever_is_done_to_the_files_is_found(bundle: Path, harm: Callable[[Path], object], words: str) -> None:
     harm(bundle)
     assert any(words in fault for fault in faults(bundle)), faults(bundle)
@@ -325,3 +336,37 @@ def test_artifact_records_are_read_from_the_bytes_that_were_hashed(bundle: Path)
     (bundle / TARGET / "artifact.json").write_text("changed after it was read")
     assert verify(contents).faults == ()
     assert Artifact.parsed(contents.records[f"{TARGET}/artifact.json"], "x").name == "fp32"
+
+
+def test_two_releases_are_told_apart(bundle: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(bundle, tmp_path / "other")
+    assert edgepress("diff", bundle, other) == (
+        0,
+        f"{bundle} and {other} are the same release: {len(read_folder(bundle).files)} files\n",
+    )
+    report = Report.read(other / "report.json")
+    figure = quality(0.75, None)[0]
+    rows = (report.candidates[0].model_copy(update={"metrics": (figure,)}), *report.candidates[1:])
+    changed = report.model_copy(update={"candidates": rows, "data": {"train": "b.csv"}})
+    (other / "report.json").write_text(changed.model_dump_json())
+    record = json.loads((other / TARGET / "artifact.json").read_text())
+    record["programs"]["main"]["bounds"]["batch"] = [1, 16]
+    (other / TARGET / "artifact.json").write_text(json.dumps(record))
+    seal_as(other, changed)
+    sides = [read_side(contents, verify(contents).manifest) for contents in map(read_folder, (bundle, other))]  # type: ignore[arg-type]
+    found = changes(*sides)
+    assert [change[:2] for change in found if change.where == "files"] == [
+        ("files", "onnxruntime-cpu/artifact.json"),
+        ("files", "report.json"),
+    ]
+    assert [change for change in found if change.where != "files"] == [
+        ("", "data: train", "–", "b.csv"),
+        (TARGET, "input pixels", "float32[batch 1..8, 4]", "float32[batch 1..16, 4]"),
+        (TARGET, "output logits", "float32[batch 1..8, 2]", "float32[batch 1..16, 2]"),
+        (TARGET, figure.name, "–", "0.75"),
+    ]
+    code, told = edgepress("diff", bundle, other)
+    assert code == 0 and "6 differences" in told and "b.csv" in told
+    flip(other / "report.json", 5)
+    code, told = edgepress("diff", bundle, other)
+    assert code == 1 and told.startswith(f"error: {other} is not as it was released")

@@ -1,4 +1,4 @@
-"""A release as one file, `.tar.zst`: the same files give the same bytes, and reading it writes nothing anywhere.
+"""A release as one file, `.tar.zst`: the same files give the same bytes, and reading it needs no trust in it.
 
 Only the very headers that `write_archive` writes are read: plain files under one folder, SHA256SUMS and the manifest
 first, so that the size of all that follows is known before it is unpacked.
@@ -104,9 +104,12 @@ class Unpacked:
         return not self.read(1) and self._frame.eof and not self._frame.unused_data and not self._file.read(1)
 
 
-def read_archive(path: Path) -> Contents:
-    """The bundle in an archive. Nothing of it is written, followed or run."""
-    found = Contents(str(path))
+def read_archive(path: Path, into: Path | None = None) -> Contents:
+    """The bundle in an archive. Nothing of it is followed or run, and nothing written but to the folder `into`.
+
+    What is written there is not verified yet, and may be part of it only.
+    """
+    found = Contents(str(path), into=into)
     try:
         with path.open("rb") as file:
             _read(found, Unpacked(file))

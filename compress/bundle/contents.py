@@ -6,12 +6,14 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from edgepress.benchmarks.records.files import JSON_NAME
 from edgepress.targets.bundle.sums import MANIFEST, SIGNATURE, SUMS, listed
+from edgepress.targets.files import within
 from edgepress.targets.records import Artifact
 
 MOST_BYTES = 64 << 30
@@ -31,30 +33,49 @@ class Found(NamedTuple):
 
 @dataclass
 class Contents:
-    """The files of a bundle by their path in it; `faults`: what a bundle must not hold."""
+    """The files of a bundle by their path in it; `faults`: what a bundle must not hold.
+
+    `into`: a folder of our own that gets each file that is taken; None: nothing is written.
+    """
 
     place: str
     files: dict[str, Found] = field(default_factory=dict)
     records: dict[str, bytes] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    into: Path | None = None
 
     def take(self, path: str, size: int, read: Callable[[int], bytes]) -> None:
-        """Hash `size` bytes of a file, keep those of a record. Raises EOFError where there are fewer."""
+        """Hash `size` bytes of a file, whose path is a plain one, and keep those of a record.
+
+        Raises:
+            EOFError: there are fewer.
+            OSError: it cannot be written, or is there already: its name differs from another one in case alone.
+        """
         digest, kept, left = hashlib.sha256(), bytearray(), size
         keeps = is_record(path) and size <= MOST_RECORD_BYTES
-        while left:
-            piece = read(min(PIECE, left))
-            if not piece:
-                raise EOFError
-            digest.update(piece)
-            left -= len(piece)
-            if keeps:
-                kept += piece
+        with self._place(path) as file:
+            while left:
+                piece = read(min(PIECE, left))
+                if not piece:
+                    raise EOFError
+                digest.update(piece)
+                left -= len(piece)
+                if keeps:
+                    kept += piece
+                if file is not None:
+                    file.write(piece)
         self.files[path] = Found(size, digest.hexdigest())
         if keeps:
             self.records[path] = bytes(kept)
         elif is_record(path):
             self.faults.append(f"{path} has {size} bytes, at most {MOST_RECORD_BYTES} are read")
+
+    def _place(self, path: str) -> AbstractContextManager[BinaryIO | None]:
+        if self.into is None:
+            return nullcontext()
+        place = within(self.into, path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place.open("xb")
 
 
 def is_record(path: str) -> bool:

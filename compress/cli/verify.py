@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +28,9 @@ def verify(
     allow_failed_gates: Annotated[
         bool, typer.Option("--allow-failed-gates", help="Take a release of a run that missed a gate, too.")
     ] = False,
+    extract: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Unpack an archive that verified into this new folder.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Check that a release is what was released: every file, no file more, its report, its gates, its signature.
@@ -30,9 +38,10 @@ def verify(
     Exit codes: 0 it is; 1 its content differs; 2 wrong usage; 3 with --key: the signature is missing, bad, of another
     key or of other files; 4 as released, but a gate of its recipe was missed.
 
-    Nothing of the release is run, opened or written, and neither torch nor a runtime is needed.
+    Nothing of the release is run or opened, and neither torch nor a runtime is needed. With --extract an archive is
+    unpacked where all of that holds; else nothing is left.
     """
-    with errors_told(json) as console:
+    with errors_told(json) as console, unpacking(bundle, extract) as into:
         from edgepress.benchmarks.report.wording import missed_gates
 
         public = None
@@ -40,7 +49,7 @@ def verify(
             from edgepress.compress.bundle.keys import read_public
 
             public = read_public(key)  # a wrong key is told before anything is read
-        contents = _read(bundle)
+        contents = _read(bundle, into)
         manifest = _compared(bundle, contents)
         if public is not None:
             from edgepress.compress.bundle.signature import check_contents
@@ -107,16 +116,42 @@ def keygen(
         console.line(f"Public key:  {public} (for those who verify)")
 
 
-def _read(bundle: Path) -> Contents:
+@contextmanager
+def unpacking(bundle: Path, place: Path | None) -> Iterator[Path | None]:
+    """A folder beside `place` that becomes it where all goes well, and is gone otherwise; None where there is no place.
+
+    Raises:
+        EdgepressError: the place is there already or cannot be written, or the bundle is no archive.
+    """
+    if place is None:
+        yield None
+        return
+    if os.path.lexists(place) or not bundle.is_file():
+        wrong = f"{bundle} is no archive" if not bundle.is_file() else f"{place} exists already"
+        raise EdgepressError(f"{wrong}. --extract unpacks an archive into a new folder")
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=".edgepress-extract-"))
+    except OSError as fault:
+        raise EdgepressError(f"{place} cannot be written ({fault.strerror}). Name another one with --extract") from None
+    try:
+        (temporary / "release").mkdir()
+        yield temporary / "release"
+        (temporary / "release").rename(place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _read(bundle: Path, into: Path | None = None) -> Contents:
     from edgepress.compress.bundle.archive import read_archive
     from edgepress.compress.bundle.contents import read_folder
 
     if not bundle.is_dir() and not bundle.is_file():
         raise EdgepressError(f"{bundle} does not exist. Give a release: its folder, or the archive NAME.tar.zst")
     try:
-        return read_folder(bundle) if bundle.is_dir() else read_archive(bundle)
+        return read_folder(bundle) if bundle.is_dir() else read_archive(bundle, into)
     except OSError as fault:
-        raise EdgepressError(f"{bundle} cannot be read ({fault.strerror}). Give one that you may read") from None
+        what = "read" if into is None else "read or unpacked"
+        raise EdgepressError(f"{bundle} cannot be {what} ({fault.strerror}). Give one that you may read") from None
 
 
 def _compared(bundle: Path, contents: Contents) -> Manifest:

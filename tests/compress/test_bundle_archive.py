@@ -128,6 +128,29 @@ def test_a_flipped_bit_is_found_or_changes_no_file(archive: Path, request: pytes
     assert found >= 0.99 * int(request.config.getoption("--tamper"))
 
 
+def test_an_archive_that_verified_is_unpacked(bundle: Path, archive: Path, tmp_path: Path) -> None:
+    place = tmp_path / "here"
+    assert edgepress("verify", archive, "--extract", place)[0] == 0
+    assert read_folder(place).files == read_folder(bundle).files
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "tiny.tar.zst"]
+    code, told = edgepress("verify", archive, "--extract", place)
+    assert (code, told) == (2, f"error: {place} exists already. --extract unpacks an archive into a new folder\n")
+    code, told = edgepress("verify", place, "--extract", tmp_path / "there")
+    assert (code, told) == (2, f"error: {place} is no archive. --extract unpacks an archive into a new folder\n")
+    code, told = edgepress("verify", archive, "--extract", tmp_path / "gone/there")
+    assert code == 2 and "gone/there cannot be written (No such file or directory). Name another one with" in told
+
+
+def test_of_an_archive_that_does_not_verify_nothing_is_left(archive: Path, tmp_path: Path) -> None:
+    parts = members(archive)
+    parts[-1] = (parts[-1][0], parts[-1][1][::-1])
+    code, told = edgepress("verify", rebuilt(parts, archive), "--extract", tmp_path / "here")
+    assert code == 1 and "is not the released file" in told
+    write_archive(tiny_bundle(tmp_path / "missed", [MISSED]), archive)
+    assert edgepress("verify", archive, "--extract", tmp_path / "here")[0] == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["missed", "tiny.tar.zst"]
+
+
 @pytest.mark.parametrize("field", ["mode", "mtime", "uid", "uname"])
 def test_headers_hold_nothing_but_name_and_size(archive: Path, tmp_path: Path, field: str) -> None:
     parts = members(archive)

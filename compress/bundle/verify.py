@@ -18,7 +18,7 @@ from edgepress.targets.bundle.sums import MANIFEST, SIGNATURE, SUMS, parsed_sums
 from edgepress.targets.errors import ArtifactError
 from edgepress.targets.records import Artifact, FileEntry
 
-LONGEST_LIST = 3
+LONGEST_LIST, LONGEST_FAULT = 3, 400
 
 
 @dataclass(frozen=True)
@@ -131,4 +131,4 @@ def _pairs(chosen: dict[str, str]) -> str:
 def told_faults(faults: tuple[str, ...]) -> str:
     """The first of them in one line, and how many more there are."""
     more = f"; and {len(faults) - LONGEST_LIST} more" if len(faults) > LONGEST_LIST else ""
-    return "; ".join(faults[:LONGEST_LIST]) + more
+    return "; ".join(" ".join(fault[:LONGEST_FAULT].split()) for fault in faults[:LONGEST_LIST]) + more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -17,12 +18,13 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from edgepress.benchmarks.records.report import Report
-from edgepress.compress.bundle.contents import read_folder
+from edgepress.compress.bundle.contents import Contents, read_folder
 from edgepress.compress.bundle.difference import changes, read_side
 from edgepress.compress.bundle.manifest import SHIPPED, Manifest, manifest_schema, schema_text
-from edgepress.compress.bundle.verify import verify
+from edgepress.compress.bundle.verify import told_faults, verify
 from edgepress.compress.cli.app import app
 from edgepress.targets.records import Artifact
+from edgepress.targets.text import visible
 from tests.benchmarks.devices import TARGET
 from tests.benchmarks.quality import quality
 from tests.compress.bundles import MISSED, OTHER, flip, seal_as, tiny_bundle
@@ -370,3 +372,64 @@ def test_two_releases_are_told_apart(bundle: Path, tmp_path: Path) -> None:
     flip(other / "report.json", 5)
     code, told = edgepress("diff", bundle, other)
     assert code == 1 and told.startswith(f"error: {other} is not as it was released")
+
+
+VALUES: list[Any] = [
+    None, True, -1, 0, 1e308, 10**30, "", "..", "/x", "a" * 5000, "\ud800", "\x1b[2J", [], {}, [None], {"a": 1},
+    [[]] * 9,
+]  # fmt: skip
+
+
+def places(value: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where something stands in a JSON value, by its keys."""
+    pairs = list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())
+    return [(*before, key) for key, _ in pairs] + [
+        place for key, inner in pairs for place in places(inner, (*before, key))
+    ]
+
+
+def mutated(content: Any, numbers: np.random.Generator) -> None:
+    """Replace or remove one value somewhere in it."""
+    found = places(content)
+    *before, last = found[int(numbers.integers(len(found)))]
+    for key in before:
+        content = content[key]
+    if numbers.random() < 0.2:
+        del content[last]
+    elif numbers.random() < 0.1 and isinstance(content, dict):
+        content["a\nb\x1b[2J"] = 1
+    else:
+        content[last] = VALUES[int(numbers.integers(len(VALUES)))]
+
+
+def test_records_of_any_content_are_compared_without_a_fault_of_ours(bundle: Path) -> None:
+    """One record is changed anywhere, and every sha256 is made to fit again, as a forger would."""
+    numbers, good = np.random.default_rng(0), read_folder(bundle)
+    records = ["manifest.json", "report.json", f"{TARGET}/artifact.json"]
+    whole, refused = read_side(good, Manifest.parsed(good.records["manifest.json"], "x")), 0
+    for number in range(600):
+        contents = Contents("x", dict(good.files), dict(good.records))
+        path = records[number % 3]
+        content = json.loads(good.records[path])
+        mutated(content, numbers)
+        for name, value in ((path, content), ("manifest.json", None)):
+            if value is None and path != name:
+                value = json.loads(good.records[name])
+                (entry,) = [one for one in value["files"] if one["path"] == path]
+                entry.update(bytes=len(contents.records[path]), sha256=contents.files[path].sha256)
+            if value is not None:
+                text = json.dumps(value).encode()
+                contents.take(name, len(text), io.BytesIO(text).read)
+        files = json.loads(contents.records["manifest.json"]).get("files")
+        if isinstance(files, list) and all(isinstance(one, dict) and {"sha256", "path"} <= set(one) for one in files):
+            lines = [f"{one['sha256']}  {one['path']}" for one in files]
+            text = "\n".join([*lines, f"{contents.files['manifest.json'].sha256}  manifest.json\n"])
+            sums = text.encode("utf-8", "replace")
+            contents.take("SHA256SUMS", len(sums), io.BytesIO(sums).read)
+        found = verify(contents)
+        refused += bool(found.faults)
+        if not found.faults and found.manifest is not None:
+            changes(read_side(contents, found.manifest), whole)  # empty where a value was put in its own place
+        told = visible(told_faults(found.faults))
+        assert told.isprintable() and len(told) < 1300
+    assert refused > 300

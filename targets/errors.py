@@ -11,6 +11,9 @@ EdgepressError                  one line for the user: what was wrong, what was 
 │   ├── TargetUnavailable       its package or hardware is not here
 │   ├── TargetBroken            its package is here and cannot be loaded
 │   ├── ArtifactError           files missing, damaged or of another version
+│   ├── BundleError             a bundle that is not as it was released
+│   │   ├── UnsignedError       its signature is missing, bad or of another key
+│   │   └── UngatedError        it is as released, and a gate of its recipe was missed
 │   └── SignatureError          an input that does not fit
 ├── BenchmarkError              a measurement that could not be taken
 └── GateError                   measured, and not good enough
@@ -76,6 +79,22 @@ class TargetBroken(TargetError):
 
 class ArtifactError(TargetError):
     """Artifact files that are missing, damaged or of another version."""
+
+
+class BundleError(TargetError):
+    """A release bundle that is not as it was released, or cannot be one."""
+
+
+class UnsignedError(BundleError):
+    """A bundle whose signature is missing, bad, of another key or of other files."""
+
+    exit_code = 3
+
+
+class UngatedError(BundleError):
+    """A bundle as it was released, of a run that missed a gate."""
+
+    exit_code = 4
 
 
 class SignatureError(TargetError):

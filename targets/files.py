@@ -33,6 +33,16 @@ def path_fault(path: str) -> str | None:
     return "is no path" if any(part in ("", ".") or len(part.encode()) > 255 for part in parts) else None
 
 
+def shown(path: object) -> str:
+    """A path as a message of one line tells it, whatever its name does to a terminal.
+
+    >>> shown("a b/ü"), shown("a\\nb")
+    ('a b/ü', "'a\\\\nb'")
+    """
+    text = str(path)[:LONGEST_PATH]
+    return text if text.isprintable() else ascii(text)
+
+
 def plain_path(path: str) -> str:
     """`path`, if it is one below its folder. Raises ValueError: records travel, their paths are read and written."""
     if fault := path_fault(path):

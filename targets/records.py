@@ -37,10 +37,18 @@ class Record(pydantic.BaseModel):
     def read(cls, path: Path) -> Self:
         """Raises ArtifactError when the file is missing or does not hold this record."""
         try:
-            return cls.model_validate_json(sane_numbers(path.read_text(encoding="utf-8")))
+            return cls.parsed(path.read_bytes(), path)
         except FileNotFoundError:
             raise ArtifactError(f"{path} is missing. Run the stage that writes it again.") from None
-        except (ValueError, OSError, RecursionError) as fault:
+        except OSError as fault:
+            raise ArtifactError(f"{path} is damaged or of another version: {_first_fault(fault)}") from None
+
+    @classmethod
+    def parsed(cls, content: bytes, path: Path | str) -> Self:
+        """The record that `content` holds, which `path` names in messages. Raises ArtifactError where it holds none."""
+        try:
+            return cls.model_validate_json(sane_numbers(content.decode("utf-8")))
+        except (ValueError, RecursionError) as fault:
             raise ArtifactError(f"{path} is damaged or of another version: {_first_fault(fault)}") from None
 
 

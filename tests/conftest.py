@@ -34,6 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder with text/, vision/ and models/ (default: $EDGEPRESS_DATA or ../shared/data, from the repository)",
     )
     parser.addoption("--recipes", default="1000", help="how many hostile recipes to try (default: 1000; a soak: 10000)")
+    parser.addoption(
+        "--tamper", default="200", help="how many bits of a bundle are flipped (default: 200; a soak: 2000)"
+    )
     parser.addoption("--kills", default="10", help="how often a run is killed at random (default: 10; a soak: 100)")
     parser.addoption("--kill-seed", default="0", help="of the moments at which runs are killed (default: 0)")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepress.benchmarks.devices.record import DeviceRecord
+from edgepress.targets.bundle.sums import check_sums
 from edgepress.targets.errors import ArtifactError, StoreError, told
 from edgepress.targets.files import plain_name, sha256_of
 from edgepress.targets.records import Artifact
@@ -21,6 +22,7 @@ class Release:
         if not (self.folder / "manifest.json").is_file():
             state = "has no release" if run.is_dir() else "does not exist"
             raise StoreError(f"{run} {state}. Give a finished run (runs/<name>); `edgepress run` finishes one.")
+        check_sums(self.folder)  # before anything of it is opened
         try:
             manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
             self.targets = sorted(plain_name(name) for name in manifest["artifacts"])

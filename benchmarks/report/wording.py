@@ -316,3 +316,18 @@ def stage_cells(stage: StageRow, names: Mapping[Shape, str]) -> list[tuple[str, 
         pair = [ms(side[shape]) if shape in side else MISSING for side in (old, new)]
         cells.append((f"p50 ms {names[shape]}".strip(), pair[0], pair[1]))
     return cells
+
+
+def missed_gates(gates: Sequence[GateVerdict]) -> str:
+    """The one line of a run that is not good enough: each missed gate, its limit and what was measured."""
+    missed = [gate for gate in gates if not gate.passed]
+    told = [f"{gate.gate} of {gate.target} is {gate.limit:g}, measured {_measured(gate)}" for gate in missed]
+    return f"the chosen artifacts miss {len(missed)} of {len(gates)} gates: {'; '.join(told)}"
+
+
+def _measured(gate: GateVerdict) -> str:
+    """The figure, and the end of its interval where that was held against the limit."""
+    if gate.measured is None:
+        return "nothing"
+    bound = f" (95 % bound {gate.bound:.4g})" if gate.judged == "bound" and gate.bound is not None else ""
+    return f"{gate.measured:.4g}{bound}"

@@ -12,6 +12,7 @@ from edgepress.compress.cli.common import AllOption, AllowCodeOption, JsonOption
 from edgepress.compress.cli.package import package
 from edgepress.compress.cli.report import report_app
 from edgepress.compress.cli.serve import serve
+from edgepress.compress.cli.verify import diff, keygen, verify
 from edgepress.targets.errors import BenchmarkError, EdgepressError, TargetError
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ app = typer.Typer(
 app.add_typer(report_app, name="report")
 app.command()(package)
 app.command()(serve)
+app.command()(verify)
+app.command()(keygen)
+app.command()(diff)
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 

@@ -19,6 +19,7 @@ from edgepress.benchmarks.records.checked import check_size, read_artifact, unkn
 from edgepress.benchmarks.records.places import Places
 from edgepress.benchmarks.records.report import LatencyRow, Shape
 from edgepress.benchmarks.report.wording import p50, percentile, scatter_text, speedup
+from edgepress.targets.bundle.sums import MANIFEST, check_sums
 from edgepress.targets.device.sitting import synthetic
 from edgepress.targets.errors import ArtifactError, BenchmarkError
 from edgepress.targets.files import within
@@ -160,6 +161,9 @@ def find_artifacts(path: Path) -> dict[Key, Path]:
 
 
 def _found(path: Path) -> dict[Key, Path]:
+    for release in (path, path.resolve().parent):
+        if (release / MANIFEST).is_file() and (release == path or (path / Artifact.FILE_NAME).is_file()):
+            check_sums(release)  # before anything of it is opened
     if (path / Artifact.FILE_NAME).is_file():
         return {_key(path.resolve()): path}
     if (measured := _places_of(path)) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ from edgepress.targets.errors import EdgepressError, GateError, TargetError
 from edgepress.targets.process.quiet import quiet
 
 if TYPE_CHECKING:
-    from edgepress.benchmarks.records.report import GateVerdict, Row
+    from edgepress.benchmarks.records.report import Row
     from edgepress.compress.cli.console import Console
     from edgepress.compress.pipeline.run import Result
 
@@ -60,6 +60,7 @@ def show_result(result: Result, console: Console, everything: bool = False) -> N
         return
     from edgepress.benchmarks.records.files import answer_table, stages_table, summary_table
     from edgepress.benchmarks.report.verdicts import gates_line
+    from edgepress.benchmarks.report.wording import missed_gates
 
     people = console.mode != "json"
     if not result.fresh:
@@ -86,18 +87,3 @@ def show_result(result: Result, console: Console, everything: bool = False) -> N
 def _failure(row: Row) -> str:
     """Why a target has no artifact; a reason that names the target already is told as it stands."""
     return row.reason if row.reason.startswith(row.target) else f"{row.target} {row.name}: {row.reason}"
-
-
-def missed_gates(gates: Sequence[GateVerdict]) -> str:
-    """The one line of a run that is not good enough: each missed gate, its limit and what was measured."""
-    missed = [gate for gate in gates if not gate.passed]
-    told = [f"{gate.gate} of {gate.target} is {gate.limit:g}, measured {_measured(gate)}" for gate in missed]
-    return f"the chosen artifacts miss {len(missed)} of {len(gates)} gates: {'; '.join(told)}"
-
-
-def _measured(gate: GateVerdict) -> str:
-    """The figure, and the end of its interval where that was held against the limit."""
-    if gate.measured is None:
-        return "nothing"
-    bound = f" (95 % bound {gate.bound:.4g})" if gate.judged == "bound" and gate.bound is not None else ""
-    return f"{gate.measured:.4g}{bound}"

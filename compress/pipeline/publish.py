@@ -7,29 +7,17 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from edgepress.benchmarks.records.files import read_report, write_report
-from edgepress.benchmarks.records.report import WITH_ARTIFACT, Report
+from edgepress.benchmarks.records.report import Report
+from edgepress.compress.bundle.manifest import Manifest, chosen_of, seal
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.keys import StageRecord
 from edgepress.compress.pipeline.store import STAGE_FILE
+from edgepress.targets.bundle.sums import MANIFEST, SUMS
 from edgepress.targets.errors import ArtifactError
 from edgepress.targets.files import name_fault, sha256_of, within
-from edgepress.targets.records import Artifact, FileEntry, PlainName, Record
-
-SUMS, MANIFEST = "SHA256SUMS", "manifest.json"
-
-
-class Manifest(Record):
-    """`manifest.json` of a release: what it holds and which run made it."""
-
-    format: Literal[1] = 1
-    name: str
-    recipe_digest: str
-    stage_digest: str
-    artifacts: dict[PlainName, PlainName]
-    files: tuple[FileEntry, ...]
+from edgepress.targets.records import Artifact
 
 
 def publish(run: Path, stages: Sequence[Path]) -> None:
@@ -46,15 +34,9 @@ def publish(run: Path, stages: Sequence[Path]) -> None:
         release = Path(temporary) / "release"
         chosen = _copy_chosen(chosen_of(report), export, release)
         write_report(report, release)
-        recipe, stage = report.recipe_digest, _digest(benchmark)
-        seal(release, Manifest(name=report.name, recipe_digest=recipe, stage_digest=stage, artifacts=chosen, files=()))
+        seal(release, manifest_of(report, _digest(benchmark), chosen))
         for name in ("report", "release"):
             swap_in(Path(temporary) / name, run / name)
-
-
-def chosen_of(report: Report) -> dict[str, str]:
-    """Target -> name of its chosen candidate."""
-    return {row.target: row.name for row in report.candidates if row.chosen and row.status in WITH_ARTIFACT}
 
 
 def _copy_chosen(chosen: dict[str, str], export: Path, release: Path) -> dict[str, str]:
@@ -75,21 +57,20 @@ def _copy_chosen(chosen: dict[str, str], export: Path, release: Path) -> dict[st
     return chosen
 
 
+def manifest_of(report: Report, stage_digest: str, chosen: dict[str, str]) -> Manifest:
+    """Whose release it is, and which gates it passed or missed; its files are not listed yet."""
+    return Manifest(
+        name=report.name,
+        recipe_digest=report.recipe_digest,
+        stage_digest=stage_digest,
+        artifacts=chosen,
+        gates=report.gates,
+        files=(),
+    )
+
+
 def _digest(stage: Path) -> str:
     return StageRecord.read(stage / STAGE_FILE).key.digest
-
-
-def seal(release: Path, manifest: Manifest) -> None:
-    """Write `manifest.json` with every file that lies there, and `SHA256SUMS`, which `sha256sum -c` reads.
-
-    `manifest` says whose release it is; its own list of files is replaced.
-    """
-    paths = sorted(path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file())
-    files = tuple(FileEntry.of(release, path) for path in paths if path not in (MANIFEST, SUMS))
-    manifest.model_copy(update={"files": files}).write(release / MANIFEST)
-    lines = [f"{entry.sha256}  {entry.path}" for entry in files]
-    lines.append(f"{sha256_of(release / MANIFEST)}  {MANIFEST}")
-    (release / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def check_release(folder: Path) -> Manifest:

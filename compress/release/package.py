@@ -9,27 +9,34 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgepress.benchmarks.report.wording import missed_gates
+from edgepress.compress.bundle.manifest import Manifest, seal
+from edgepress.compress.bundle.part import archive_release, check_archive_name, copy_files
+from edgepress.compress.bundle.readme import write_readme
 from edgepress.compress.data.splits import stratified
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.keys import StageKey
 from edgepress.compress.pipeline.plan import plan
-from edgepress.compress.pipeline.publish import check_release, seal, swap_in
+from edgepress.compress.pipeline.publish import check_release, swap_in
 from edgepress.compress.pipeline.run import reopen
 from edgepress.compress.pipeline.stages.benchmark import BENCHMARK
 from edgepress.compress.pipeline.store import RunFolder
 from edgepress.compress.recipe.kept import kept_recipe
 from edgepress.compress.tasks import load_task
 from edgepress.targets import device
-from edgepress.targets.errors import DataError, ModelError, RecipeError
+from edgepress.targets.errors import DataError, GateError, ModelError, RecipeError
 from edgepress.targets.progress import Progress, WarningsOnly
 from edgepress.targets.records import Artifact, TensorSpec
 
 if TYPE_CHECKING:
+    from edgepress.compress.bundle.signature import Signer
+    from edgepress.compress.pipeline.run import Result
     from edgepress.compress.recipe.recipe import Recipe
     from edgepress.compress.tasks.base import Features
 
@@ -38,21 +45,46 @@ SAMPLE = "sample.npz"
 MOVED = "Give the recipe with the data's new paths with --recipe, or package without rows: --samples 0"
 
 
+@dataclass(frozen=True)
+class Packing:
+    """How a release is packed.
+
+    Args:
+        allow_failed_gates: although a gate was missed, which its manifest then says.
+        key: signs it; None: it is not signed.
+        archive: a file that gets the release as well; None: the folder alone.
+        target: the only one that goes into the archive; None: all.
+    """
+
+    allow_failed_gates: bool = False
+    key: Signer | None = None
+    archive: Path | None = None
+    target: str | None = None
+
+
 def package_release(
-    run: Path, recipe: Recipe | None, samples: int, console: Progress | None = None
+    run: Path, recipe: Recipe | None, samples: int, console: Progress | None = None, packing: Packing = Packing()
 ) -> tuple[Path, int]:
     """Write the release of a finished run anew, with the runner and `samples` rows of the test split.
 
-    `recipe` says where the rows are read; None: the one that the run holds.
+    Args:
+        run: its folder.
+        recipe: says where the rows are read; None: the one that the run holds.
+        samples: how many rows at most.
+        console: is told what is done.
+        packing: gates, signature, archive.
 
     Returns:
         The release folder, and how many rows travel with it: no more than the test split has.
 
     Raises:
+        GateError: the run missed a gate, and that is not allowed.
         StoreError: the run is not finished, or another process holds it.
         RecipeError: there is no recipe to read rows by, it is another than the run's, or its data or teacher are gone.
     """
     console = console if console is not None else WarningsOnly()
+    if packing.archive is not None:
+        check_archive_name(packing.archive, run / "release")
     recipe, base = _recipe_of(run, recipe) if samples else (None, Path())
     if recipe is not None:
         check_recipe(recipe, base, run)  # before the release is written anew
@@ -63,7 +95,7 @@ def package_release(
         )
         recipe = None
     result = reopen(run, console)
-    manifest = check_release(result.release_folder)
+    manifest = judged(check_release(result.release_folder), result, packing.allow_failed_gates)
     root = result.folder
     rows = 0
     with (
@@ -72,15 +104,31 @@ def package_release(
         tempfile.TemporaryDirectory(dir=root, prefix=".publish-") as temporary,
     ):
         folder = Path(temporary) / "release"
-        shutil.copytree(result.release_folder, folder)
+        copy_files(result.release_folder, [entry.path for entry in manifest.files], folder)
         if recipe is not None:
             teacher, place = (root / result.stages[0].folder).resolve(), folder.resolve()
             with contextlib.chdir(base):
                 rows = _write_sample(recipe, teacher, samples, place, console)
         add_runner(folder)
-        seal(folder, manifest)
+        write_readme(folder, manifest)
+        sealed = seal(folder, manifest)
+        if packing.key is not None:
+            packing.key.sign(folder, manifest.name)
+        if packing.archive is not None:
+            archive_release(folder, sealed, packing.archive, packing.target, packing.key)
         swap_in(folder, result.release_folder)
     return result.release_folder, rows
+
+
+def judged(manifest: Manifest, result: Result, allow_failed_gates: bool) -> Manifest:
+    """The manifest with the verdicts of the run's report. Raises GateError where one of them is bad."""
+    gates = result.report.gates if result.report is not None else ()
+    missed = not all(gate.passed for gate in gates)
+    if missed and not allow_failed_gates:
+        raise GateError(
+            f"{missed_gates(gates)}. Nothing was packaged; --allow-failed-gates packages it, and the manifest says so"
+        )
+    return manifest.model_copy(update={"gates": gates, "failed_gates_allowed": missed})
 
 
 def add_runner(folder: Path) -> None:

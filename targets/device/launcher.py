@@ -6,35 +6,46 @@ It needs Python 3.9 or newer, NumPy and the runtime of the target, nothing else.
 import os
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 (pathlib comes after the next line)
+HERE = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120 (pathlib comes after the next line)
 # Nothing that lies beside this file may pose as a library, not even as one of Python's own: those come after this.
-sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != HERE]  # noqa: PTH100
+# Python itself names the folder by its real path, whatever links lead to it.
+sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != HERE]
+sys.dont_write_bytecode = True  # the release stays as it is, so that the next start finds it whole
 
 import hashlib  # noqa: E402
-import json  # noqa: E402
 from importlib.util import find_spec, module_from_spec, spec_from_file_location  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 PACKAGE, LAUNCHER = "edgepress_device", "run_benchmark.py"
+SUMS, UNLISTED = "SHA256SUMS", ("SHA256SUMS", "model.sig")
 
 
 def fault_of(folder: Path) -> str:
-    """Why the package beside this file is not the released one; empty where it is.
+    """Why what lies in the release's folder is not the release, as far as code could come of it; empty where it is.
 
-    Looked at before anything of it runs. What is wrong with the manifest itself is told by the package.
+    Looked at before anything of it runs: no file too many, no link, and each file of the package as it was released.
+    All other files are compared by the package, before any of them is opened.
     """
     try:
-        entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
-        known = {entry["path"]: entry["sha256"] for entry in entries}
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    for path in sorted((folder / PACKAGE).rglob("*.py")):
-        want = known.get(path.relative_to(folder).as_posix())
-        got = hashlib.sha256(path.read_bytes()).hexdigest()
-        if want is None and LAUNCHER in known:
-            return f"{path} is not of this release. Copy the release again."
-        if want is not None and got != want:
-            return f"{path} is not the released file: its sha256 is {got[:16]}…, not {str(want)[:16]}…."
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        known = {line[66:]: line[:64] for line in lines}
+    except (OSError, ValueError) as fault:
+        return f"{folder / SUMS} cannot be read ({type(fault).__name__}). Copy the release again."
+    if LAUNCHER not in known:
+        return "this release was not packaged. Run `edgepress package`, and copy the folder again."
+    for place, folders, files in os.walk(folder):
+        for path in [Path(place, name) for name in [*folders, *files]]:
+            name = path.relative_to(folder).as_posix()
+            is_record = path.suffix == ".json" and "/" not in name  # the package looks into it
+            if path.is_symlink() or not (path.is_dir() or name in known or name in UNLISTED or is_record):
+                told = str(path) if str(path).isprintable() else ascii(str(path))
+                return f"{told} is not of this release. Copy the release again."
+    for name in [name for name in known if name.startswith(f"{PACKAGE}/")]:
+        if not (folder / name).is_file():
+            return f"{folder / name} is missing. Copy the release again."
+        got = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        if got != known[name]:
+            return f"{folder / name} is not the released file: its sha256 is {got[:16]}…, not {known[name][:16]}…."
     return ""
 
 

@@ -6,7 +6,9 @@ import hashlib
 import json
 from typing import Any
 
-SCHEMA_VERSION, KIND = "1.1", "edgepress-device-record"
+from ..bundle.sums import RECORD_KIND
+
+SCHEMA_VERSION, KIND = "1.1", RECORD_KIND
 MOST_SAMPLES = 20_000
 """Of one shape: a record with more of them is not read."""
 

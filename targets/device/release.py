@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..bundle.sums import MANIFEST, check_sums
 from ..errors import ArtifactError, BenchmarkError, told
-from ..files import sha256_of
+from ..files import path_fault
 from . import LAUNCHER, PACKAGE, TRAVELLING
 from .needs import ArtifactFacts
 
-MANIFEST, SAMPLE, ARTIFACT = "manifest.json", "sample.npz", "artifact.json"
+SAMPLE, ARTIFACT = "sample.npz", "artifact.json"
 FILES = (LAUNCHER, f"{PACKAGE}/__init__.py", *(f"{PACKAGE}/{path}" for path in TRAVELLING))
 FORMAT = 1
 # What the runner reads in artifact.json.
@@ -31,13 +32,19 @@ def read_json(path: Path) -> Any:
 
 
 def read_manifest() -> dict[str, Any]:
-    """The manifest, with `known`: path -> sha256 of every released file."""
+    """The manifest, with `known`: path -> sha256 of every released file.
+
+    Every file is compared with SHA256SUMS before any of them is opened.
+    """
+    there = check_sums(RELEASE)
     manifest = read_json(RELEASE / MANIFEST)
     try:
         if manifest["format"] != FORMAT:
             found = f"{RELEASE / MANIFEST} has format {manifest['format']}, this runner reads {FORMAT}"
             raise ArtifactError(f"{found}. Package the release again.")
         known = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
+        if known != {path: digest for path, digest in there.items() if path != MANIFEST}:
+            raise ArtifactError(f"{RELEASE / MANIFEST} and SHA256SUMS name other files. Copy the release again.")
         return {"known": known, **{key: manifest[key] for key in ("name", "recipe_digest", "artifacts")}}
     except (KeyError, TypeError) as fault:
         raise ArtifactError(f"{RELEASE / MANIFEST} is damaged: {told(fault)}. Copy the release again.") from None
@@ -56,12 +63,12 @@ def choose(there: list[str], wanted: str | None, opened: tuple[str, ...]) -> str
 
 
 def checked(known: dict[str, str], target: str) -> tuple[ArtifactFacts, dict[str, str]]:
-    """The artifact's record and the sha256 of each of its files, all compared with the manifest's."""
+    """The artifact's record and the sha256 of each of its files, which were compared with the released ones."""
     if LAUNCHER not in known:
         raise ArtifactError("this release was not packaged. Run `edgepress package`, and copy the folder again.")
-    for path in (*FILES, *([SAMPLE] if SAMPLE in known else [])):
-        verified(path, known)
-    found = {f"{target}/{ARTIFACT}": verified(f"{target}/{ARTIFACT}", known)}
+    for path in FILES:
+        released(path, known)
+    found = {f"{target}/{ARTIFACT}": released(f"{target}/{ARTIFACT}", known)}
     artifact = read_json(RELEASE / target / ARTIFACT)
     for key in KEYS:
         if key not in artifact:
@@ -69,18 +76,14 @@ def checked(known: dict[str, str], target: str) -> tuple[ArtifactFacts, dict[str
                 f"{RELEASE / target / ARTIFACT} is of another version (no {key!r}). Package the release again."
             )
     shipped = [f"{target}/{entry['path']}" for entry in artifact["files"] if entry["shipped"]]
-    found.update({path: verified(path, known) for path in shipped})
+    found.update({path: released(path, known) for path in shipped})
     return artifact, found
 
 
-def verified(path: str, known: dict[str, str]) -> str:
-    if path.startswith("/") or "\\" in path or ":" in path or ".." in path.split("/"):
+def released(path: str, known: dict[str, str]) -> str:
+    """The sha256 of a file. Raises ArtifactError where the release does not have it."""
+    if path_fault(path):
         raise ArtifactError(f"the release names {path[:80]!r}, which leads out of it. It was refused.")
-    if RELEASE not in (RELEASE / path).resolve().parents:
-        raise ArtifactError(f"{RELEASE / path} is a link that leads out of the release. It was refused.")
-    if not (RELEASE / path).is_file():
-        raise ArtifactError(f"{RELEASE / path} is missing. Copy the release again.")
-    got, want = sha256_of(RELEASE / path), str(known.get(path))
-    if got != want:
-        raise ArtifactError(f"{RELEASE / path} is not the released file: its sha256 is {got[:16]}…, not {want[:16]}….")
-    return got
+    if path not in known:
+        raise ArtifactError(f"{RELEASE / path} is no file of this release. Package the release again.")
+    return known[path]

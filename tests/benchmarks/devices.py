@@ -34,12 +34,13 @@ def run_bare(
     python: str | Path = sys.executable,
     before: Sequence[str] = (),
     fakes: Path | None = None,
+    runner: str = "run_benchmark.py",
 ) -> subprocess.CompletedProcess[str]:
     """The runner of a release as a device runs it: in its folder, without torch, transformers or this project.
 
-    `fakes`: a folder whose modules take the place of installed ones.
+    `fakes`: a folder whose modules take the place of installed ones. `runner`: how it is named.
     """
-    return bare(release, "run_benchmark.py", *arguments, python=python, before=before, fakes=fakes)
+    return bare(release, runner, *arguments, python=python, before=before, fakes=fakes)
 
 
 def bare(
@@ -98,12 +99,20 @@ def entry(folder: Path, path: str) -> dict[str, Any]:
 
 
 def seal(folder: Path) -> None:
-    """`manifest.json` of what lies there."""
+    """`manifest.json` and SHA256SUMS of what lies there."""
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    files = [entry(folder, path) for path in paths if path != "manifest.json" and "__pycache__" not in path]
+    own = ("manifest.json", "SHA256SUMS")
+    files = [entry(folder, path) for path in paths if path not in own and "__pycache__" not in path]
     manifest = {"format": 1, "name": "tiny", "recipe_digest": "a" * 64, "stage_digest": "b" * 64}
     artifacts = {path.parent.name: "fp32" for path in sorted(folder.glob("*/artifact.json"))}
     (folder / "manifest.json").write_text(json.dumps({**manifest, "artifacts": artifacts, "files": files}))
+    seal_sums(folder, files)
+
+
+def seal_sums(folder: Path, files: Sequence[dict[str, Any]]) -> None:
+    """SHA256SUMS of the files and of `manifest.json` as it is."""
+    lines = [f"{file['sha256']}  {file['path']}\n" for file in (*files, entry(folder, "manifest.json"))]
+    (folder / "SHA256SUMS").write_text("".join(lines))
 
 
 def write_sealed(path: Path, record: dict[str, Any]) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from edgepress.benchmarks.devices.merge import add_records
 from edgepress.benchmarks.devices.record import Devices, read_record
 from edgepress.targets.errors import ArtifactError, BenchmarkError, StoreError
-from tests.benchmarks.devices import tiny_record, tiny_release, write_sealed
+from tests.benchmarks.devices import seal_sums, tiny_record, tiny_release, write_sealed
 
 
 @pytest.fixture(scope="module")
@@ -215,5 +215,19 @@ def test_a_run_without_a_release_is_told(tmp_path: Path) -> None:
         add_records(tmp_path / "empty", [])
     (tmp_path / "empty" / "release").mkdir()
     (tmp_path / "empty" / "release" / "manifest.json").write_text(json.dumps({"files": []}))
+    with pytest.raises(ArtifactError, match=r"SHA256SUMS is missing, and nothing is opened without it\. Copy the"):
+        add_records(tmp_path / "empty", [])
+    seal_sums(tmp_path / "empty" / "release", [])
     with pytest.raises(ArtifactError, match=r"manifest\.json is damaged \(KeyError: 'artifacts'\)"):
         add_records(tmp_path / "empty", [])
+
+
+def test_a_release_that_was_changed_takes_no_records(run: Path, sound: dict[str, Any], tmp_path: Path) -> None:
+    one = write_sealed(tmp_path / "one.json", sound)
+    (run / "release/stray.py").write_text("")
+    with pytest.raises(ArtifactError, match=r"stray\.py is not of this release: SHA256SUMS does not name it\. Move"):
+        add_records(run, [one])
+    (run / "release/stray.py").unlink()
+    (run / "release/sample.npz").write_bytes(b"x")
+    with pytest.raises(ArtifactError, match=r"sample\.npz is not the released file: its sha256 is"):
+        add_records(run, [one])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from edgepress.targets.device import pinning, sitting, turns
 from edgepress.targets.device.percentiles import PERCENTILES
 from edgepress.targets.device.sample import misfit
 from edgepress.targets.tensorrt_gpu.session import gpus
-from tests.benchmarks.devices import BLOCKED, TARGET, bare, run_bare, seal, tiny_release
+from tests.benchmarks.devices import BLOCKED, TARGET, bare, run_bare, seal, seal_sums, tiny_release
 from tests.conftest import ROOT, is_alive
 
 FILES = [ROOT / "targets" / path for path in (*device.TRAVELLING, "device/launcher.py")]
@@ -207,9 +208,58 @@ def add_code(release: Path) -> None:
     (release / "edgepress_device" / "device" / "more.py").write_text("")
 
 
-def another_format(release: Path) -> None:
-    manifest = json.loads((release / "manifest.json").read_text())
-    (release / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
+def changed_manifest(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """Another manifest, released as such."""
+
+    def harm(release: Path) -> None:
+        manifest = json.loads((release / "manifest.json").read_text())
+        (release / "manifest.json").write_text(json.dumps(change(manifest)))
+        seal_sums(release, manifest["files"])
+
+    return harm
+
+
+another_format = changed_manifest(lambda manifest: {**manifest, "format": 2})
+fewer_files = changed_manifest(lambda manifest: {**manifest, "files": manifest["files"][1:]})
+empty_manifest = changed_manifest(lambda manifest: {})
+
+
+def no_json(release: Path) -> None:
+    files = json.loads((release / "manifest.json").read_text())["files"]
+    (release / "manifest.json").write_text("x")
+    seal_sums(release, files)
+
+
+def add_binary(release: Path) -> None:
+    """Python takes it before errors.py."""
+    (release / "edgepress_device" / f"errors{EXTENSION_SUFFIXES[0]}").write_bytes(b"x")
+
+
+def add_bytecode(release: Path) -> None:
+    (release / "edgepress_device/__pycache__").mkdir()
+    (release / "edgepress_device/__pycache__/errors.cpython-311.pyc").write_bytes(b"x")
+
+
+def link_model(release: Path) -> None:
+    (release / TARGET / "model.onnx").rename(release.parent / "model.onnx")
+    (release / TARGET / "model.onnx").symlink_to(release.parent / "model.onnx")
+
+
+def link_folder(release: Path) -> None:
+    (release / TARGET).rename(release.parent / TARGET)
+    (release / TARGET).symlink_to(release.parent / TARGET)
+
+
+def sums_line(line: str) -> Callable[[Path], None]:
+    def harm(release: Path) -> None:
+        with (release / "SHA256SUMS").open("a") as file:
+            file.write(line)
+
+    return harm
+
+
+def write(path: str, content: str) -> Callable[[Path], object]:
+    return lambda release: (release / path).write_text(content)
 
 
 def another_artifact(release: Path) -> None:
@@ -229,9 +279,28 @@ HARMS: list[tuple[Callable[[Path], object], str]] = [
     (damage(f"{TARGET}/artifact.json"), "artifact.json is not the released file"),
     (damage("sample.npz"), "sample.npz is not the released file"),
     (remove(f"{TARGET}/model.onnx"), "model.onnx is missing. Copy the release again."),
-    (remove("manifest.json"), "manifest.json is missing. Keep run_benchmark.py in its release folder, with all files."),
-    (damage("manifest.json"), "manifest.json is damaged (JSONDecodeError: Expecting value"),
-    (lambda release: (release / "manifest.json").write_text("{}"), "is damaged: KeyError: 'format'. Copy the release"),
+    (remove("manifest.json"), "manifest.json is missing. Copy the release again."),
+    (damage("manifest.json"), "manifest.json is not the released file"),
+    (no_json, "manifest.json is damaged (JSONDecodeError: Expecting value"),
+    (empty_manifest, "is damaged: KeyError: 'format'. Copy the release"),
+    (fewer_files, "manifest.json and SHA256SUMS name other files. Copy the release again."),
+    (remove("SHA256SUMS"), "SHA256SUMS cannot be read (FileNotFoundError). Copy the release again."),
+    (sums_line("x\n"), " is no sha256 and path: 'x'. Copy the release again."),
+    (
+        sums_line(f"{'0' * 64}  ../x\n"),
+        " names '../x', which leads out of its folder. It was refused.",
+    ),
+    (sums_line(f"{'0' * 64}  sample.npz\n"), " names 'sample.npz' again. It was refused."),
+    (add_binary, ".so is not of this release. Copy the release again."),
+    (
+        add_bytecode,
+        "edgepress_device/__pycache__/errors.cpython-311.pyc is not of this release. Copy the release again.",
+    ),
+    (link_model, "model.onnx is not of this release. Copy the release again."),
+    (link_folder, "onnxruntime-cpu is not of this release. Copy the release again."),
+    (lambda release: (release / "empty").mkdir(), "empty is an empty folder, and a release has none. Copy the release"),
+    (write("notes.json", "{}"), "notes.json is not of this release: SHA256SUMS does not name it. Move it away."),
+    (write(f"{TARGET}/notes.json", "{}"), "notes.json is not of this release. Copy the release again."),
     (unpackaged, "this release was not packaged. Run `edgepress package`, and copy the folder again."),
     (no_model, "onnxruntime-cpu/model.onnx cannot be opened by onnxruntime "),
     (narrow, "does not fit the model: input 'pixels' must be float32[batch, 4], got float32[4, 3] for 4 rows. Package"),
@@ -460,8 +529,23 @@ def test_the_launcher_calls_itself_and_its_package_as_the_toolchain_does() -> No
 
 
 @pytest.mark.parametrize("name", ["numpy", "json", "onnxruntime", "edgepress_device"])
-def test_a_file_beside_the_runner_poses_as_no_library(own: Path, name: str) -> None:
+@pytest.mark.parametrize("released", [False, True])
+def test_a_file_beside_the_runner_poses_as_no_library(own: Path, name: str, released: bool) -> None:
+    """Neither one that was put there, which is refused, nor one that the release names, whatever links lead to it."""
     (own / f"{name}.py").write_text("open('harmed', 'w').close()")
-    done = run_bare(own, "--samples", "1")
-    assert done.returncode == 0, done.stderr
-    assert not (own / "harmed").exists()
+    if released:
+        seal(own)
+    (own.parent / "link").symlink_to(own)
+    for place in (own, own.parent / "link"):
+        done = run_bare(place, "--samples", "1", runner=str(place / "run_benchmark.py"))
+        assert done.returncode == (0 if released else 2), done.stderr
+        assert released or f"{name}.py is not of this release. Copy the release again." in done.stderr
+        assert not (own / "harmed").exists()
+
+
+def test_records_may_lie_beside_the_release_and_nothing_else_comes_to_lie_there(own: Path) -> None:
+    before = set(own.rglob("*"))
+    for _ in range(2):
+        done = run_bare(own, "--samples", "1")
+        assert (done.returncode, done.stderr) == (0, "")
+    assert set(own.rglob("*")) - before == {own / "record.json"}

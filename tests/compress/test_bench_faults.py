@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 
 from edgepress.benchmarks.records.checked import read_artifact
 from edgepress.compress.cli.app import app
-from edgepress.compress.cli.bench import Shapes, synthetic_cases, told_failures
+from edgepress.compress.cli.bench import Shapes, find_artifacts, synthetic_cases, told_failures
 from edgepress.compress.cli.console import Console
 from edgepress.targets.errors import ArtifactError, BenchmarkError
 from edgepress.targets.records import Signature, TensorSpec, sha256_of
 from tests.benchmarks.devices import TARGET, tiny_release
+from tests.compress.bundles import flip
 
 Record = dict[str, Any]
 
@@ -172,3 +173,37 @@ def test_files_that_an_artifact_does_not_name_are_told(folder: Path) -> None:
 def test_failures_are_told_in_one_line_three_of_them_by_name() -> None:
     assert told_failures([("a", "x"), ("b", "y")], 3) == "2 of 3 failed. a: x; b: y"
     assert told_failures([(name, "x") for name in "abcde"], 9) == "5 of 9 failed. a: x; b: x; c: x; and 2 more"
+
+
+def harmed(release: Path) -> None:
+    flip(release / TARGET / "model.onnx", 9)
+
+
+def with_more(release: Path) -> None:
+    (release / TARGET / "extra.data").write_bytes(b"x")
+
+
+def without_sums(release: Path) -> None:
+    (release / "SHA256SUMS").unlink()
+
+
+RELEASES: list[tuple[Callable[[Path], object], str]] = [
+    (harmed, "model.onnx is not the released file: its sha256 is"),
+    (with_more, "extra.data is not of this release: SHA256SUMS does not name it. Move it away."),
+    (without_sums, "SHA256SUMS is missing, and nothing is opened without it. Copy the release again."),
+]
+
+
+@pytest.mark.parametrize(("harm", "words"), RELEASES)
+@pytest.mark.parametrize("inner", ["", TARGET])
+def test_a_release_is_compared_with_its_sums_before_anything_of_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], object], words: str, inner: str
+) -> None:
+    """The release as a whole, or one artifact in it."""
+    release = tiny_release(tmp_path / "release")
+    (release / "record.json").write_text('{"kind": "edgepress-device-record"}')  # measured here before
+    assert len(find_artifacts(release / inner)) == 1
+    harm(release)
+    monkeypatch.setattr("edgepress.compress.cli.bench.read_artifact", lambda folder: pytest.fail("it was opened"))
+    done = bench(release / inner)
+    assert done.exit_code == 1 and words in last(done), done.stderr

@@ -27,7 +27,9 @@ from edgepress.compress.release import package as packaging
 from edgepress.compress.release.package import check_recipe, package_release, sample_arrays
 from edgepress.targets.device.release import FILES
 from edgepress.targets.records import TensorSpec
-from tests.benchmarks.devices import run_bare, tiny_release
+from tests.architecture.test_readme import blocks
+from tests.benchmarks.devices import bare, run_bare, tiny_release
+from tests.compress.bundles import MISSED
 from tests.compress.fakes import TokenFeatures
 from tests.compress.tiny import tiny_text_data
 from tests.end_to_end.recipes import PLAIN, changed, hashes, write_recipe
@@ -42,7 +44,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     release = tiny_release(run / "release", sample=False)
     for name in RUNNER_FILES:
         (release / name).unlink()
-    found = SimpleNamespace(release_folder=release, folder=run, stages=())
+    found = SimpleNamespace(release_folder=release, folder=run, stages=(), report=None)
     monkeypatch.setattr(packaging, "reopen", lambda path, console: found)
     manifest = json.loads((release / "manifest.json").read_text())
     manifest["files"] = [file for file in manifest["files"] if file["path"] not in RUNNER_FILES]
@@ -53,11 +55,52 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_packaged_release_holds_the_runner_and_verifies(run: Path) -> None:
     assert package_release(run, None, samples=0) == (run / "release", 0)
     paths = {entry.path for entry in check_release(run / "release").files}
-    assert paths == {*RUNNER_FILES, "onnxruntime-cpu/artifact.json", "onnxruntime-cpu/model.onnx"}
+    assert paths == {*RUNNER_FILES, "README.md", "onnxruntime-cpu/artifact.json", "onnxruntime-cpu/model.onnx"}
     sums = dict(reversed(line.split("  ")) for line in (run / "release" / "SHA256SUMS").read_text().splitlines())
     found = hashes(run / "release")
     del found["SHA256SUMS"]
     assert sums == found
+
+
+@pytest.fixture
+def missed(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same run, as one that missed a gate."""
+    found = packaging.reopen(run, Console("silent"))
+    found.report = SimpleNamespace(gates=(MISSED,))  # type: ignore[misc, assignment]
+    monkeypatch.setattr(packaging, "reopen", lambda path, console: found)
+    return run
+
+
+def test_nothing_is_packaged_where_a_gate_was_missed(missed: Path) -> None:
+    before = hashes(missed / "release")
+    assert edgepress("package", str(missed), "--samples", "0", "--archive", str(missed / "a.tar.zst")) == (
+        3,
+        "error: the chosen artifacts miss 1 of 1 gates: min_shrink of onnxruntime-cpu is 8, measured 2. Nothing was "
+        "packaged; --allow-failed-gates packages it, and the manifest says so\n",
+    )
+    assert hashes(missed / "release") == before and not (missed / "a.tar.zst").exists()
+
+
+def test_a_missed_gate_that_is_allowed_stands_in_the_manifest(missed: Path) -> None:
+    assert edgepress("package", str(missed), "--samples", "0", "--allow-failed-gates") == (0, "")
+    manifest = json.loads((missed / "release/manifest.json").read_text())
+    assert manifest["failed_gates_allowed"] is True
+    assert [(gate["gate"], gate["passed"]) for gate in manifest["gates"]] == [("min_shrink", False)]
+    text = (missed / "release/README.md").read_text(encoding="utf-8")
+    assert "**It was packaged although the chosen artifacts miss 1 of 1 gates: min_shrink of onnxruntime-cpu is" in text
+
+
+def test_a_file_that_lies_beside_the_release_does_not_get_into_it(run: Path) -> None:
+    (run / "release/stray.bin").write_bytes(b"x")
+    package_release(run, None, samples=0)
+    assert not (run / "release/stray.bin").exists()
+
+
+def test_a_target_without_an_archive_is_refused(run: Path) -> None:
+    assert edgepress("package", str(run), "--target", "onnxruntime-cpu") == (
+        2,
+        "error: --target says what goes into an archive, and there is none. Name it with --archive\n",
+    )
 
 
 def test_packaging_twice_gives_the_same_files(run: Path) -> None:
@@ -66,6 +109,19 @@ def test_packaging_twice_gives_the_same_files(run: Path) -> None:
     package_release(run, None, samples=0)
     assert hashes(run / "release") == before
     assert sorted(path.name for path in run.iterdir()) == [".lock", "release"]
+
+
+def test_the_example_in_the_readme_runs_without_this_project(run: Path) -> None:
+    package_release(run, None, samples=0)
+    text = (run / "release/README.md").read_text(encoding="utf-8")
+    assert text.startswith("# tiny\n") and "was packaged although" not in text
+    (code,) = blocks(text, "python")
+    assert len(code.splitlines()) == 10
+    before = hashes(run / "release")
+    done = bare(run / "release", "-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "{'logits': array([[1., 1.]], dtype=float32)}\n"
+    assert hashes(run / "release") == before
 
 
 def test_the_packaged_runner_runs_without_this_project(run: Path, tmp_path: Path) -> None:

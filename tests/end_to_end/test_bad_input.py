@@ -217,6 +217,11 @@ def test_a_missed_gate_is_named_and_report_and_release_are_there(plain_copy: Pat
     assert (run / "release/SHA256SUMS").is_file()
     refused(edgepress("run", "recipe.yaml"), 3, "min_shrink")
     refused(edgepress("report", "runs/plain"), 3, "min_shrink")
+    refused(edgepress("verify", "runs/plain/release"), 4, "is as it was released, but the chosen artifacts miss 1 of 2")
+    refused(edgepress("package", "runs/plain", "--samples", "0"), 3, "Nothing was packaged; --allow-failed-gates")
+    assert edgepress("package", "runs/plain", "--samples", "0", "--allow-failed-gates").exit_code == 0
+    assert json.loads((run / "release/manifest.json").read_text())["failed_gates_allowed"] is True
+    assert edgepress("verify", "runs/plain/release", "--allow-failed-gates").exit_code == 0
 
 
 def no_space(*_: object, **__: object) -> None:
@@ -252,7 +257,8 @@ def remove(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", [truncate, remove])
 def test_bench_tells_of_a_damaged_artifact(plain_copy: Path, harm: Callable[[Path], None]) -> None:
-    folder = plain_copy / "runs/plain/release/onnxruntime-cpu"
+    (plain_copy / "alone").mkdir()  # of a release its sums would be told
+    folder = (plain_copy / "runs/plain/release/onnxruntime-cpu").rename(plain_copy / "alone/onnxruntime-cpu")
     harm(folder / "model.onnx")
     told = edgepress("bench", str(folder), "--samples", "11", "--sequence", "8")
     refused(told, 1, "no artifact could be timed. onnxruntime-cpu: ", "model.onnx")

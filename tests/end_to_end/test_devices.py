@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 
 from edgepress.benchmarks.devices.record import Devices, read_record
+from edgepress.compress.bundle.archive import read_archive
+from edgepress.compress.bundle.manifest import Manifest
+from edgepress.compress.bundle.part import archive_release
+from edgepress.compress.bundle.verify import verify
 from edgepress.compress.pipeline.publish import check_release
-from tests.benchmarks.devices import run_bare, seal
+from tests.architecture.test_readme import blocks
+from tests.benchmarks.devices import bare, run_bare, seal
 from tests.end_to_end.conftest import finish, made_once
 from tests.end_to_end.recipes import PLAIN, changed, edgepress, hashes, leftovers, write_text_inputs
 
@@ -63,6 +68,30 @@ def test_the_runner_needs_the_runtime_alone(target: str, packaged: Path, release
     assert all((row.threads, row.pinned is not None) == (1 if threaded else None, threaded) for row in record.latency)
     assert record.cold_start_ms > record.open_ms + record.first_inference_ms
     assert record.peak_memory_bytes is not None and record.peak_memory_bytes < 1e9
+
+
+def test_the_examples_of_the_readme_run_each_artifact_without_torch(release: Path) -> None:
+    text = (release / "README.md").read_text(encoding="utf-8")
+    before = hashes(release)
+    for target, code in zip(NAMES, blocks(text, "python"), strict=True):
+        assert f'"{target}/artifact.json"' in code
+        done = bare(release, "-c", code)
+        assert (done.returncode, done.stdout[:10]) == (0, "{'logits':"), done.stderr
+    assert hashes(release) == before
+
+
+def test_a_packaged_release_verifies_signed_and_as_one_file_or_one_target(packaged: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(packaged, tmp_path / "copy")
+    assert edgepress(copy, "keygen", "key").returncode == 0
+    done = edgepress(copy, *PACKAGE, "--sign", "key.pem", "--archive", "all.tar.zst")
+    assert done.returncode == 0, done.stderr
+    for place in ("runs/devices/release", "all.tar.zst"):
+        done = edgepress(copy, "verify", place, "--key", "key.pub.pem")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "onnxruntime-cpu fp32, tflite-mobile fp32, xla-tpu fp32; no gates were set" in done.stdout
+    manifest = Manifest.read(copy / "runs/devices/release/manifest.json")
+    archive_release(copy / "runs/devices/release", manifest, copy / "one.tar.zst", "tflite-mobile", None)
+    assert verify(read_archive(copy / "one.tar.zst")).faults == ()
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ def rows():
 
 recipe = Recipe.model_validate({
     "name": "own", "task": "array-classification", "data": {"train": "python", "validation_fraction": 0.1},
-    "teacher": {"code": "python", "states": ["stem", "deep"], "training": {"epochs": 6, "learning_rate": 0.01}},
+    "teacher": {"code": "python", "states": ["stem", "deep"], "training": {"epochs": 10, "learning_rate": 0.01}},
     "student": {"code": "python", "states": ["stem", "deep"]},
-    "stages": [{"distill": {"hidden": 1.0, "training": {"epochs": 6, "learning_rate": 0.01}}},
+    "stages": [{"distill": {"hidden": 1.0, "training": {"epochs": 10, "learning_rate": 0.01}}},
                {"prune": {"channels": 0.25, "recover": {"epochs": 4, "learning_rate": 0.003}}}, {"quantize": {}}],
     "targets": ["onnxruntime-cpu", "tflite-mobile"],
 })  # fmt: skip

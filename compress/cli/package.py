@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgepress.compress.cli.common import JsonOption, errors_told
+from edgepress.compress.cli.common import AllowCodeOption, JsonOption, errors_told
 from edgepress.targets.errors import EdgepressError, RecipeError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def package(
     allow_failed_gates: Annotated[
         bool, typer.Option("--allow-failed-gates", help="Although a gate was missed; the manifest then says so.")
     ] = False,
+    allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
     """Add a runner to a run's release, and a sample of test rows, so that devices measure what they got.
@@ -59,7 +60,7 @@ def package(
             from edgepress.compress.recipe.recipe import Recipe
 
             loaded = Recipe.load(recipe, tuple(overrides or ()))
-        packing = Packing(allow_failed_gates, read_signer(sign), archive, target)
+        packing = Packing(allow_failed_gates, read_signer(sign), archive, target, allow_code)
         release, rows = package_release(run, loaded, samples, console, packing)
         told = f"{rows} test rows travel with it" if rows else "no test rows, so devices measure no accuracy"
         console.line(f"Packaged: {release} ({told})")

@@ -53,7 +53,7 @@ def command_lines(run: Path) -> list[str]:
     """Commands that check a release, time it on this machine, and make it ready for a device."""
     release = shlex.quote(str(run / "release"))
     return [
-        f"(cd {release} && sha256sum -c SHA256SUMS)  # every file as it was released",
+        f"edgepress verify {release}  # every file as it was released, none too many",
         f"edgepress bench {release}  # times what runs on this machine",
         f"edgepress package {shlex.quote(str(run))}  # adds run_benchmark.py for the device",
     ]

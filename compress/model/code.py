@@ -7,16 +7,13 @@ import hashlib
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from edgepress.compress.model.references import GIVEN, PYTHON, CodeReference, code_reference
+from edgepress.compress.model.references import GIVEN, PYTHON, CodeReference
 from edgepress.targets.errors import ModelError, told
-
-if TYPE_CHECKING:
-    from edgepress.compress.recipe.recipe import Recipe
 
 _BUILDERS: dict[tuple[str, str], Callable[[], nn.Module]] = {}
 """(digest, function) -> what builds the network. Nothing gets in here but by the user's leave."""
@@ -25,17 +22,6 @@ _BUILDERS: dict[tuple[str, str], Callable[[], nn.Module]] = {}
 def allow(reference: CodeReference) -> None:
     """The user trusts this file as it is now: from here on it may be run in this process."""
     _BUILDERS[reference.sha256, reference.function] = partial(_built, reference)
-
-
-def allow_code_of(recipe: Recipe) -> None:
-    """The user trusts the code that a recipe names, as it is now.
-
-    Raises:
-        ModelError: a reference is none, or its file is missing.
-    """
-    for text, role in ((recipe.teacher.code, "teacher"), (recipe.student.code, "student")):
-        if text is not None and text != PYTHON:
-            allow(code_reference(text, role))
 
 
 def hand_over(module: nn.Module, role: str) -> None:

@@ -14,6 +14,7 @@ from edgepress.compress.data.handed import PYTHON, Splits, hand_over_rows
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.keys import StageKey
 from edgepress.compress.pipeline.plan import Planned, cut, plan
+from edgepress.compress.pipeline.sources import allow_code_of
 from edgepress.compress.pipeline.stages.benchmark import BENCHMARK
 from edgepress.compress.pipeline.store import RunFolder
 from edgepress.compress.recipe.kept import holds_recipe, keep_recipe
@@ -127,8 +128,6 @@ def _take(recipe: Recipe, modules: Mapping[str, nn.Module | None], allow_code: b
 
             hand_over(module, role)
     if allow_code:
-        from edgepress.compress.model.code import allow_code_of
-
         allow_code_of(recipe)
 
 

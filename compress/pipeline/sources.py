@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgepress.compress.model.references import code_reference
+from edgepress.compress.model.references import PYTHON, code_reference
 from edgepress.compress.recipe.paths import in_home, kind_of
 from edgepress.targets.errors import ModelError
 from edgepress.targets.files import sha256_of
+
+if TYPE_CHECKING:
+    from edgepress.compress.recipe.recipe import Recipe
 
 # Weights, configurations, vocabularies (SentencePiece's are *.model) and a trusted model's own code.
 SOURCE_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.py")
@@ -59,3 +63,16 @@ def code_digest(code: str, weights: str | None, role: str) -> str:
         raise ModelError(
             f"{role}.weights: {weights} cannot be read ({fault.strerror}). Give a safetensors file."
         ) from None
+
+
+def allow_code_of(recipe: Recipe) -> None:
+    """The user trusts the code that a recipe names, as it is now: from here on it may be run in this process.
+
+    Raises:
+        ModelError: a reference is none, or its file is missing.
+    """
+    from edgepress.compress.model.code import allow
+
+    for text, role in ((recipe.teacher.code, "teacher"), (recipe.student.code, "student")):
+        if text is not None and text != PYTHON:
+            allow(code_reference(text, role))

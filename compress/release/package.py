@@ -25,6 +25,7 @@ from edgepress.compress.pipeline.keys import StageKey
 from edgepress.compress.pipeline.plan import plan
 from edgepress.compress.pipeline.publish import check_release, swap_in
 from edgepress.compress.pipeline.run import reopen
+from edgepress.compress.pipeline.sources import allow_code_of
 from edgepress.compress.pipeline.stages.benchmark import BENCHMARK
 from edgepress.compress.pipeline.store import RunFolder
 from edgepress.compress.recipe.kept import kept_recipe
@@ -54,12 +55,14 @@ class Packing:
         key: signs it; None: it is not signed.
         archive: a file that gets the release as well; None: the folder alone.
         target: the only one that goes into the archive; None: all.
+        allow_code: the teacher may be of the user's own code, which is then run.
     """
 
     allow_failed_gates: bool = False
     key: Signer | None = None
     archive: Path | None = None
     target: str | None = None
+    allow_code: bool = False
 
 
 def package_release(
@@ -108,6 +111,8 @@ def package_release(
         if recipe is not None:
             teacher, place = (root / result.stages[0].folder).resolve(), folder.resolve()
             with contextlib.chdir(base):
+                if packing.allow_code:
+                    allow_code_of(recipe)
                 rows = _write_sample(recipe, teacher, samples, place, console)
         add_runner(folder)
         write_readme(folder, manifest)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgepress import targets
+from edgepress.targets.bundle.sums import SUMS, check_sums
 from edgepress.targets.errors import ArtifactError, DataError, TargetError, TargetUnavailable
 from edgepress.targets.inference.answers import Answer, Reading, reading_of
 from edgepress.targets.inference.prepare import CONFIG, Prepares, preparer_of, read_json
@@ -129,6 +130,8 @@ class Bundle:
 
 def opened_bundle(folder: Path, target: str | None, threads: int, stand_in: bool) -> Bundle:
     """See `targets.open_bundle`."""
+    if (folder / SUMS).exists():
+        check_sums(folder)
     found = {artifact.target: path for path, artifact in _artifacts(folder)}
     if not found:
         raise ArtifactError(f"{folder} holds no artifact. Give a release, or the folder of one target in it.")

@@ -78,11 +78,12 @@ def test_a_file_is_one_idea(root: Path) -> None:
 
 def test_nothing_runs_code_out_of_data(root: Path) -> None:
     found = [
-        f"{path.relative_to(root)}:{line} {what}"
+        (path.relative_to(root).as_posix(), what)
         for path in sources(root)
-        for line, what in forbidden(ast.parse(path.read_text(encoding="utf-8")))
+        for _, what in forbidden(ast.parse(path.read_text(encoding="utf-8")))
     ]
-    assert found == []
+    # The one place that runs a file of the user's own, by leave and as it was told: tests/compress/test_own_code.py.
+    assert found == [("compress/model/code.py", "exec")]
 
 
 def test_an_archive_of_torch_export_is_read_only_by_the_child_of_the_process_that_wrote_it(root: Path) -> None:

@@ -103,7 +103,7 @@ def test_all_faults_come_in_one_message() -> None:
             'student.layers: got "all", allowed: an integer >= 1 or a list, each an integer',
         ),
         ({"student": {"heads": True}}, "student.heads: got true, allowed: an integer >= 1."),
-        ({"teacher": {}}, "teacher: give either 'model' (a folder or hub id) or 'config'"),
+        ({"teacher": {}}, "teacher: give one of 'model' (a folder or hub id), 'config'"),
         ({"teacher": {"config": {}}}, "teacher.tokenizer: missing. A text model trained in the run needs"),
         ({"data": None}, "data: got null, allowed: a mapping with the keys train, validation"),
         (

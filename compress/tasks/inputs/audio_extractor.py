@@ -11,7 +11,6 @@ from edgepress.targets.errors import ModelError, told
 
 FILE_NAME = "preprocessor_config.json"
 RAW = (
-    "own-code",
     "keyword-cnn",
     "wav2vec2",
     "wav2vec2-bert",
@@ -21,6 +20,7 @@ RAW = (
     "unispeech-sat",
     "data2vec-audio",
     "sew",
+    "own-code",
 )
 """Architectures that read raw PCM."""
 RATE = 16_000

@@ -88,6 +88,7 @@ class Service:
         said: dict[str, Any]
         code, start = 200, perf_counter()
         try:
+            self._batcher.check_room(1)  # a full queue refuses before anything is read
             body = await self._body(request)
             start = perf_counter()
             rows = rows_of(body, _media_type(request), self._bundle, self._limits.rows)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
 from edgepress.targets.errors import DataError, EdgepressError, TargetError, told
@@ -35,6 +36,9 @@ class Waiting(NamedTuple):
 class Batcher:
     """One model, called by one thread; rows wait for it in a queue of bounded length.
 
+    The thread takes rows from the queue itself: an event loop that is busy refusing requests would hand it one row in
+    each of its long turns.
+
     Args:
         predict: rows → answers; is called in a thread of its own, never twice at once.
         limits: of the service.
@@ -45,9 +49,9 @@ class Batcher:
         self._predict = predict
         self._limits = limits
         self._seen = seen
-        self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._worker: asyncio.Task[None] | None = None
+        self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = Thread(target=self._work, name="model", daemon=True)
         self._taken = 0
 
     @property
@@ -57,7 +61,20 @@ class Batcher:
 
     def start(self) -> None:
         """Begin to answer; in a running event loop."""
-        self._worker = asyncio.create_task(self._work())
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def check_room(self, rows: int) -> None:
+        """Whether so many rows would be taken now.
+
+        Raises:
+            Stopping: the service is about to end.
+            Overloaded: the queue would be longer than it may be.
+        """
+        if self._loop is None:
+            raise Stopping("this service is stopping. Ask another one.")
+        if self._taken + rows > self._limits.waiting:
+            raise Overloaded(f"{self._taken} rows wait already, and {self._limits.waiting} may. Ask again later.")
 
     async def ask(self, rows: Sequence[Any]) -> list[Answer]:
         """The answers of a request's rows, which may be in different calls.
@@ -69,79 +86,85 @@ class Batcher:
             DataError: a row is none of the model's kind.
             TargetError: the runtime fails.
         """
-        if self._worker is None:
-            raise Stopping("this service is stopping. Ask another one.")
-        if self._taken + len(rows) > self._limits.waiting:
-            raise Overloaded(f"{self._taken} rows wait already, and {self._limits.waiting} may. Ask again later.")
+        self.check_room(len(rows))
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in rows]
         self._taken += len(rows)
         for future, row in zip(futures, rows, strict=True):
             future.add_done_callback(self._answered)
-            self._queue.put_nowait(Waiting(row, future))
+            self._queue.put(Waiting(row, future))
         async with asyncio.timeout(self._limits.seconds):
             return list(await asyncio.gather(*futures))
 
     async def stop(self) -> None:
         """Answer what was taken, take nothing more."""
-        worker, self._worker = self._worker, None
-        while self._taken and worker is not None and not worker.done():
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        while self._taken:
             await asyncio.sleep(0.005)
-        if worker is not None:
-            worker.cancel()
-        self._thread.shutdown()
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
 
     def _answered(self, _: asyncio.Future[Answer]) -> None:
         self._taken -= 1
 
-    async def _work(self) -> None:
-        while True:
-            batch = [one for one in await self._gathered() if not one.answer.done()]
-            if batch:
-                await self._answer(batch)
+    def _work(self) -> None:
+        while (batch := self._gathered()) is not None:
+            if alive := [one for one in batch if not one.answer.done()]:
+                self._answer(alive)
 
-    async def _gathered(self) -> list[Waiting]:
-        """The first row that waits, and those that come until the call is full or the first has waited long enough."""
-        batch = [await self._queue.get()]
-        until = asyncio.get_running_loop().time() + self._limits.wait_ms / 1000
+    def _gathered(self) -> list[Waiting] | None:
+        """The first row that waits, and those that come until the call is full or the first has waited long enough;
+        None at the end."""
+        first = self._queue.get()
+        if first is None:
+            return None
+        batch, until = [first], monotonic() + self._limits.wait_ms / 1000
         while len(batch) < self._limits.batch:
-            if self._queue.empty() and asyncio.get_running_loop().time() >= until:
-                break
             try:
-                async with asyncio.timeout_at(until):
-                    batch.append(await self._queue.get())
-            except TimeoutError:
+                following = self._queue.get(timeout=max(0.0, until - monotonic()))
+            except Empty:
                 break
+            if following is None:
+                self._queue.put(None)
+                break
+            batch.append(following)
         return batch
 
-    async def _answer(self, batch: list[Waiting]) -> None:
+    def _answer(self, batch: list[Waiting]) -> None:
+        start = perf_counter()
         try:
-            answers = await self._called([one.row for one in batch])
+            answers = self._predict([one.row for one in batch])
         except DataError as fault:
-            await self._one_by_one(batch, fault)
+            self._one_by_one(batch, fault)
         except Exception as fault:  # whatever fails, nobody may wait for ever
-            _fail(batch, fault if isinstance(fault, EdgepressError) else TargetError(f"the model fails: {told(fault)}"))
+            known = isinstance(fault, EdgepressError)
+            _settle(batch, fault if known else TargetError(f"the model fails: {told(fault)}"))
         else:
-            for one, answer in zip(batch, answers, strict=True):
-                if not one.answer.done():
-                    one.answer.set_result(answer)
+            self._seen(len(batch), perf_counter() - start)
+            _settle(batch, answers)
 
-    async def _one_by_one(self, batch: list[Waiting], fault: DataError) -> None:
+    def _one_by_one(self, batch: list[Waiting], fault: DataError) -> None:
         """A bad row is the fault of its own request, and not of those that it was gathered with."""
         if len(batch) == 1:
-            _fail(batch, fault)
+            _settle(batch, fault)
             return
         for one in batch:
-            await self._answer([one])
-
-    async def _called(self, rows: list[Any]) -> list[Answer]:
-        start = perf_counter()
-        answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._predict, rows)
-        self._seen(len(rows), perf_counter() - start)
-        return answers
+            self._answer([one])
 
 
-def _fail(batch: list[Waiting], fault: Exception) -> None:
-    for one in batch:
-        if not one.answer.done():
-            one.answer.set_exception(fault)
+def _settle(batch: list[Waiting], found: list[Answer] | Exception) -> None:
+    """Hand answers, or why there are none, to the event loop in which they are waited for."""
+    loop = batch[0].answer.get_loop()
+    loop.call_soon_threadsafe(_set, batch, found)
+
+
+def _set(batch: list[Waiting], found: list[Answer] | Exception) -> None:
+    for number, one in enumerate(batch):
+        if one.answer.done():  # given up meanwhile
+            continue
+        if isinstance(found, Exception):
+            one.answer.set_exception(found)
+        else:
+            one.answer.set_result(found[number])

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 
+from edgepress import targets
 from edgepress.benchmarks.judge.fidelity import judge
 from edgepress.benchmarks.judge.latency import latency_rows
 from edgepress.benchmarks.measure.cases import write_cases
+from edgepress.benchmarks.measure.footprint import compressed_bytes
 from edgepress.benchmarks.measure.jobs import Case
 from edgepress.benchmarks.measure.settings import choose_settings, time_all
 from edgepress.benchmarks.records.figures import Figure
@@ -23,6 +25,7 @@ from edgepress.compress.methods.quantize.choice import CandidateResult
 from edgepress.compress.methods.quantize.export import export_fp32
 from edgepress.compress.methods.verdict import fingerprint
 from edgepress.compress.model.model import Model
+from edgepress.compress.model.sparsity import count_zeros
 from edgepress.compress.tasks.inference import logits_of
 from edgepress.targets.errors import BenchmarkError, TargetError
 from edgepress.targets.records import Artifact
@@ -151,10 +154,14 @@ class FigureTaker:
     def _record(
         self, model: Model, folder: Path, latency: tuple[LatencyRow, ...], metrics: tuple[Figure, ...]
     ) -> Figures:
+        artifact = Artifact.read(folder / Artifact.FILE_NAME)
         return Figures(
             metrics=metrics,
             parameters=model.parameters,
             macs=self.macs(model),
-            bytes=Artifact.read(folder / "artifact.json").bytes,
+            bytes=artifact.bytes,
             latency=latency,
+            zstd_bytes=compressed_bytes(artifact, folder),
+            zeros=count_zeros(model.network).zeros,
+            exported_zeros=targets.of(artifact).zeros(artifact, folder),
         )

@@ -32,6 +32,7 @@ def _request(tmp_path: Path, capabilities: list[int]) -> dict[str, object]:
         "onnx": str(tmp_path / "model.onnx"),
         "out": str(tmp_path / "model.engine"),
         "capabilities": capabilities,
+        "sparse": False,
         "profile": {"x": shapes},
     }
 

@@ -51,7 +51,7 @@ def _zeros(report: Report) -> Iterator[str]:
     """What zeros are worth in each artifact of a run that made some: a share of its download, and no time."""
     for row in report.candidates if any(stage.made_zeros for stage in report.stages) else ():
         taken = row.footprint
-        if taken and taken.weights and taken.zstd_bytes and row.bytes and not report.is_teacher(row):
+        if row.chosen and taken and taken.weights and taken.zstd_bytes and row.bytes:
             zeros, bytes_ = percent(taken.weights.share), human_bytes(row.bytes)
             worth = f"{bytes_} are {human_bytes(taken.zstd_bytes)} after zstd; {taken.zeros_note}"
             yield f"{artifact(row)}: {zeros} of its weights are zero, {worth}."

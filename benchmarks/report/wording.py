@@ -331,12 +331,7 @@ def stage_cells(stage: StageRow, names: Mapping[Shape, str]) -> list[tuple[str, 
         ("bytes", human_bytes(before.bytes), human_bytes(after.bytes)),
     ]
     if stage.made_zeros:
-        cells += [
-            (
-                "zstd bytes",
-                *(MISSING if side.zstd_bytes is None else human_bytes(side.zstd_bytes) for side in (before, after)),
-            )
-        ]
+        cells.append(("zstd bytes", human_bytes(before.zstd_bytes), human_bytes(after.zstd_bytes)))
     old = {row.shape: row.p50 for row in before.latency}
     new = {row.shape: row.p50 for row in after.latency}
     for shape in dict.fromkeys((*old, *new)):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from edgepress.targets.records import WeightCount
@@ -21,10 +20,10 @@ SPARSE_KINDS = ("sparse", "n_of_m")
 
 
 def sparse_names(network: nn.Module, edits: Iterable[Edit]) -> tuple[str, ...]:
-    """Modules that sparse edits name and that still have a weight: one that was factorized since has none."""
+    """Modules that sparse edits name and that still have a weight: that of one that was factorized since is computed."""
     named = dict.fromkeys(edit.module for edit in edits if edit.kind in SPARSE_KINDS)
     there = dict(network.named_modules())
-    return tuple(name for name in named if isinstance(getattr(there.get(name), "weight", None), torch.Tensor))
+    return tuple(name for name in named if isinstance(getattr(there.get(name), "weight", None), nn.Parameter))
 
 
 def sparse_weights(network: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:

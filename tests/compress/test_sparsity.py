@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from edgepress.benchmarks.records.report import Figures
 from edgepress.compress.cli.console import Console
+from edgepress.compress.methods import transform as recovering
 from edgepress.compress.methods.base import Promise, method_of
 from edgepress.compress.methods.data import Run
+from edgepress.compress.methods.distill.options import Distill
+from edgepress.compress.methods.factorize.options import Factorize
+from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
+from edgepress.compress.methods.prune.options import Prune
 from edgepress.compress.methods.prune.sparse import apply as made
 from edgepress.compress.methods.prune.sparse.hooks import Evolving, Gradual, Moving, Schedule, starting
 from edgepress.compress.methods.prune.sparse.masks import (
@@ -35,14 +42,15 @@ from edgepress.compress.methods.prune.sparse.plan import (
     plan_magnitude,
     plan_n_of_m,
 )
+from edgepress.compress.methods.prune.structured import apply_pruning, plan_pruning
 from edgepress.compress.methods.verdict import complaints
-from edgepress.compress.model.edits import Edit
+from edgepress.compress.model.edits import Edit, apply_edits
 from edgepress.compress.model.model import Model
 from edgepress.compress.model.sparsity import count_zeros, sparse_weights
 from edgepress.compress.recipe.sections import Training
 from edgepress.compress.training.fit import TrainingJob, fit
 from edgepress.compress.training.hooks import Hook
-from edgepress.targets.errors import StageError
+from edgepress.targets.errors import ModelError, StageError
 from edgepress.targets.records import WeightCount
 from tests.compress.fakes import TokenFeatures, tiny_bert
 
@@ -183,6 +191,23 @@ def test_options_that_cannot_be_meant_are_refused(options: dict[str, Any], told:
 
     with pytest.raises(ValueError, match=told):
         parse_stage({"prune": options})
+
+
+def test_sparse_models_go_on_to_other_methods_and_come_back_from_their_folders(tmp_path: Path) -> None:
+    pruned = sparse(tiny_bert(), Magnitude(sparsity=0.5))
+    feeds = [{"input_ids": np.full((2, 5), 7), "attention_mask": np.ones((2, 5), np.int64)}]
+    cut = apply_pruning(pruned, plan_pruning(pruned, Prune(ffn=0.5, importance="magnitude"), feeds, ()))
+    thin = apply_ranks(cut, plan_ranks(cut, Factorize(rank=4, exclude=("attention",), activation_aware=False), ()))
+    thin.save(tmp_path)
+    loaded = Model.load(tmp_path)
+    # Factors are dense: the layers that were factorized are no longer sparse, the others still are.
+    assert loaded.sparse_modules == thin.sparse_modules and 0 < len(loaded.sparse_modules) < len(pruned.sparse_modules)
+    assert share_of_zeros(loaded) == share_of_zeros(thin)
+
+
+def test_an_edit_with_other_sizes_is_refused() -> None:
+    with pytest.raises(ModelError, match="edit 'sparse' of 'classifier' names size 'rank', which Linear lacks"):
+        apply_edits(tiny_bert().network, (Edit(kind="sparse", module="classifier", sizes={"rank": 3}),))
 
 
 # --- inside a training ----------------------------------------------------------------------------------------------
@@ -356,6 +381,31 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_zeros(
 def test_the_schedule_changes_masks_every_so_many_steps_and_at_its_last() -> None:
     schedule = Schedule(Movement(sparsity=0.5, begin=0.1, end=0.5, every=4, recover=QUICK), 30)
     assert [number for number in range(31) if schedule.due(number)] == [3, 7, 11, 15]
+
+
+def test_the_recovery_trains_with_the_methods_hook_and_the_method_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[Hook, ...]] = []
+
+    def distill(model: Model, plan: Any, data: Any, run: Run, title: str, hooks: tuple[Hook, ...]) -> Any:
+        given.append(hooks)
+        return trained(model, tmp_path, *hooks).after(title, "trained"), {"steps": 16}
+
+    monkeypatch.setattr(recovering, "plan_distillation", lambda *_: None)
+    monkeypatch.setattr(recovering, "distill", distill)
+    options = Magnitude(sparsity=0.5, schedule="cubic", every=1, recover=QUICK)
+    nothing: Any = SimpleNamespace()
+    applied = recovering.transform(tiny_bert(), options, Distill(), nothing, nothing)
+    assert [type(hook) for hooks in given for hook in hooks] == [Gradual]
+    assert [step.stage for step in applied.model.lineage] == ["recovery", "prune"]
+    assert share_of_zeros(applied.model) == pytest.approx([0.5] * 14) and applied.details["recovery"] == {"steps": 16}
+
+
+def test_a_hook_goes_to_other_processes_as_it_is() -> None:
+    options = Movement(sparsity=0.5, every=3, recover=QUICK)
+    sent = pickle.loads(pickle.dumps(Moving(("layer",), options)))
+    assert (sent.modules, sent.options) == (("layer",), options)
 
 
 # --- the promise ----------------------------------------------------------------------------------------------------

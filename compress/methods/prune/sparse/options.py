@@ -74,9 +74,10 @@ class NOfM(SparseOptions):
 
 class Movement(Scheduled):
     """Movement pruning (arXiv 2005.07683): the weights that the recovery moves towards zero become zero, whatever their
-    size; the sparsity grows by the cubic schedule."""
+    size; the sparsity grows by the cubic schedule, from `begin` on: before, scores are gathered alone."""
 
     method: Literal["movement"] = "movement"
+    begin: Share = 0.1
 
     @pydantic.model_validator(mode="after")
     def _trains(self) -> Movement:

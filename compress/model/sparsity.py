@@ -20,7 +20,7 @@ SPARSE_KINDS = ("sparse", "n_of_m")
 
 
 def sparse_names(network: nn.Module, edits: Iterable[Edit]) -> tuple[str, ...]:
-    """Modules that sparse edits name and that still have a weight: that of one that was factorized since is computed."""
+    """Modules that sparse edits name and that still have a weight of their own: factorized ones compute theirs."""
     named = dict.fromkeys(edit.module for edit in edits if edit.kind in SPARSE_KINDS)
     there = dict(network.named_modules())
     return tuple(name for name in named if isinstance(getattr(there.get(name), "weight", None), nn.Parameter))

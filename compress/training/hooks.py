@@ -45,12 +45,12 @@ class HoldZeros(Hook):
 
 
 def hooks_for(model: Model, asked: tuple[Hook, ...]) -> tuple[Hook, ...]:
-    """The hooks of a training: those that were asked for, and one that holds the model's zeros where none of them does.
+    """The hooks of a training: those that were asked for, and one that holds the zeros that none of them answers for.
 
     Args:
         model: what is trained; its edits name the sparse layers.
-        asked: the method's own; a `HoldZeros` among them says itself which weights stay zero.
+        asked: the method's own; a `HoldZeros` among them says itself which weights of its modules stay zero.
     """
-    if not (sparse := model.sparse_modules) or any(isinstance(hook, HoldZeros) for hook in asked):
-        return asked
-    return (*asked, HoldZeros(sparse))
+    answered = {name for hook in asked if isinstance(hook, HoldZeros) for name in hook.modules}
+    rest = tuple(name for name in model.sparse_modules if name not in answered)
+    return (*asked, HoldZeros(rest)) if rest else asked

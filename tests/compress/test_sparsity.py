@@ -49,7 +49,7 @@ from edgepress.compress.model.model import Model
 from edgepress.compress.model.sparsity import count_zeros, sparse_weights
 from edgepress.compress.recipe.sections import Training
 from edgepress.compress.training.fit import TrainingJob, fit
-from edgepress.compress.training.hooks import Hook
+from edgepress.compress.training.hooks import HoldZeros, Hook, hooks_for
 from edgepress.targets.errors import ModelError, StageError
 from edgepress.targets.records import WeightCount
 from tests.compress.fakes import TokenFeatures, tiny_bert
@@ -228,6 +228,15 @@ def test_zeros_stay_through_any_later_training_and_through_the_folder(tmp_path: 
     for name, weight in sparse_weights(after.network, after.sparse_modules).items():
         was = sparse_weights(pruned.network, [name])[name]
         assert torch.equal(weight == 0, was == 0) and not torch.equal(weight, was)
+
+
+def test_a_method_answers_for_its_own_layers_and_the_others_zeros_are_held() -> None:
+    pruned = sparse(tiny_bert(), Magnitude(sparsity=0.6))
+    first, *rest = pruned.sparse_modules
+    mine = Gradual((first,), Magnitude(sparsity=0.8))
+    held = hooks_for(pruned, (mine,))
+    assert held[0] is mine and isinstance(held[1], HoldZeros) and held[1].modules == tuple(rest)
+    assert hooks_for(tiny_bert(), (mine,)) == (mine,)
 
 
 def test_gradual_pruning_reaches_its_sparsity_and_keeps_an_epoch_from_after_it(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pydantic import Field
 from edgepress.compress.recipe.sections import Fraction, RecoverableOptions, Share
 
 Steps = Annotated[int, Field(ge=1)]
-Scope = Literal["layer", "global"]
+Sparsity = Annotated[Fraction, Field(description="share of the weights that become zero")]
+Every = Annotated[Steps, Field(description="steps from one change of the zeros to the next")]
 
 
 class SparseOptions(RecoverableOptions):
@@ -18,7 +19,7 @@ class SparseOptions(RecoverableOptions):
 
     kind: ClassVar[str] = "prune"
     layers: tuple[Literal["linear", "conv", "embedding"], ...] = ("linear", "conv")
-    exclude: tuple[str, ...] = ()
+    exclude: Annotated[tuple[str, ...], Field(description="modules, subtrees or ends of names left dense")] = ()
 
     def needs_training(self) -> None:
         """Raises ValueError where there is none: what works inside of a training has to be given one."""
@@ -30,11 +31,13 @@ class Scheduled(SparseOptions):
     """Sparsity that grows while the recovery trains: from `begin` to `end` (shares of its steps), every `every` steps,
     by the cubic schedule of arXiv 1710.01878. `scope: global` ranks the weights of all layers together."""
 
-    sparsity: Fraction
-    scope: Scope = "layer"
-    begin: Share = 0.0
-    end: Share = 0.7
-    every: Steps = 10
+    sparsity: Sparsity
+    scope: Annotated[Literal["layer", "global"], Field(description="rank each layer's weights, or all together")] = (
+        "layer"
+    )
+    begin: Annotated[Share, Field(description="share of the recovery before the first zero")] = 0.0
+    end: Annotated[Share, Field(description="share of the recovery after which the zeros stay")] = 0.7
+    every: Every = 10
 
     @pydantic.model_validator(mode="after")
     def _in_order(self) -> Scheduled:
@@ -48,7 +51,9 @@ class Magnitude(Scheduled):
     or little by little while the recovery trains (`cubic`, arXiv 1710.01878: `begin`, `end`, `every`)."""
 
     method: Literal["magnitude"] = "magnitude"
-    schedule: Literal["one-shot", "cubic"] = "one-shot"
+    schedule: Annotated[Literal["one-shot", "cubic"], Field(description="at once, or while the recovery trains")] = (
+        "one-shot"
+    )
 
     @pydantic.model_validator(mode="after")
     def _trains(self) -> Magnitude:
@@ -62,8 +67,8 @@ class NOfM(SparseOptions):
     TensorRT has kernels for. Layers whose inputs no `m` divides stay dense, and the plan says which."""
 
     method: Literal["n_of_m"] = "n_of_m"
-    n: Steps = 2
-    m: Annotated[int, Field(ge=2)] = 4
+    n: Annotated[Steps, Field(description="weights that stay of each group")] = 2
+    m: Annotated[int, Field(ge=2, description="weights of a group, in a row along the inputs")] = 4
 
     @pydantic.model_validator(mode="after")
     def _fewer(self) -> NOfM:
@@ -77,7 +82,7 @@ class Movement(Scheduled):
     size; the sparsity grows by the cubic schedule, from `begin` on: before, scores are gathered alone."""
 
     method: Literal["movement"] = "movement"
-    begin: Share = 0.1
+    begin: Annotated[Share, Field(description="share of the recovery before the first zero")] = 0.1
 
     @pydantic.model_validator(mode="after")
     def _trains(self) -> Movement:
@@ -92,12 +97,16 @@ class Dynamic(SparseOptions):
     `distribution`: every layer the same sparsity, or `erdos-renyi`: the larger a layer, the sparser. `start`: the
     largest weights of the model, or weights at random."""
 
-    sparsity: Fraction
-    distribution: Literal["uniform", "erdos-renyi"] = "erdos-renyi"
-    start: Literal["magnitude", "random"] = "magnitude"
-    drop: Fraction = 0.3
-    end: Fraction = 0.75
-    every: Steps = 10
+    sparsity: Sparsity
+    distribution: Annotated[
+        Literal["uniform", "erdos-renyi"], Field(description="the same in every layer, or less in small ones")
+    ] = "erdos-renyi"
+    start: Annotated[Literal["magnitude", "random"], Field(description="which weights there are at first")] = (
+        "magnitude"
+    )
+    drop: Annotated[Fraction, Field(description="share of a layer's weights that moves at first")] = 0.3
+    end: Annotated[Fraction, Field(description="share of the recovery after which the zeros stay")] = 0.75
+    every: Every = 10
 
     @pydantic.model_validator(mode="after")
     def _trains(self) -> Dynamic:

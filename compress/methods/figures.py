@@ -10,11 +10,9 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 
-from edgepress import targets
 from edgepress.benchmarks.judge.fidelity import judge
 from edgepress.benchmarks.judge.latency import latency_rows
 from edgepress.benchmarks.measure.cases import write_cases
-from edgepress.benchmarks.measure.footprint import compressed_bytes
 from edgepress.benchmarks.measure.jobs import Case
 from edgepress.benchmarks.measure.settings import choose_settings, time_all
 from edgepress.benchmarks.records.figures import Figure
@@ -24,8 +22,8 @@ from edgepress.compress.methods.measuring import Measuring
 from edgepress.compress.methods.quantize.choice import CandidateResult
 from edgepress.compress.methods.quantize.export import export_fp32
 from edgepress.compress.methods.verdict import fingerprint
+from edgepress.compress.methods.zeros import with_zeros
 from edgepress.compress.model.model import Model
-from edgepress.compress.model.sparsity import count_zeros
 from edgepress.compress.tasks.inference import logits_of
 from edgepress.targets.errors import BenchmarkError, TargetError
 from edgepress.targets.records import Artifact
@@ -56,7 +54,7 @@ class FigureTaker:
         )
         if not (before.sparse_modules or after.sparse_modules):
             return pair
-        return _with_zeros(pair[0], before, folders["before"]), _with_zeros(pair[1], after, folders["after"])
+        return with_zeros(pair[0], before, folders["before"]), with_zeros(pair[1], after, folders["after"])
 
     def of_candidates(
         self, model: Model, folder: Path, before: CandidateResult, after: CandidateResult
@@ -165,14 +163,3 @@ class FigureTaker:
             bytes=Artifact.read(folder / Artifact.FILE_NAME).bytes,
             latency=latency,
         )
-
-
-def _with_zeros(figures: Figures, model: Model, folder: Path) -> Figures:
-    """The figures with zeros and what they are worth in bytes: taken of sparse models alone, for it takes seconds."""
-    artifact = Artifact.read(folder / Artifact.FILE_NAME)
-    found = {
-        "zstd_bytes": compressed_bytes(artifact, folder),
-        "zeros": count_zeros(model.network).zeros,
-        "exported_zeros": targets.of(artifact).zeros(artifact, folder),
-    }
-    return figures.model_copy(update=found)

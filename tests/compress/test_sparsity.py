@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from edgepress.benchmarks.records.report import Figures
@@ -44,6 +45,7 @@ from edgepress.compress.methods.prune.sparse.plan import (
 )
 from edgepress.compress.methods.prune.structured import apply_pruning, plan_pruning
 from edgepress.compress.methods.verdict import complaints
+from edgepress.compress.methods.zeros import lost_zeros
 from edgepress.compress.model.edits import Edit, apply_edits
 from edgepress.compress.model.model import Model
 from edgepress.compress.model.sparsity import count_zeros, sparse_weights
@@ -52,7 +54,7 @@ from edgepress.compress.training.fit import TrainingJob, fit
 from edgepress.compress.training.hooks import HoldZeros, Hook, hooks_for
 from edgepress.targets.errors import ModelError, StageError
 from edgepress.targets.records import WeightCount
-from tests.compress.fakes import TokenFeatures, tiny_bert
+from tests.compress.fakes import TokenFeatures, tiny_bert, write_artifact
 
 SILENT = Console("silent")
 QUICK = Training(epochs=2, batch_size=8, learning_rate=1e-3)
@@ -445,3 +447,16 @@ def test_every_zero_has_to_be_in_the_exported_file() -> None:
         "bytes after zstd (390) did not fall",
         "zeros of the exported file could not be counted: this target's files tell no weights",
     )
+
+
+def test_an_artifact_of_any_precision_that_lacks_zeros_is_told_of(tmp_path: Path) -> None:
+    pruned = sparse(tiny_bert(), Magnitude(sparsity=0.5))
+    artifact = write_artifact(tmp_path / "a", "pytorch").model_copy(update={"target": "pytorch"})
+    dense = {name: weight.detach() + 1 for name, weight in pruned.network.named_parameters()}
+    save_file(dense, tmp_path / "a" / "weights.safetensors")
+    # 7,712 of 15,424 weights are zero in the sparse layers; a file of weights that are none has none.
+    told = "pytorch fp32 holds 0 zeros, the model's sparse layers 7,712"
+    assert lost_zeros(pruned, artifact, tmp_path / "a") == told
+    save_file(dict(pruned.network.named_parameters()), tmp_path / "a" / "weights.safetensors")
+    assert lost_zeros(pruned, artifact, tmp_path / "a") == ""
+    assert lost_zeros(tiny_bert(), artifact, tmp_path / "nothing is read") == ""

@@ -84,7 +84,7 @@ def n_of_m(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
 def cubic(step: int, first: int, last: int, start: float, final: float) -> float:
     """Sparsity at a step (arXiv 1710.01878, equation 1): s_t = s_f + (s_i - s_f) (1 - (t - t_0) / (n Δt))^3.
 
-    >>> [cubic(step, 0, 10, 0.0, 0.8) for step in (0, 5, 10, 20)]
+    >>> [round(cubic(step, 0, 10, 0.0, 0.8), 3) for step in (0, 5, 10, 20)]
     [0.0, 0.7, 0.8, 0.8]
 
     Args:

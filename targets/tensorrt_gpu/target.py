@@ -118,9 +118,10 @@ class TensorRtGpu(Backend[Path]):
         notes = _write_graph(source.prepared, candidate, source.calibration, path)
         profile = shape_profile(signature)
         pattern = pattern_of(path, *SPARSE)
-        builds, peak = self._build(profile, candidate, folder, sparse=pattern.fitting > 0)
+        sparse = pattern.fitting > 0
+        builds, peak = self._build(profile, candidate, folder, sparse)
         notes += sparse_note(pattern)
-        write_for_other_tools(folder, path, signature, profile)
+        write_for_other_tools(folder, path, signature, profile, sparse)
         there = (item.relative_to(folder).as_posix() for item in folder.rglob("*") if item.is_file())
         return Made(
             precision=candidate.precision,

@@ -185,7 +185,7 @@ def test_two_of_four_leaves_layers_dense_that_four_does_not_divide_and_says_so()
         ({"method": "rigl", "sparsity": 0.5}, "rigl works while the model trains: give 'recover' with a training"),
         ({"method": "movement", "sparsity": 0.5}, "movement works while the model trains"),
         ({"method": "n_of_m", "n": 4}, "'n' of each 'm' weights stay, so n must be below m, got n 4 and m 4"),
-        ({"method": "magnitude", "sparsity": 0.5, "begin": 0.8}, "schedule ends before it begins: 'begin' is 0.8, "),
+        ({"method": "magnitude", "sparsity": 0.5, "begin": 0.8}, "ends before it begins: 'begin' is 0.8, 'end' 0.5"),
     ],
 )  # fmt: skip
 def test_options_that_cannot_be_meant_are_refused(options: dict[str, Any], told: str) -> None:

@@ -36,7 +36,7 @@ class Scheduled(SparseOptions):
         "layer"
     )
     begin: Annotated[Share, Field(description="share of the recovery before the first zero")] = 0.0
-    end: Annotated[Share, Field(description="share of the recovery after which the zeros stay")] = 0.7
+    end: Annotated[Share, Field(description="share of the recovery after which the zeros stay")] = 0.5
     every: Every = 10
 
     @pydantic.model_validator(mode="after")

@@ -69,23 +69,14 @@ def measure_footprint(folder: Path, feeds: Path, threads: int, timeout_s: float,
         ArtifactError: there is no artifact.
     """
     artifact = Artifact.read(folder / Artifact.FILE_NAME)
-    target, size = targets.of(artifact), compressed_bytes(artifact, folder)
-    weights = target.zeros(artifact, folder)
+    size = compressed_bytes(artifact, folder)
     request = {"folder": str(folder), "feeds": str(feeds), "threads": threads}
     try:
         taken = [_start(request | {"energy": number == 0}, timeout_s) for number in range(starts)]
     except BenchmarkError as fault:
-        return Footprint(
-            zstd_bytes=size,
-            weights=weights,
-            zeros_note=target.zeros_note,
-            failure=str(fault),
-            energy_note="not measured: it did not run",
-        )
+        return Footprint(zstd_bytes=size, failure=str(fault), energy_note="not measured: it did not run")
     return Footprint(
         zstd_bytes=size,
-        weights=weights,
-        zeros_note=target.zeros_note,
         runtime_memory_bytes=max(one["before_bytes"] for one in taken) or None,
         peak_memory_bytes=max(one["peak_bytes"] for one in taken) or None,
         cold_start_ms=float(np.median([one["cold_ms"] for one in taken])),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from edgepress.benchmarks.judge.costs import with_zeros
 from edgepress.benchmarks.records.costs import Footprint
 from edgepress.benchmarks.records.report import Report, StageRow
 from edgepress.benchmarks.report.markdown import markdown
@@ -13,6 +17,7 @@ from edgepress.benchmarks.report.sections.costs import footprint
 from edgepress.benchmarks.report.wording import stage_cells, stage_findings
 from edgepress.targets.records import WeightCount
 from tests.benchmarks.conftest import figures
+from tests.compress.fakes import write_artifact
 
 
 def pruned(zeros: int = 500, *p50: float, **more: Any) -> StageRow:
@@ -54,6 +59,14 @@ def test_the_footprint_tells_of_the_chosen_artifacts_zeros_where_a_stage_made_so
     told = "onnxruntime-cpu dynamic: 75 % of its weights are zero, 8.00 MB are 3.00 MB after zstd; no gain in latency."
     assert told in footprint(sparse).notes and told in markdown(sparse)
     assert told not in footprint(sparse.model_copy(update={"stages": ()})).notes
+
+
+def test_the_zeros_of_an_artifact_are_read_from_its_files(tmp_path: Path) -> None:
+    artifact = write_artifact(tmp_path / "a", "pytorch")
+    save_file({"w": np.eye(4, dtype=np.float32)}, tmp_path / "a" / "weights.safetensors")
+    found = with_zeros(Footprint(zstd_bytes=7), artifact, tmp_path / "a")
+    assert found.weights == WeightCount(weights=16, zeros=12) and found.zstd_bytes == 7
+    assert found.zeros_note == "no gain in latency on this target: its kernels multiply zeros like other weights"
 
 
 def shapes() -> list[Any]:

@@ -54,12 +54,23 @@ def recipe_reference() -> str:
     meanings = option_meanings()
     sections: dict[str, type[pydantic.BaseModel]] = {
         "recipe": Recipe, "data": Data, "data.columns": Columns, "teacher": Teacher, "training": Training,
-        "student": Student, **{f"stages: {family}": find(family, tag).options for family, tag in METHODS},
+        "student": Student, **{stage_title(*name): find(*name).options for name in METHODS},
         "benchmark": Benchmark, "gates": Gates, "cache": Cache,
     }  # fmt: skip
     parts = {title: _section(title, model, meanings) for title, model in sections.items()}
     parts["stages: distill"] += f"\n\n{distillation_terms()}"
     return "\n\n".join(parts.values())
+
+
+def stage_title(family: str, tag: str) -> str:
+    """What a method's section is called: its family's name, and its own where it is not the family's first.
+
+    >>> stage_title("prune", "structured"), stage_title("prune", "rigl")
+    ('stages: prune', 'stages: prune, method rigl')
+    """
+    from edgepress.compress.recipe.methods import tags_of
+
+    return f"stages: {family}" if tag == tags_of(family)[0] else f"stages: {family}, method {tag}"
 
 
 def distillation_terms() -> str:

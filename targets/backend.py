@@ -33,6 +33,7 @@ from edgepress.targets.records import (
     Precision,
     Record,
     Refusal,
+    WeightCount,
 )
 from edgepress.targets.session import CheckedSession
 
@@ -48,6 +49,7 @@ class Backend(ABC, Generic[Prepared]):
     An author names its `precisions`, the packages it `exports_with` and `runs_with` and the `remedy` where they are
     not here; `options_type` and `settings_type` where it takes options or session settings. `stand_in` says in words
     what gives an artifact's numbers where its hardware is not here, and `stands_in_with` the packages for that.
+    `zeros_note` says what zeros among weights bring in time.
     """
 
     name: ClassVar[str]
@@ -58,6 +60,7 @@ class Backend(ABC, Generic[Prepared]):
     exports_with: tuple[str, ...]
     runs_with: tuple[str, ...] = ()
     stands_in_with: tuple[str, ...] = ()
+    zeros_note: ClassVar[str] = "no gain in latency on this target: its kernels multiply zeros like other weights"
     # Threads that wait busily, as ONNX Runtime's do, are in each other's way while other targets still convert.
     compares_on_all_cores: ClassVar[bool] = False
     remedy: str
@@ -124,6 +127,10 @@ class Backend(ABC, Generic[Prepared]):
 
     def macs(self, artifact: Artifact, folder: Path, feeds: Feeds) -> MacCount | None:
         """None, unless the target can count them in its files."""
+        return None
+
+    def zeros(self, artifact: Artifact, folder: Path) -> WeightCount | None:
+        """None, unless the target can read the weights in its files."""
         return None
 
     def saturating(self, artifact: Artifact, folder: Path) -> float | None:

@@ -18,6 +18,7 @@ from edgepress.targets.records import (
     MacCount,
     Precision,
     Refusal,
+    WeightCount,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Target(Protocol):
 
     name: ClassVar[str]
     stand_in: ClassVar[str]
+    zeros_note: ClassVar[str]
 
     def probe(self) -> Availability:
         """Whether this backend can run here. A missing package is an answer.
@@ -179,6 +181,11 @@ class Target(Protocol):
         Raises:
             TargetError: the graph multiplies in an operator whose work is not known.
         """
+        ...
+
+    def zeros(self, artifact: Artifact, folder: Path) -> WeightCount | None:
+        """Weights in the artifact's files, of two and more dimensions, and the zeros among them; None where the files
+        tell no weights."""
         ...
 
     def saturating(self, artifact: Artifact, folder: Path) -> float | None:

@@ -18,7 +18,7 @@ from edgepress.targets.exportable import Exportable
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.process.quiet import quiet
 from edgepress.targets.protocols import Runner
-from edgepress.targets.records import Candidate, Feeds, Precision, Signature
+from edgepress.targets.records import Artifact, Candidate, Feeds, Precision, Signature, WeightCount
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +35,11 @@ class PyTorch(Backend["ExportedProgram"]):
     runs_with = exports_with = ("torch",)
     compares_on_all_cores = True
     remedy = "pip install torch"
+
+    def zeros(self, artifact: Artifact, folder: Path) -> WeightCount:
+        from edgepress.targets.graph.zeros import count_zeros
+
+        return count_zeros(folder / FILES[1])
 
     def _prepare(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], scratch: Scratch

@@ -324,6 +324,18 @@ class Description(Record):
     std: tuple[float, ...] = ()
 
 
+class WeightCount(Record):
+    """Weights of two and more dimensions in the files of an artifact, and how many of them are zero."""
+
+    weights: int
+    zeros: int
+
+    @property
+    def share(self) -> float:
+        """Of zeros, 0..1; 0 where there are no weights."""
+        return self.zeros / self.weights if self.weights else 0.0
+
+
 @dataclass(frozen=True)
 class MacCount:
     """Multiply-accumulates of one call, in all and in int8 x int8; and the weights that they read, in bytes."""

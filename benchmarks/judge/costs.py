@@ -21,7 +21,7 @@ from edgepress.benchmarks.measure.roofline import roofline
 from edgepress.benchmarks.measure.scenarios import Load, run_scenario
 from edgepress.benchmarks.metrics import metric
 from edgepress.benchmarks.metrics.base import value_of
-from edgepress.benchmarks.records.costs import BatchCheck, IsaCheck, MachinePeak
+from edgepress.benchmarks.records.costs import BatchCheck, Footprint, IsaCheck, MachinePeak
 from edgepress.benchmarks.records.report import LatencyRow, Row
 from edgepress.benchmarks.records.scenarios import ScenarioName, ScenarioResult, Shape
 from edgepress.targets.errors import EdgepressError
@@ -67,8 +67,15 @@ def with_costs(
         "isa_checks": isa_checks(artifact, source.folder, row.primary.value if row.primary else None),
     }
     if shown:
+        found["footprint"] = with_zeros(found["footprint"], artifact, source.folder)
         found["scenarios"] = tuple(_under_load(name, source, cases[-1].shape, shared) for name in asked.scenarios)
     return row.model_copy(update=found)
+
+
+def with_zeros(footprint: Footprint, artifact: Artifact, folder: Path) -> Footprint:
+    """The footprint with the zeros among the artifact's weights, and what they bring in time on its target."""
+    target = targets.of(artifact)
+    return footprint.model_copy(update={"weights": target.zeros(artifact, folder), "zeros_note": target.zeros_note})
 
 
 def _with_limits(

@@ -6,13 +6,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgepress.targets.records import Record
+from edgepress.targets.records import Record, WeightCount
 
 
 class Footprint(Record):
     """What one artifact takes on this machine, in a process of its own. A figure that was not taken is null."""
 
     zstd_bytes: int | None = Field(default=None, description="shipped bytes, each file compressed by zstd at level 10")
+    weights: WeightCount | None = Field(
+        default=None, description="weights in the files, and the zeros among them; null: they cannot be read"
+    )
+    zeros_note: str = Field(default="", description="what zeros among the weights bring in time on this target")
     runtime_memory_bytes: int | None = Field(
         default=None, description="resident memory with the runtime loaded and no artifact opened, bytes"
     )

@@ -13,7 +13,7 @@ from edgepress.benchmarks.records.scenarios import ScenarioResult
 from edgepress.benchmarks.records.scenarios import Shape as Shape
 from edgepress.benchmarks.records.upgrade import upgraded
 from edgepress.benchmarks.statistics import Interval, Variation, least_samples
-from edgepress.targets.records import Candidate, HardwareBuild, Record
+from edgepress.targets.records import Candidate, HardwareBuild, Record, WeightCount
 
 SCHEMA_VERSION: Literal["2.0"] = "2.0"
 Status = Literal["measured", "built", "estimated", "unavailable", "failed"]
@@ -191,6 +191,13 @@ class Figures(Record):
     parameters: int = Field(description="parameters, shared ones counted once")
     macs: int = Field(description="multiply-accumulates of one input")
     bytes: int = Field(description="bytes of the export")
+    zstd_bytes: int | None = Field(
+        default=None, description="bytes of the export, each file compressed by zstd at level 10; null: not taken"
+    )
+    zeros: int | None = Field(default=None, description="zeros among the model's weights of two and more dimensions")
+    exported_zeros: WeightCount | None = Field(
+        default=None, description="the same of the exported file; null: its weights cannot be read"
+    )
     latency: tuple[LatencyRow, ...] = Field(description="one entry for each measured shape")
 
     @property
@@ -215,6 +222,13 @@ class StageRow(Record):
     seconds: float = Field(description="wall time of the stage, s")
     summary: str = Field(default="", description="what was done, one line")
     details: dict[str, object] = Field(default={}, description="plan and findings of the stage")
+
+    @property
+    def made_zeros(self) -> bool:
+        """Whether at least a hundredth of the exported weights became zero in it, and bytes were compressed."""
+        before, after = self.before, self.after
+        known = before.exported_zeros and after.exported_zeros and before.zstd_bytes and after.zstd_bytes
+        return bool(known) and after.exported_zeros.share - before.exported_zeros.share >= 0.01  # type: ignore[union-attr]
 
 
 class GateVerdict(Record):

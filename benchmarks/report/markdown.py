@@ -28,6 +28,7 @@ from edgepress.benchmarks.report.wording import (
     speedup,
     spread,
     stage_cells,
+    stage_findings,
     times,
 )
 from edgepress.targets.text import visible
@@ -162,7 +163,7 @@ def _stages(report: Report) -> str:
     rows = []
     for stage, row in zip(report.stages, all_cells, strict=True):
         cells = {label: f"{before} → {after}" for label, before, after in row}
-        reasons = "<br>".join(escape(reason) for reason in (stage.summary, *stage.reasons) if reason)
+        reasons = "<br>".join(escape(reason) for reason in (stage.summary, *stage_findings(stage)) if reason)
         rows.append(
             [
                 escape(stage.name),

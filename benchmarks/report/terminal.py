@@ -24,6 +24,7 @@ from edgepress.benchmarks.report.wording import (
     p50,
     percentile,
     shape_names,
+    stage_findings,
     status_notes,
     times,
 )
@@ -187,7 +188,7 @@ def stages_table(report: Report) -> Table:
     names = shape_names(shapes)
     for stage in report.stages:
         _add_stage(table, stage, names)
-    table.caption = _caption([f"{stage.name}: {reason}" for stage in report.stages for reason in stage.reasons])
+    table.caption = _caption([f"{stage.name}: {reason}" for stage in report.stages for reason in stage_findings(stage)])
     return table
 
 

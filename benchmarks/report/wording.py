@@ -8,7 +8,7 @@ from edgepress.benchmarks.metrics import METRICS
 from edgepress.benchmarks.metrics.base import Unit
 from edgepress.benchmarks.records.figures import Figure, primary_of
 from edgepress.benchmarks.records.report import Figures, GateVerdict, LatencyRow, Report, Row, Shape, StageRow
-from edgepress.benchmarks.statistics import Interval, least_samples
+from edgepress.benchmarks.statistics import TIE, Interval, least_samples
 from edgepress.targets.device.record import size_words
 
 MISSING = "\N{EN DASH}"
@@ -301,6 +301,26 @@ def metric_cells(before: Figures, after: Figures) -> list[tuple[str, str, str]]:
     return found
 
 
+def stage_findings(stage: StageRow) -> tuple[str, ...]:
+    """What speaks against a stage, after what its zeros are worth where it made some."""
+    return (*([worth_of_zeros(stage)] if stage.made_zeros else []), *stage.reasons)
+
+
+def worth_of_zeros(stage: StageRow) -> str:
+    """What the zeros that a stage made bring: bytes after compression, and what they did to latency."""
+    before, after = stage.before, stage.after
+    known = after.exported_zeros
+    assert known is not None and before.zstd_bytes and after.zstd_bytes
+    times = [old.p50 / new.p50 for old, new in zip(before.latency, after.latency, strict=True)]
+    gain = (
+        f"latency on this target {min(times):.2f}x to {max(times):.2f}x, with as many MACs as before" if times else ""
+    )
+    if times and max(times) <= 1 + TIE:
+        gain = f"no gain in latency on this target ({max(times):.2f}x)"
+    bytes_ = f"{human_bytes(before.zstd_bytes)} → {human_bytes(after.zstd_bytes)} after zstd"
+    return "; ".join(filter(None, (f"{percent(known.share)} of the file's weights are zero: {bytes_}", gain)))
+
+
 def stage_cells(stage: StageRow, names: Mapping[Shape, str]) -> list[tuple[str, str, str]]:
     """Name, before and after of the figures that a stage may change; latency is the p50 of each shape."""
     before, after = stage.before, stage.after
@@ -310,6 +330,8 @@ def stage_cells(stage: StageRow, names: Mapping[Shape, str]) -> list[tuple[str, 
         ("MACs", count(before.macs), count(after.macs)),
         ("bytes", human_bytes(before.bytes), human_bytes(after.bytes)),
     ]
+    if stage.made_zeros:
+        cells.append(("zstd bytes", human_bytes(before.zstd_bytes), human_bytes(after.zstd_bytes)))
     old = {row.shape: row.p50 for row in before.latency}
     new = {row.shape: row.p50 for row in after.latency}
     for shape in dict.fromkeys((*old, *new)):

@@ -6,7 +6,7 @@ method that it names, and no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -17,8 +17,9 @@ from edgepress.targets.records import Record
 if TYPE_CHECKING:
     from edgepress.compress.methods.data import Data, Run
     from edgepress.compress.model.model import Model
+    from edgepress.compress.training.hooks import Hook
 
-Amount = Literal["macs", "parameters", "bytes"]
+Amount = Literal["macs", "parameters", "bytes", "zstd_bytes"]
 
 
 class Promise(Record):
@@ -28,11 +29,13 @@ class Promise(Record):
         max_drop: by how much accuracy may fall, as a share of 1; None: not at all, it is there to raise it.
         falls: of these figures at least one must fall.
         keeps_latency: whether no timed shape may become slower.
+        keeps_zeros: whether the exported file holds each zero that the model's weights have.
     """
 
     max_drop: float | None
     falls: tuple[Amount, ...] = ()
     keeps_latency: bool = False
+    keeps_zeros: bool = False
 
 
 class Plan(Protocol):
@@ -56,11 +59,15 @@ class Applied:
         model: a new model; the one before is as it was.
         details: what the report says about how it came to be, as plain JSON values.
         control: the control arm, where one was asked for.
+        hooks: what the method does while the recovery trains, where it works in that training.
+        finish: what it makes of the model after the recovery; None: the model as it is.
     """
 
     model: Model
     details: Mapping[str, object] = field(default_factory=dict)
     control: Model | None = None
+    hooks: tuple[Hook, ...] = ()
+    finish: Callable[[Model], Model] | None = None
 
 
 class Method(HasOptions, Protocol):

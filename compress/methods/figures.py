@@ -22,6 +22,7 @@ from edgepress.compress.methods.measuring import Measuring
 from edgepress.compress.methods.quantize.choice import CandidateResult
 from edgepress.compress.methods.quantize.export import export_fp32
 from edgepress.compress.methods.verdict import fingerprint
+from edgepress.compress.methods.zeros import with_zeros
 from edgepress.compress.model.model import Model
 from edgepress.compress.tasks.inference import logits_of
 from edgepress.targets.errors import BenchmarkError, TargetError
@@ -47,9 +48,13 @@ class FigureTaker:
         """Figures of both models on validation data and the recipe's first target that runs here, timed interleaved."""
         folders = {"before": self.export(before), "after": self.export(after)}
         latency = self._latency(folders, before)
-        return self._figures(before, folders["before"], latency["before"]), self._figures(
-            after, folders["after"], latency["after"]
+        pair = (
+            self._figures(before, folders["before"], latency["before"]),
+            self._figures(after, folders["after"], latency["after"]),
         )
+        if not (before.sparse_modules or after.sparse_modules):
+            return pair
+        return with_zeros(pair[0], before, folders["before"]), with_zeros(pair[1], after, folders["after"])
 
     def of_candidates(
         self, model: Model, folder: Path, before: CandidateResult, after: CandidateResult
@@ -155,6 +160,6 @@ class FigureTaker:
             metrics=metrics,
             parameters=model.parameters,
             macs=self.macs(model),
-            bytes=Artifact.read(folder / "artifact.json").bytes,
+            bytes=Artifact.read(folder / Artifact.FILE_NAME).bytes,
             latency=latency,
         )

@@ -34,5 +34,7 @@ def transform(model: Model, options: StageOptions, recovery: Distill, data: Data
     if options.recover is None or not plan.changes:
         return Applied(applied.model, details, applied.control)
     again = plan_distillation(applied.model, recovery.logits_only(options.recover), data)
-    trained, training = distill(applied.model, again, data, run, "recovery")
+    trained, training = distill(applied.model, again, data, run, "recovery", applied.hooks)
+    if applied.finish is not None:
+        trained = applied.finish(trained)
     return Applied(trained, details | {"recovery": training}, applied.control)

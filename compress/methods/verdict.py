@@ -9,13 +9,11 @@ import torch
 
 from edgepress.benchmarks.records.figures import known_primary
 from edgepress.benchmarks.records.report import Figures
+from edgepress.benchmarks.statistics import TIE
 from edgepress.compress.methods.base import Amount, Promise
 from edgepress.compress.model.model import Model, unique_state
 from edgepress.compress.recipe.sections import StageOptions
 from edgepress.targets.errors import StageError
-
-# Medians of interleaved runs on a shared machine repeat within about 2 %; closer than that is no difference.
-TIE = 0.02
 
 Verdict = Literal["kept", "kept although it did not pay", "dropped"]
 
@@ -62,8 +60,9 @@ def complaints(promise: Promise, before: Figures, after: Figures) -> tuple[str, 
         after: those of the model that it made, timed interleaved with the first.
     """
     found = [*_dropped(promise.max_drop, before, after)]
-    if promise.falls and all(getattr(after, name) >= getattr(before, name) for name in promise.falls):
+    if promise.falls and not any(_fell(getattr(before, name), getattr(after, name)) for name in promise.falls):
         found.append(_none_fell(promise.falls, before))
+    found += _lost_zeros(before, after) if promise.keeps_zeros else ()
     for old, new in zip(before.latency, after.latency, strict=True) if promise.keeps_latency else ():
         if new.p50 > old.p50 * (1 + TIE):
             where = f"batch {new.batch}" + (f", sequence {new.sequence}" if new.sequence else "")
@@ -84,9 +83,26 @@ def _dropped(allowed: float | None, before: Figures, after: Figures) -> tuple[st
     return ()
 
 
+def _fell(before: int | None, after: int | None) -> bool:
+    """Whether a figure fell; one that was not taken did not."""
+    return before is not None and after is not None and after < before
+
+
+def _lost_zeros(before: Figures, after: Figures) -> tuple[str, ...]:
+    """Zeros that the stage made and the exported file lacks. What was zero before counts on neither side."""
+    sides = (before.exported_zeros, after.exported_zeros)
+    if sides[0] is None or sides[1] is None or before.zeros is None or after.zeros is None:
+        return ("zeros of the exported file could not be counted: this target's files tell no weights",)
+    made, there = after.zeros - before.zeros, sides[1].zeros - sides[0].zeros
+    if there < made:
+        return (f"the exported file lacks zeros: {made:,} weights became zero, {there:,} of them in the file",)
+    return ()
+
+
 def _none_fell(names: tuple[Amount, ...], before: Figures) -> str:
-    words = {"macs": "MACs", "parameters": "parameters", "bytes": "bytes"}
-    told = [f"{words[name]} ({getattr(before, name):,})" for name in names]
+    words = {"macs": "MACs", "parameters": "parameters", "bytes": "bytes", "zstd_bytes": "bytes after zstd"}
+    taken = {name: getattr(before, name) for name in names}
+    told = [f"{words[name]} ({'not taken' if value is None else f'{value:,}'})" for name, value in taken.items()]
     return f"{told[0]} did not fall" if len(told) == 1 else f"neither {' nor '.join(told)} fell"
 
 

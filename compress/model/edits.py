@@ -1,7 +1,8 @@
 """Structural edits as data: what turns the architecture of a configuration into that of a pruned, factorized model.
 
 Pruning by whatever library ends as `resize` edits, found by comparing the structure before and after; a low-rank layer
-is one `low_rank` edit. Applied in order to a freshly built network they give every weight its place.
+is one `low_rank` edit. Applied in order to a freshly built network they give every weight its place. `sparse` and
+`n_of_m` change no structure: they name layers whose zeros must stay.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ SIZES: dict[type[nn.Module], tuple[str, ...]] = {
 }
 # Attributes of attention modules that pruning heads changes.
 HEAD_COUNTS = ("num_attention_heads", "n_heads", "num_heads", "all_head_size")
+# What edits that do not resize say, by their kind.
+KNOWN_SIZES = {"low_rank": {"rank"}, "sparse": {"kept", "of"}, "n_of_m": {"n", "m"}}
 # A bare parameter's dimension is written as `<parameter>.<dimension>`, e.g. `cls_token.2`.
 
 
 class Edit(Record):
-    """One change of structure. `sizes` holds the attributes to set (resize) or the rank (low_rank)."""
+    """One change of structure. `sizes` holds the attributes to set (resize), the rank (low_rank), how many weights are
+    `kept` `of` all (sparse), or that `n` of each `m` in a row along the inputs are kept (n_of_m)."""
 
-    kind: Literal["resize", "low_rank"]
+    kind: Literal["resize", "low_rank", "sparse", "n_of_m"]
     module: str
     sizes: dict[str, int]
 
@@ -78,12 +82,12 @@ def apply_edits(network: nn.Module, edits: tuple[Edit, ...]) -> None:
         _check_sizes(edit, module)
         if edit.kind == "low_rank":
             set_submodule(network, edit.module, low_rank_module(module, edit.sizes["rank"]))
-        else:
+        elif edit.kind == "resize":
             _resize(module, edit.sizes)
 
 
 def _check_sizes(edit: Edit, module: nn.Module) -> None:
-    known = {"rank"} if edit.kind == "low_rank" else set(sizes_of(module))
+    known = KNOWN_SIZES.get(edit.kind) or set(sizes_of(module))
     if unknown := sorted(set(edit.sizes) - known):
         raise ModelError(
             f"edit {edit.kind!r} of {edit.module!r} names size {unknown[0]!r}, which {type(module).__name__} lacks"

@@ -18,6 +18,7 @@ from torch import nn
 
 from edgepress.compress.model.edits import Edit, apply_edits
 from edgepress.compress.model.hub import auto_config, network_class
+from edgepress.compress.model.sparsity import sparse_names
 from edgepress.compress.tasks import TASKS, load_task
 from edgepress.targets.errors import ModelError, told
 from edgepress.targets.records import Description, Record, Signature
@@ -80,6 +81,11 @@ class Model:
     def parameters(self) -> int:
         """Number of parameters, shared ones counted once."""
         return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
+    def sparse_modules(self) -> tuple[str, ...]:
+        """Names of the layers whose zeros must stay."""
+        return sparse_names(self.network, self.edits)
 
     def after(self, stage: str, summary: str, edits: tuple[Edit, ...] = (), network: nn.Module | None = None) -> Model:
         """This model with one more step of lineage; `edits` are those that the step made."""

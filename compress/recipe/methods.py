@@ -16,6 +16,11 @@ from edgepress.compress.recipe.sections import StageOptions
 METHODS: dict[tuple[str, str], str] = {
     ("distill", "offline"): "edgepress.compress.methods.distill.method:Distillation",
     ("prune", "structured"): "edgepress.compress.methods.prune.method:StructuredPruning",
+    ("prune", "magnitude"): "edgepress.compress.methods.prune.sparse.method:MagnitudePruning",
+    ("prune", "n_of_m"): "edgepress.compress.methods.prune.sparse.method:SemiStructured",
+    ("prune", "movement"): "edgepress.compress.methods.prune.sparse.method:MovementPruning",
+    ("prune", "set"): "edgepress.compress.methods.prune.sparse.method:SparseEvolution",
+    ("prune", "rigl"): "edgepress.compress.methods.prune.sparse.method:RiggedLottery",
     ("factorize", "svd"): "edgepress.compress.methods.factorize.method:LowRank",
     ("quantize", "measured"): "edgepress.compress.methods.quantize.method:MeasuredQuantization",
 }

@@ -19,15 +19,18 @@ from edgepress.targets.records import Record
 
 if TYPE_CHECKING:
     from edgepress.compress.tasks.base import Features
+    from edgepress.compress.training.hooks import Hook
 
 
 class Epoch(Record):
-    """What one epoch reached: mean training loss, the primary metric on validation data, seconds since the start."""
+    """What one epoch reached: mean training loss, the primary metric on validation data, seconds since the start; and
+    whether it may be the best one, or a hook had not finished yet."""
 
     epoch: float
     loss: float | None
     validation: float
     seconds: float
+    counts: bool = True
 
 
 class History(Record):
@@ -57,9 +60,10 @@ class Watch(Pace):
         losses: list[float],
         metric: str = "accuracy",
         keep: Literal["best", "last"] = "best",
+        hooks: Sequence[Hook] = (),
     ) -> None:
         super().__init__(scratch, seconds)
-        self.keep = keep
+        self.keep, self.hooks = keep, hooks
         self.model, self.validation, self.advance, self.losses = model, validation, advance, losses
         self.metric = metric
         self.started = time.monotonic()
@@ -91,18 +95,24 @@ class Watch(Pace):
             loss=sum(self.losses) / len(self.losses) if self.losses else None,
             validation=value,
             seconds=time.monotonic() - self.started,
+            counts=self._counts(state),
         )
         self.losses.clear()
         self.advance(0, note=f"validation {metric_named(self.metric).name} {value:.4f}")
         # A resumed run repeats the epoch that was cut off; its earlier record stands for the same step.
         self.epochs = [epoch for epoch in self.read() if epoch.epoch < record.epoch]
         # Of equal epochs the last one is kept.
-        if self.keep == "last" or best_of([*(epoch.validation for epoch in self.epochs), value], self.metric) == value:
+        rivals = [epoch.validation for epoch in self.epochs if epoch.counts]
+        if record.counts and (self.keep == "last" or best_of([*rivals, value], self.metric) == value):
             with _replacing(self.best_file) as path:
                 save_file(_contiguous(self.model.network.state_dict()), path)
         self.epochs.append(record)
         with _replacing(self.scratch / "epochs.json") as path:
             _Epochs(epochs=tuple(self.epochs)).write(path)
+
+    def _counts(self, state: Any) -> bool:
+        step, steps = state.global_step, state.max_steps
+        return step >= steps or all(hook.counts(step, steps) for hook in self.hooks)
 
     def read(self) -> list[Epoch]:
         path = self.scratch / "epochs.json"

@@ -31,6 +31,7 @@ from edgepress.compress.training import processes as distributed
 from edgepress.compress.training.batches import BucketSampler, Collator, Indices, TeacherOutputs
 from edgepress.compress.training.checkpoints import Pace, latest, step_of
 from edgepress.compress.training.epochs import History, Watch, best_of
+from edgepress.compress.training.hooks import Hook, hooks_for
 from edgepress.compress.training.norms import norms_of, norms_settled
 from edgepress.compress.training.precision import settled
 from edgepress.targets.errors import StageError
@@ -126,6 +127,7 @@ class TrainingJob:
         teacher: row numbers `[batch]` -> what the teacher gives for them; None where the objective asks for nothing.
         metric: key of the metric on validation data that says which epoch is the best one.
         keep: the weights of the best epoch, or of the last one where the metric says nothing of the objective.
+        hooks: what a method does inside of it. Zeros of sparse layers are held without being asked for.
     """
 
     training: Training
@@ -135,6 +137,7 @@ class TrainingJob:
     teacher: Callable[[np.ndarray], TeacherOutputs] | None = None
     metric: str = "accuracy"
     keep: Literal["best", "last"] = "best"
+    hooks: tuple[Hook, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ def fit(
     Raises:
         StageError: the loss became NaN or infinite, or another process of the run has ended.
     """
-    job = replace(job, training=settled(job.training), scratch=job.scratch.resolve())
+    job = replace(job, training=settled(job.training), scratch=job.scratch.resolve(), hooks=hooks_for(model, job.hooks))
     job.scratch.mkdir(parents=True, exist_ok=True)
     if job.training.batch_size == 1 and norms_of(model.network):
         progress.warn(
@@ -191,7 +194,9 @@ def fit(
     steps, done = _steps(len(features), trainer.args), step_of(checkpoint) if checkpoint else 0
     with progress.task(title, total=steps, done=done) as advance:
         seconds = job.training.checkpoint_seconds
-        watch = Watch(trained, validation, job.scratch, seconds, advance, trainer.losses, job.metric, job.keep)
+        watch = Watch(
+            trained, validation, job.scratch, seconds, advance, trainer.losses, job.metric, job.keep, job.hooks
+        )
         _train(shared, trainer, watch)
     trained.network.load_state_dict(load_file(watch.best_file))
     trained.network.to("cpu").eval()
@@ -199,7 +204,7 @@ def fit(
         epochs=tuple(watch.epochs),
         steps=trainer.state.global_step,
         metric=job.metric,
-        best=best_of([epoch.validation for epoch in watch.epochs], job.metric),
+        best=best_of([epoch.validation for epoch in watch.epochs if epoch.counts], job.metric),
         resumed=checkpoint is not None,
         precision=job.training.precision,
     )
@@ -237,7 +242,8 @@ def _trainer(job: TrainingJob, model: Model, features: Features) -> _Trainer:
 
 
 def _train(shared: SharedJob, trainer: _Trainer, pace: Pace) -> None:
-    trainer.add_callback(pace)
+    for callback in (*shared.job.hooks, pace):
+        trainer.add_callback(callback)
     with distributed.losses_told(), dropout(trainer.model, shared.job.training.dropout):
         trainer.train(resume_from_checkpoint=str(shared.checkpoint) if shared.checkpoint else None)
 

@@ -15,7 +15,7 @@ from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.onnx_graph.session import MODEL_FILE, open_session
 from edgepress.targets.onnx_graph.settings import Settings
 from edgepress.targets.protocols import Runner
-from edgepress.targets.records import Artifact, Candidate, Feeds, MacCount, Precision
+from edgepress.targets.records import Artifact, Candidate, Feeds, MacCount, Precision, WeightCount
 
 
 class OnnxRuntimeCpu(Backend[Path]):
@@ -47,6 +47,12 @@ class OnnxRuntimeCpu(Backend[Path]):
 
         self._require(self.exports_with)
         return count_macs(folder / MODEL_FILE, feeds)
+
+    def zeros(self, artifact: Artifact, folder: Path) -> WeightCount:
+        from edgepress.targets.onnx_graph.zeros import count_zeros
+
+        self._require(self.exports_with)
+        return count_zeros(folder / MODEL_FILE)
 
     def saturating(self, artifact: Artifact, folder: Path) -> float | None:
         from edgepress.targets.onnxruntime_cpu.saturation import saturating_share

@@ -15,8 +15,8 @@ PRODUCTS = ("MATRIX_MULTIPLY", "CONVOLUTION", "DECONVOLUTION")
 
 
 def build(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs in the child. `request`: `package`, `onnx`, `out`, `capabilities` ([86, ...]) and `profile`
-    ({input: [lowest, most likely, highest shape]}).
+    """Runs in the child. `request`: `package`, `onnx`, `out`, `capabilities` ([86, ...]), `profile`
+    ({input: [lowest, most likely, highest shape]}) and `sparse`, whether kernels for 2:4 sparse weights may be taken.
 
     The answer counts `int8`, `half` and `float` products: those of the `network`, and those `planned` for each GPU
     ({"sm_86": {...}}), empty where the package does not tell.
@@ -34,6 +34,8 @@ def build(request: dict[str, Any]) -> dict[str, Any]:
     config = builder.create_builder_config()
     if ahead := request["package"] == "tensorrt_rtx":
         _set_capabilities(trt, config, request["capabilities"])
+    if request["sparse"]:
+        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     profile = builder.create_optimization_profile()
     for name, shapes in request["profile"].items():
         profile.set_shape(name, *map(tuple, shapes))

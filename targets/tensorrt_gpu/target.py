@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from edgepress.targets.backend import Backend, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
@@ -16,14 +16,28 @@ from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.options import Options
 from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Runner
-from edgepress.targets.records import Availability, Candidate, Feeds, HardwareBuild, Precision, Signature
+from edgepress.targets.records import (
+    Artifact,
+    Availability,
+    Candidate,
+    Feeds,
+    HardwareBuild,
+    Precision,
+    Signature,
+    WeightCount,
+)
 from edgepress.targets.tensorrt_gpu.session import ENGINE_FILE, TensorRtSession, cache_file, gpus
+
+if TYPE_CHECKING:
+    from edgepress.targets.onnx_graph.zeros import Pattern
 
 ONNX_FILE = "model.onnx"
 GRAPH_PACKAGES = ("onnx", "onnxruntime", "onnxscript", "onnxslim", "onnxconverter_common")
 DISTRIBUTIONS = ("onnx", "onnxruntime", "onnxconverter-common", "torch")
 NO_DRIVER = "built, not run: no NVIDIA driver"
 TIMEOUT_S = 1800
+# What NVIDIA's sparse kernels take: two of each four weights.
+SPARSE = (2, 4)
 RANGES: dict[str, Literal["min-max", "percentile"]] = {"int8": "min-max", "int8-percentile": "percentile"}
 
 
@@ -44,6 +58,7 @@ class TensorRtGpu(Backend[Path]):
 
     options_type = TensorRtOptions
     stands_in_with = ("onnxruntime",)
+    zeros_note = "no gain in latency on this target, unless two of each four weights along the inputs are zero"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(options)
@@ -74,6 +89,13 @@ class TensorRtGpu(Backend[Path]):
             )
         return (Candidate(name=precision, precision=precision),) if precision in self.precisions else ()
 
+    def zeros(self, artifact: Artifact, folder: Path) -> WeightCount:
+        """Those of the graph that the engine was built from; the engine itself tells no weights."""
+        from edgepress.targets.onnx_graph.zeros import count_zeros
+
+        self._require(GRAPH_PACKAGES)
+        return count_zeros(folder / ONNX_FILE)
+
     def _require_hardware(self) -> None:
         if not gpus():
             raise TargetUnavailable(f"{NO_DRIVER} here. Open it on a machine with an NVIDIA GPU.")
@@ -89,13 +111,17 @@ class TensorRtGpu(Backend[Path]):
     def _export(self, source: Source[Path], candidate: Candidate, folder: Path) -> Made:
         from edgepress.targets.acceptance.seal import versions_of
         from edgepress.targets.onnx_graph.macs import count_macs
+        from edgepress.targets.onnx_graph.zeros import pattern_of
         from edgepress.targets.tensorrt_gpu.tools import write_for_other_tools
 
         path, signature = folder / ONNX_FILE, source.model.signature
         notes = _write_graph(source.prepared, candidate, source.calibration, path)
         profile = shape_profile(signature)
-        builds, peak = self._build(profile, candidate, folder)
-        write_for_other_tools(folder, path, signature, profile)
+        pattern = pattern_of(path, *SPARSE)
+        sparse = pattern.fitting > 0
+        builds, peak = self._build(profile, candidate, folder, sparse)
+        notes += sparse_note(pattern)
+        write_for_other_tools(folder, path, signature, profile, sparse)
         there = (item.relative_to(folder).as_posix() for item in folder.rglob("*") if item.is_file())
         return Made(
             precision=candidate.precision,
@@ -125,7 +151,7 @@ class TensorRtGpu(Backend[Path]):
         return (ONNX_FILE if stands_in else ENGINE_FILE,)
 
     def _build(
-        self, profile: Mapping[str, list[list[int]]], candidate: Candidate, folder: Path
+        self, profile: Mapping[str, list[list[int]]], candidate: Candidate, folder: Path, sparse: bool
     ) -> tuple[tuple[HardwareBuild, ...], int]:
         from importlib.metadata import version
 
@@ -137,6 +163,7 @@ class TensorRtGpu(Backend[Path]):
             "out": str(folder / ENGINE_FILE),
             "capabilities": list(self.options.capabilities),
             "profile": profile,
+            "sparse": sparse,
         }
         answer, peak = convert_apart("edgepress.targets.tensorrt_gpu.build:build", request, TIMEOUT_S)
         check_counts(candidate, answer["network"], answer["planned"])
@@ -159,6 +186,16 @@ def distribution(package: str) -> str:
     from importlib.metadata import packages_distributions
 
     return packages_distributions()[package][0]
+
+
+def sparse_note(pattern: Pattern) -> tuple[str, ...]:
+    """What a user should know of 2:4 sparsity; nothing where no product has it."""
+    if not pattern.fitting:
+        return ()
+    return (
+        f"2:4 sparse along the inputs: {pattern.fitting} of {pattern.products} products with weights; sparse kernels "
+        f"allowed, which of them TensorRT takes is not known",
+    )
 
 
 def planned_note(counts: Mapping[str, int]) -> str:

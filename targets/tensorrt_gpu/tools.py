@@ -18,7 +18,7 @@ Profile = Mapping[str, list[list[int]]]
 """{input: [lowest, most likely, highest shape]}"""
 
 
-def write_for_other_tools(folder: Path, onnx: Path, signature: Signature, profile: Profile) -> None:
+def write_for_other_tools(folder: Path, onnx: Path, signature: Signature, profile: Profile, sparse: bool) -> None:
     """A script that builds the same graph with full TensorRT, on the GPU it is for, into a Triton model repository.
 
     Args:
@@ -26,16 +26,25 @@ def write_for_other_tools(folder: Path, onnx: Path, signature: Signature, profil
         onnx: the graph, beside the script.
         signature: what the model takes and gives.
         profile: the shapes to build for.
+        sparse: whether kernels for 2:4 sparse weights may be taken.
     """
     (folder / MODEL).mkdir(parents=True)
     (folder / CONFIG_FILE).write_text(triton_config(signature), encoding="utf-8")
     script = folder / SCRIPT_FILE
-    script.write_text(trtexec_script(onnx.name, profile), encoding="utf-8")
+    script.write_text(trtexec_script(onnx.name, profile, sparse), encoding="utf-8")
     script.chmod(0o755)
 
 
-def trtexec_script(onnx: str, profile: Profile) -> str:
+def trtexec_script(onnx: str, profile: Profile, sparse: bool = False) -> str:
+    """The script's text.
+
+    Args:
+        onnx: name of the graph's file.
+        profile: the shapes to build for.
+        sparse: whether kernels for 2:4 sparse weights may be taken.
+    """
     parts = ["trtexec", f"--onnx={onnx}", f"--saveEngine={PLAN_FILE}", "--stronglyTyped"]
+    parts += ["--sparsity=enable"] if sparse else []
     for index, flag in enumerate(("minShapes", "optShapes", "maxShapes")):
         shapes = ",".join(f"{name}:{'x'.join(map(str, sizes[index]))}" for name, sizes in profile.items())
         parts.append(f"--{flag}={shapes}")

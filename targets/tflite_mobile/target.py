@@ -18,7 +18,16 @@ from edgepress.targets.options import Options
 from edgepress.targets.process.feeds import save_feeds
 from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Runner
-from edgepress.targets.records import Artifact, Availability, Candidate, Feeds, MacCount, Precision, Signature
+from edgepress.targets.records import (
+    Artifact,
+    Availability,
+    Candidate,
+    Feeds,
+    MacCount,
+    Precision,
+    Signature,
+    WeightCount,
+)
 from edgepress.targets.tflite_mobile.buckets import (
     calibration_rows,
     fitting,
@@ -99,6 +108,12 @@ class TfliteMobile(Backend[Converted]):
         self._require(self.exports_with)
         name = fitting(feeds, artifact.signature, lengths_of(artifact.programs))
         return count_macs(folder / MODEL_FILE, name, len(next(iter(feeds.values()))))
+
+    def zeros(self, artifact: Artifact, folder: Path) -> WeightCount:
+        from edgepress.targets.tflite_mobile.zeros import count_zeros
+
+        self._require(self.exports_with)
+        return count_zeros(folder / MODEL_FILE)
 
     def _prepare(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], scratch: Scratch

@@ -17,7 +17,16 @@ from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.options import Options
 from edgepress.targets.process.feeds import rounded_up, save_feeds
 from edgepress.targets.protocols import Runner
-from edgepress.targets.records import Availability, Candidate, Feeds, HardwareBuild, MacCount, Precision
+from edgepress.targets.records import (
+    Artifact,
+    Availability,
+    Candidate,
+    Feeds,
+    HardwareBuild,
+    MacCount,
+    Precision,
+    WeightCount,
+)
 from edgepress.targets.xla_tpu.session import PROGRAM, WEIGHTS, XlaSession, has_tpu
 
 DISTRIBUTIONS = ("jax", "jaxlib", "torch")
@@ -87,6 +96,11 @@ class XlaTpu(Backend[Converted]):
     def _require_hardware(self) -> None:
         if not has_tpu():
             raise TargetUnavailable(NO_TPU)
+
+    def zeros(self, artifact: Artifact, folder: Path) -> WeightCount:
+        from edgepress.targets.graph.zeros import count_zeros
+
+        return count_zeros(folder / WEIGHTS)
 
     def _prepare(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], scratch: Scratch

@@ -32,6 +32,7 @@ def _request(tmp_path: Path, capabilities: list[int]) -> dict[str, object]:
         "onnx": str(tmp_path / "model.onnx"),
         "out": str(tmp_path / "model.engine"),
         "capabilities": capabilities,
+        "sparse": False,
         "profile": {"x": shapes},
     }
 
@@ -148,6 +149,7 @@ def test_the_profile_and_the_script_follow_the_bounds() -> None:
     assert profile["input_ids"] == [[1, 2], [1, 24], [6, 24]]
     script = trtexec_script("model.onnx", profile)
     assert "--minShapes=input_ids:1x2,attention_mask:1x2" in script
+    assert "--sparsity" not in script and "--sparsity=enable" in trtexec_script("model.onnx", profile, sparse=True)
     assert "--stronglyTyped" in script and "--saveEngine=triton/model/1/model.plan" in script
 
 

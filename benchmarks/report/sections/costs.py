@@ -38,12 +38,23 @@ def footprint(report: Report) -> Section:
     without = [f"{artifact(row)} ({row.status})" for row in rows if row.status not in WITH_ARTIFACT]
     how = dict.fromkeys(row.footprint.energy_note for row in rows if row.footprint and row.footprint.energy_mj)
     notes = (*reasons.notes, *(f"Energy: {note}" for note in how if note))
+    notes += tuple(_zeros(report))
     notes += (f"No artifact, so no footprint: {', '.join(without)}.",) if without else ()
     absent = ""
     if not any(row.footprint for row in rows):
         lines, notes = [], ()
         absent = "Not measured: this report holds no memory, cold start, energy or download size of any artifact."
     return Section("footprint", "Footprint", heads, lines, notes=notes, absent=absent)
+
+
+def _zeros(report: Report) -> Iterator[str]:
+    """What zeros are worth in each artifact of a run that made some: a share of its download, and no time."""
+    for row in report.candidates if any(stage.made_zeros for stage in report.stages) else ():
+        taken = row.footprint
+        if row.chosen and taken and taken.weights and taken.zstd_bytes and row.bytes:
+            zeros, bytes_ = percent(taken.weights.share), human_bytes(row.bytes)
+            worth = f"{bytes_} are {human_bytes(taken.zstd_bytes)} after zstd; {taken.zeros_note}"
+            yield f"{artifact(row)}: {zeros} of its weights are zero, {worth}."
 
 
 def _footprint_line(row: Row, reasons: Reasons) -> Line:

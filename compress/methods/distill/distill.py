@@ -19,6 +19,7 @@ from edgepress.compress.model.model import Model
 from edgepress.compress.network.hidden_states import Grid, State
 from edgepress.compress.training.epochs import History, best_of
 from edgepress.compress.training.fit import TrainingJob, fit
+from edgepress.compress.training.hooks import Hook
 from edgepress.compress.training.precision import settled
 from edgepress.compress.training.teacher_cache import TeacherCache, Wanted
 from edgepress.targets.errors import StageError
@@ -113,7 +114,12 @@ def apply_distillation(model: Model, plan: DistillationPlan, data: Data, run: Ru
 
 
 def distill(
-    model: Model, plan: DistillationPlan, data: Data, run: Run, title: str = "distill"
+    model: Model,
+    plan: DistillationPlan,
+    data: Data,
+    run: Run,
+    title: str = "distill",
+    hooks: tuple[Hook, ...] = (),
 ) -> tuple[Model, dict[str, object]]:
     """Train `model`, the student, to follow the teacher.
 
@@ -123,6 +129,7 @@ def distill(
         data: training and validation rows, and the teacher.
         run: seed, scratch and progress.
         title: what lineage and progress call it.
+        hooks: what another method does while it trains.
 
     Returns:
         The trained student, and what the report says of the training.
@@ -135,7 +142,8 @@ def distill(
             model, details["layers_first"] = _layers_first(model, plan, data, run, cache)
         layers = False if options.layers_first else None
         objective = DistillationObjective(options, plan.compared, layers, data.task.outputs)
-        job = TrainingJob(options.training, run.scratch / "student", run.seed, objective, cache.rows, data.metrics[0])
+        place = run.scratch / "student"
+        job = TrainingJob(options.training, place, run.seed, objective, cache.rows, data.metrics[0], hooks=hooks)
         trained, history = fit(model, job, data.train, data.validation, run.progress, run.title(title))
     details |= {
         "epochs": [epoch.model_dump() for epoch in history.epochs],

@@ -15,10 +15,10 @@ from edgepress.benchmarks.measure.jobs import Case, SubjectResult
 from edgepress.benchmarks.measure.settings import choose_settings, geometric_mean, time_all
 from edgepress.benchmarks.records.figures import Figure, known_primary, primary_of
 from edgepress.benchmarks.records.report import Measurement, Metrics
+from edgepress.benchmarks.statistics import TIE
 from edgepress.compress.methods.desk import desk_of
 from edgepress.compress.methods.quantize.export import FP32, Exported
 from edgepress.compress.methods.quantize.options import Quantize
-from edgepress.compress.methods.verdict import TIE
 from edgepress.compress.model.model import Model
 from edgepress.targets.errors import EdgepressError, StageError
 from edgepress.targets.protocols import Target

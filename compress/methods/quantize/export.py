@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from edgepress.compress.methods.zeros import lost_zeros
 from edgepress.compress.model.model import Model
 from edgepress.targets.acceptance.reference import Reference
 from edgepress.targets.errors import TargetError
@@ -112,7 +113,10 @@ def _finished(name: str, result: Artifact | Refusal, folder: Path, model: Model,
     place = folder / result.candidate.name
     if isinstance(result, Refusal):
         return Exported(name, result.candidate, place, None, result.reason)
-    return Exported(name, result.candidate, place, furnish(result, place, model, measuring))
+    artifact = furnish(result, place, model, measuring)
+    if fault := lost_zeros(model, artifact, place):
+        measuring.run.progress.warn(fault)
+    return Exported(name, result.candidate, place, artifact)
 
 
 def furnish(artifact: Artifact, folder: Path, model: Model, measuring: Measuring) -> Artifact:

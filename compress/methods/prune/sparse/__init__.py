@@ -1,0 +1,1 @@
+"""Sparsity: single weights become zero, and the layers keep their sizes."""

@@ -32,7 +32,14 @@ def methods(sparsity: float) -> dict[str, dict[str, Any]]:
         "magnitude, one shot, global": {"method": "magnitude", "scope": "global", **schedule},
         "magnitude, cubic": {"method": "magnitude", "schedule": "cubic", **schedule},
         "magnitude, cubic, global": {"method": "magnitude", "schedule": "cubic", "scope": "global", **schedule},
+        "magnitude, cubic, erdos-renyi": {
+            "method": "magnitude",
+            "schedule": "cubic",
+            "scope": "erdos-renyi",
+            **schedule,
+        },
         "movement": {"method": "movement", **schedule},
+        "movement, erdos-renyi": {"method": "movement", "scope": "erdos-renyi", **schedule},
         "SET": {"method": "set", **schedule},
         "RigL": {"method": "rigl", **schedule},
     }
@@ -68,7 +75,7 @@ def main(data: str) -> None:
                 done = run(recipe(data, folder, options), until="prune", runs=folder)
                 rows.append({"method": name, "sparsity": sparsity} | figures(done))
                 print(line(rows[-1]), flush=True)
-    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    RESULTS.write_text(json.dumps({"pruned": rows}, indent=1) + "\n")
 
 
 def figures(done: Any) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from edgepress.compress.methods.prune.sparse.masks import (
     cubic,
     erdos_renyi,
     largest,
+    masks_of,
     moved,
     n_of_m,
     together,
@@ -111,6 +112,12 @@ def test_erdos_renyi_densities_go_by_the_sum_of_the_sides_over_their_product() -
     assert erdos_renyi([(10, 10), (20, 20)], 0.8) == pytest.approx([20 / 100 * 100 / 60, 40 / 400 * 100 / 60])
     # A layer of 4 weights would have a density above 1: it stays dense, and the other one makes up for it.
     assert erdos_renyi([(2, 2), (14, 14)], 0.5) == pytest.approx([1.0, 96 / 196])
+
+
+def test_the_scope_erdos_renyi_gives_each_layer_its_density() -> None:
+    # As above: densities 1/3 and 1/6 of 100 and 400 weights.
+    masks = masks_of({"a": torch.rand(10, 10), "b": torch.rand(20, 20)}, 0.8, "erdos-renyi")
+    assert [int(mask.sum()) for mask in masks.values()] == [33, 67]
 
 
 def test_a_round_drops_the_smallest_and_grows_the_best_of_those_that_are_not_there() -> None:

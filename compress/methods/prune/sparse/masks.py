@@ -58,7 +58,13 @@ def _starts(scores: Mapping[str, torch.Tensor]) -> Iterator[int]:
 
 
 def masks_of(scores: Mapping[str, torch.Tensor], sparsity: float, scope: str) -> Masks:
-    """`by_layer`, or `together` for the scope `global`."""
+    """`by_layer`, `together` for the scope `global`, or layer by layer with the densities of `erdos_renyi`."""
+    if scope == "erdos-renyi":
+        densities = erdos_renyi([each.shape for each in scores.values()], sparsity)
+        return {
+            name: largest(each, each.numel() - zeros_of(1 - density, each.numel()))
+            for (name, each), density in zip(scores.items(), densities, strict=True)
+        }
     return together(scores, sparsity) if scope == "global" else by_layer(scores, sparsity)
 
 

@@ -29,12 +29,16 @@ class SparseOptions(RecoverableOptions):
 
 class Scheduled(SparseOptions):
     """Sparsity that grows while the recovery trains: from `begin` to `end` (shares of its steps), every `every` steps,
-    by the cubic schedule of arXiv 1710.01878. `scope: global` ranks the weights of all layers together."""
+    by the cubic schedule of arXiv 1710.01878. `scope: global` ranks the weights of all layers together, `erdos-renyi`
+    gives layers the densities of arXiv 1707.04780."""
 
     sparsity: Sparsity
-    scope: Annotated[Literal["layer", "global"], Field(description="rank each layer's weights, or all together")] = (
-        "layer"
-    )
+    scope: Annotated[
+        Literal["layer", "global", "erdos-renyi"],
+        Field(
+            description="rank each layer's weights, or all together, or each layer's with less sparsity in small ones"
+        ),
+    ] = "layer"
     begin: Annotated[Share, Field(description="share of the recovery before the first zero")] = 0.0
     end: Annotated[Share, Field(description="share of the recovery after which the zeros stay")] = 0.5
     every: Every = 10

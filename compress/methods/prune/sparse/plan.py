@@ -19,6 +19,12 @@ KINDS: dict[type[nn.Module], str] = {nn.Linear: "linear", nn.Conv2d: "conv", nn.
 # A layer with less than this share of the weights stays dense: classifiers of a few classes, first convolutions.
 SMALL = 1e-3
 
+SCOPES = {
+    "layer": "each layer by itself",
+    "global": "all layers together",
+    "erdos-renyi": "each layer by its Erdős-Rényi density",
+}
+
 
 class LayerPlan(Record):
     """One layer: so many of its `weights` are to be zero; with a global scope `zeros` by the weights of now."""
@@ -90,7 +96,7 @@ def plan_magnitude(model: Model, options: Scheduled) -> SparsityPlan:
     """The smallest weights of each layer, or of all together; for other scores than magnitude, how many of each."""
     weights = layers_of(model, options)
     masks = masks_of({name: weight.detach().abs() for name, weight in weights.items()}, options.sparsity, options.scope)
-    where = "all layers together" if options.scope == "global" else "each layer by itself"
+    where = SCOPES[options.scope]
     when = "at once"
     if not isinstance(options, Magnitude) or options.schedule == "cubic":
         when = f"by a cubic schedule over {options.begin:.0%} to {options.end:.0%} of the recovery"

@@ -65,7 +65,11 @@ def parts_of(value: Any) -> list[Any]:
 
 
 def numbers_of(
-    values: Sequence[Any], origin: str, file_names: Sequence[str] | None, model_names: Sequence[str] | None
+    values: Sequence[Any],
+    origin: str,
+    file_names: Sequence[str] | None,
+    model_names: Sequence[str] | None,
+    column: str = "value",
 ) -> NumberMap:
     """How many numbers a row has, and what they are called.
 
@@ -73,6 +77,7 @@ def numbers_of(
         values: the labels as they are in the file.
         file_names: data.labels, or the columns that the numbers lie in.
         model_names: what the model calls its outputs; None for one that starts at random.
+        column: what the column is called that they lie in.
 
     Raises:
         DataError: the model gives another number of numbers, or a name is there twice.
@@ -84,7 +89,7 @@ def numbers_of(
             f"{origin}: a row has {count} number{'s' * (count != 1)}, and the model gives {known}. Name other columns "
             f"in data.columns.label, or have the model fine-tuned on these rows: teacher.training."
         )
-    names = file_names or model_names or (("value",) if count == 1 else tuple(f"value {i + 1}" for i in range(count)))
+    names = file_names or model_names or ((column,) if count == 1 else tuple(f"{column} {i + 1}" for i in range(count)))
     if len(names) != count or len(set(names)) != count:
         raise DataError(f"{origin}: data.labels names {few(names)}, and a row has {count} numbers. Name each once.")
     return NumberMap(tuple(names))

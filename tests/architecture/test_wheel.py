@@ -105,7 +105,9 @@ def test_folders_of_the_user_with_our_names_are_in_nobodys_way(installed: Path, 
 def test_the_quick_start_runs_there_with_its_child_processes(installed: Path, users_folder: Path, root: Path) -> None:
     """Students are timed in a process of its own, which finds the wheel and not the user's folders."""
     shutil.copytree(root / "examples", users_folder / "examples")
-    (code,) = [block for block in blocks((root / "README.md").read_text(), "python") if "from edgepress" in block]
+    (code,) = [
+        block for block in blocks((root / "README.md").read_text(), "python") if "from edgepress import" in block
+    ]
     told = _call([str(installed / "python"), "-c", code], users_folder)
     assert "['teacher', 'student']" in told
 

@@ -106,13 +106,17 @@ def copy(release: Path, tmp_path: Path) -> Path:
 
 def test_a_release_that_was_touched_is_not_opened(copy: Path) -> None:
     (copy / "onnxruntime-cpu/numpy.py").write_text("raise SystemExit")
-    with pytest.raises(ArtifactError, match=r"holds 'numpy.py', which is not of the artifact. It was not opened"):
+    with pytest.raises(ArtifactError, match=r"numpy.py is not of this release: SHA256SUMS does not name it"):
         open_bundle(copy)
+    with pytest.raises(ArtifactError, match=r"holds 'numpy.py', which is not of the artifact. It was not opened"):
+        open_bundle(copy / "onnxruntime-cpu")
     (copy / "onnxruntime-cpu/numpy.py").unlink()
     tokenizer = copy / "onnxruntime-cpu/tokenizer.json"
     tokenizer.write_text(tokenizer.read_text().replace("good", "baad"))
-    with pytest.raises(ArtifactError, match=r"tokenizer.json is damaged: its sha256 is not the recorded one"):
+    with pytest.raises(ArtifactError, match=r"tokenizer.json is not the released file: its sha256 is"):
         open_bundle(copy)
+    with pytest.raises(ArtifactError, match=r"tokenizer.json is damaged: its sha256 is not the recorded one"):
+        open_bundle(copy / "onnxruntime-cpu")
 
 
 def test_what_is_not_there_is_told(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

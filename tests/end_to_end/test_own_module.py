@@ -71,8 +71,8 @@ def test_a_network_with_residuals_from_the_command_line(workdir: Path) -> None:
     report = json.loads((workdir / "runs/own/report/report.json").read_text())
     (chosen,) = [row for row in report["candidates"] if row["chosen"]]
     assert (chosen["precision"], chosen["status"]) == ("int8", "measured")
-    stages = {row["stage"]: row for row in report["stages"]}
-    assert stages["prune"]["parameters"] < stages["distill"]["parameters"]
+    stages = {row["kind"]: row for row in report["stages"]}
+    assert stages["prune"]["after"]["parameters"] < stages["prune"]["before"]["parameters"]
     assert report["teacher"]["name"] == "model.py:build"
     again = edgepress(workdir, "run", "recipe.yaml")  # nothing is to do, so that nothing is run
     assert again.returncode == 0, again.stderr

@@ -48,9 +48,7 @@ def test_an_int8_artifact_is_opened_with_whole_sums_and_fp32_without_options(pla
 
 def test_the_commands_check_time_and_package_a_release(plain_copy: Path) -> None:
     check, bench, package = command_lines(Path("runs/plain"))
-    sums = subprocess.run(check, shell=True, cwd=plain_copy, capture_output=True, text=True)
-    assert sums.returncode == 0 and "onnxruntime-cpu/model.onnx: OK" in sums.stdout
-    for line in (bench, package):
+    for line in (check, bench, package):
         words = shlex.split(line, comments=True)
         told = edgepress(plain_copy, *words[1:])
         assert words[0] == "edgepress" and told.returncode == 0, told.stderr

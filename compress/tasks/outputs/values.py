@@ -68,8 +68,10 @@ class Values:
         self, raw: Raw, data: Data, names: Sequence[str] | None, model_names: Sequence[str] | None, fine_tuned: bool
     ) -> NumberMap:
         """See `TruthReader.truth_of`."""
-        columns = None if isinstance(data.columns.label, str) else data.columns.label
-        return numbers_of(raw.labels, raw.origin, names or columns, None if fine_tuned else model_names)
+        label = data.columns.label
+        columns, column = (None, label) if isinstance(label, str) else (label, "value")
+        known = None if fine_tuned else model_names
+        return numbers_of(raw.labels, raw.origin, names or columns, known, "value" if column == "label" else column)
 
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         """The numbers themselves."""

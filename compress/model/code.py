@@ -9,9 +9,9 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import nn
 
+from edgepress.compress.model.digests import module_digest
 from edgepress.compress.model.references import GIVEN, PYTHON, CodeReference
 from edgepress.targets.errors import ModelError, told
 
@@ -27,15 +27,10 @@ def allow(reference: CodeReference) -> None:
 def hand_over(module: nn.Module, role: str) -> None:
     """A module of the user's script takes part in the next run as `role`; copies of it are worked on.
 
-    Its digest is that of its class, its printed structure and its weights.
+    It is known by its code, plain attributes and weights, and copied as it is now.
     """
-    digest = hashlib.sha256(f"{type(module).__module__}.{type(module).__qualname__}\n{module}\n".encode())
-    for name, value in sorted(module.state_dict().items()):
-        array = value.detach().cpu().contiguous()
-        digest.update(f"{name} {array.dtype} {tuple(array.shape)}\n".encode())
-        digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
-    GIVEN[role] = digest.hexdigest()
-    _BUILDERS[GIVEN[role], PYTHON] = partial(copy.deepcopy, module)
+    GIVEN[role] = module_digest(module)
+    _BUILDERS[GIVEN[role], PYTHON] = partial(copy.deepcopy, copy.deepcopy(module))
 
 
 def network_of(sha256: str, function: str, path: str) -> nn.Module:

@@ -183,6 +183,40 @@ def test_a_module_is_known_by_its_structure_and_weights() -> None:
     assert len(digests) == 3
 
 
+def test_another_forward_or_constant_is_another_module() -> None:
+    """Of the same name, structure and weights, as an edited script gives it."""
+
+    def made(scale: int, factor: float = 1.0) -> nn.Module:
+        class Same(nn.Linear):
+            def forward(self, features: torch.Tensor) -> torch.Tensor:
+                return super().forward(features) * self.factor
+
+        class Other(nn.Linear):
+            def forward(self, features: torch.Tensor) -> torch.Tensor:
+                return super().forward(features) * self.factor + 1
+
+        Same.__qualname__ = Other.__qualname__ = Same.__name__ = Other.__name__ = "Net"
+        torch.manual_seed(0)
+        found = (Same if scale == 1 else Other)(2, 1)
+        found.factor = factor  # type: ignore[assignment]
+        return found
+
+    def digest(module: nn.Module) -> str:
+        hand_over(module, "teacher")
+        return code_reference("python").sha256
+
+    assert digest(made(1)) == digest(made(1))
+    assert len({digest(made(1)), digest(made(2)), digest(made(1, 2.0))}) == 3
+
+
+def test_what_becomes_of_a_module_after_it_was_handed_over_changes_no_run() -> None:
+    hand_over(module := Given(), "teacher")
+    before = own("python").own.head.weight.clone()
+    with torch.no_grad():
+        module.head.weight += 1
+    assert torch.equal(own("python").own.head.weight, before)
+
+
 def test_a_saved_model_is_rebuilt_from_reference_edits_and_weights_alone(tmp_path: Path) -> None:
     allow(code_reference(text := _file(tmp_path)))
     signature = Signature(

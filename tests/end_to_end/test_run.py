@@ -117,7 +117,8 @@ def test_each_stage_has_its_figures_and_verdict(report: dict[str, Any], name: st
         for figures in (row["before"], row["after"]):
             keys = [one["key"] for one in figures["metrics"]]
             assert keys == [key for key in METRICS if key in keys or key not in UNKNOWN]
-            assert set(figures) == {"metrics", "parameters", "macs", "bytes", "latency"}
+            wanted_keys = {"metrics", "parameters", "macs", "bytes", "latency", "zeros", "exported_zeros", "zstd_bytes"}
+            assert set(figures) == wanted_keys
     prune = next(row for row in report["stages"] if row["kind"] == "prune")
     assert prune["after"]["macs"] < prune["before"]["macs"]
 

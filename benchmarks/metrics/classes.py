@@ -76,11 +76,10 @@ class MacroF1:
         """`[rows, 3 * classes]`: true positives, then false positives, then false negatives, by class."""
         check_logits(self.key, truth, answers)
         actual, predicted = one_hot(truth, answers.shape[-1]), one_hot(answers.argmax(-1), answers.shape[-1])
-        return np.concatenate([actual & predicted, predicted & ~actual, actual & ~predicted], axis=1).astype(np.uint8)
+        return confusions(actual, predicted)
 
     def value(self, means: np.ndarray) -> np.ndarray:
-        right, false, missed = np.split(means, 3, axis=-1)
-        return mean_of_known(ratio(2 * right, 2 * right + false + missed))
+        return mean_f1(means)
 
 
 class BalancedAccuracy:
@@ -183,6 +182,22 @@ def one_hot(numbers: Any, classes: int) -> np.ndarray:
     """Whether a row is of a class, bool `[rows, classes]`."""
     found: np.ndarray = np.asarray(numbers)[:, None] == np.arange(classes)
     return found
+
+
+def confusions(actual: np.ndarray, said: np.ndarray) -> np.ndarray:
+    """True positives, then false positives, then false negatives, uint8 `[rows, 3 * names]`.
+
+    Args:
+        actual: whether a row has a class or label, bool `[rows, names]`.
+        said: whether the answer has it, likewise.
+    """
+    return np.concatenate([actual & said, said & ~actual, actual & ~said], axis=1).astype(np.uint8)
+
+
+def mean_f1(means: np.ndarray) -> np.ndarray:
+    """Mean over the names of F1 = 2 tp / (2 tp + fp + fn), of means of `confusions` `[..., 3 * names]`."""
+    right, false, missed = np.split(means, 3, axis=-1)
+    return mean_of_known(ratio(2 * right, 2 * right + false + missed))
 
 
 def check_logits(metric: str, truth: Any, answers: Any) -> None:

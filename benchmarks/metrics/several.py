@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.benchmarks.metrics.base import Against, Unit, mean_of_known, ratio, same_rows
+from edgepress.benchmarks.metrics.classes import confusions, mean_f1
 from edgepress.targets.errors import BenchmarkError
 
 
@@ -31,11 +32,10 @@ class LabelMacroF1:
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
         """`[rows, 3 * labels]`: true positives, then false positives, then false negatives, by label."""
         actual, said = _both(self.key, truth, answers)
-        return np.concatenate([actual & said, said & ~actual, actual & ~said], axis=1).astype(np.uint8)
+        return confusions(actual, said)
 
     def value(self, means: np.ndarray) -> np.ndarray:
-        right, false, missed = np.split(means, 3, axis=-1)
-        return mean_of_known(ratio(2 * right, 2 * right + false + missed))
+        return mean_f1(means)
 
 
 class ExactLabels:

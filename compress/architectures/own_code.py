@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,6 +51,7 @@ class OwnCode(PreTrainedModel):  # type: ignore[misc]
         if missing := [name for name in config.states if name not in names]:
             known = ", ".join(sorted(names - {""})[:8])
             raise ModelError(f"states: the network has no module {missing[0]!r}; it has {known}.")
+        self._names = _parameters_of(self.own.forward)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -59,28 +60,27 @@ class OwnCode(PreTrainedModel):  # type: ignore[misc]
     @property
     def input_names(self) -> frozenset[str] | None:
         """Of the user's forward; None where it takes any, or one input whatever it is called."""
-        names = self._parameters_of_forward()
-        return None if names is None or len(names) == 1 else frozenset(names)
-
-    def _parameters_of_forward(self) -> list[str] | None:
-        found = inspect.signature(self.own.forward).parameters.values()
-        return None if any(one.kind in ANY for one in found) else [one.name for one in found]
+        return None if self._names is None or len(self._names) == 1 else frozenset(self._names)
 
     def forward(self, output_hidden_states: bool = False, **inputs: torch.Tensor) -> SequenceClassifierOutput:
         """Logits, and the outputs of `states` where they are asked for."""
-        if not output_hidden_states:
+        names = self.config.states
+        if not output_hidden_states or not names:
             return SequenceClassifierOutput(logits=self._logits(inputs))
-        if not self.config.states:
-            return SequenceClassifierOutput(logits=self._logits(inputs), hidden_states=None)
-        with _collected(self.own, self.config.states) as states:
+        with _collected(self.own, names) as states:
             logits = self._logits(inputs)
-        return SequenceClassifierOutput(logits=logits, hidden_states=tuple(states[name] for name in self.config.states))
+        return SequenceClassifierOutput(logits=logits, hidden_states=tuple(states[name] for name in names))
 
     def _logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        names = self._parameters_of_forward()
-        if names is not None and len(names) == 1 and len(inputs) == 1:
+        if self._names is not None and len(self._names) == len(inputs) == 1:
             return _logits_in(self.own(next(iter(inputs.values()))))
         return _logits_in(self.own(**inputs))
+
+
+def _parameters_of(forward: Callable[..., Any]) -> list[str] | None:
+    """The names that a forward takes; None where it takes any."""
+    found = inspect.signature(forward).parameters.values()
+    return None if any(one.kind in ANY for one in found) else [one.name for one in found]
 
 
 @contextmanager

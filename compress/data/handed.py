@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.compress.recipe.paths import PYTHON
 from edgepress.targets.errors import DataError
 
-PYTHON = "python"
 ONLY = "input"
 """What the input of a row is called that has one without a name."""
 _HANDED: dict[str, Handed] = {}

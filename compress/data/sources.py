@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from edgepress.compress.data.clips import read_clip_folder
-from edgepress.compress.data.handed import PYTHON, handed
+from edgepress.compress.data.handed import handed
 from edgepress.compress.data.images import (
     folder_splits,
     npz_splits,
@@ -27,7 +27,7 @@ from edgepress.compress.data.rows import Kind, Raw, ReadingTask
 from edgepress.compress.data.tables import SUFFIXES, check_columns, read_table, suffix_of
 from edgepress.compress.data.vectors import read_vectors
 from edgepress.compress.recipe.data import Data
-from edgepress.compress.recipe.paths import in_home, kind_of
+from edgepress.compress.recipe.paths import PYTHON, in_home, kind_of
 from edgepress.targets.errors import DataError, told
 
 DIGITS = "builtin:digits"

@@ -67,6 +67,7 @@ class Data:
         self._teacher_folder = teacher
         self._outputs = outputs
         self.teacher_layers = teacher_layers
+        self._teacher_logits: np.ndarray | None = None
 
     @property
     def task(self) -> Task:
@@ -102,18 +103,17 @@ class Data:
     def teacher(self) -> Model:
         return Model.load(self._teacher_folder)
 
-    @cached_property
+    @property
     def teacher_logits(self) -> np.ndarray:
         """The teacher's outputs `[rows, ...]` on the validation split, in torch, fp32."""
         return self.teacher_logits_of(self.teacher)
 
     def teacher_logits_of(self, teacher: Model) -> np.ndarray:
         """The same, of a teacher that is not saved yet; kept, so that they are computed once a run."""
-        if "teacher_logits" not in self.__dict__:
+        if self._teacher_logits is None:
             with self._workspace.progress.task("Teacher on validation rows", total=len(self.validation)) as advance:
-                self.__dict__["teacher_logits"] = logits_of(teacher, self.validation, advance)
-        found: np.ndarray = self.__dict__["teacher_logits"]
-        return found
+                self._teacher_logits = logits_of(teacher, self.validation, advance)
+        return self._teacher_logits
 
     @contextmanager
     def teacher_outputs(self, wanted: Wanted, run: Run) -> Iterator[TeacherCache]:

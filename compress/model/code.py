@@ -12,7 +12,8 @@ from typing import Any
 from torch import nn
 
 from edgepress.compress.model.digests import module_digest
-from edgepress.compress.model.references import GIVEN, PYTHON, CodeReference
+from edgepress.compress.model.references import GIVEN, CodeReference
+from edgepress.compress.recipe.paths import PYTHON
 from edgepress.targets.errors import ModelError, told
 
 _BUILDERS: dict[tuple[str, str], Callable[[], nn.Module]] = {}

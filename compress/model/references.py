@@ -6,10 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgepress.compress.recipe.paths import PYTHON
 from edgepress.targets.errors import ModelError
 
-PYTHON = "python"
-"""Stands for a module that a script hands to `run`."""
 GIVEN: dict[str, str] = {}
 """Role (teacher, student) → digest of the module that was handed over in this process."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepress.compress.data.handed import PYTHON, Splits, hand_over_rows
+from edgepress.compress.data.handed import Splits, hand_over_rows
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.keys import StageKey
 from edgepress.compress.pipeline.plan import Planned, cut, plan
@@ -18,6 +18,7 @@ from edgepress.compress.pipeline.sources import allow_code_of
 from edgepress.compress.pipeline.stages.benchmark import BENCHMARK
 from edgepress.compress.pipeline.store import RunFolder
 from edgepress.compress.recipe.kept import holds_recipe, keep_recipe
+from edgepress.compress.recipe.paths import PYTHON
 from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.training import processes as distributed
 from edgepress.targets.errors import RecipeError, StoreError

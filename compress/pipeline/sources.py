@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepress.compress.model.references import PYTHON, code_reference
-from edgepress.compress.recipe.paths import in_home, kind_of
+from edgepress.compress.model.references import code_reference
+from edgepress.compress.recipe.paths import PYTHON, in_home, kind_of
 from edgepress.targets.errors import ModelError
 from edgepress.targets.files import sha256_of
 

@@ -7,6 +7,9 @@ import stat
 from pathlib import Path
 from typing import Literal
 
+PYTHON = "python"
+"""In place of a source: what a script hands to `run`."""
+
 
 def in_home(source: str) -> str:
     """`~` and `~user` at the front as that home folder; left as it is where there is no such user, as shells do and

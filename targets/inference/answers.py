@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,17 +59,15 @@ class Reading:
         >>> Reading("classes", ("bad", "good")).answers(np.array([[0.0, 0.0], [0.0, 9.0]]))[1].labels
         ('good',)
         """
-        values = {"classes": softmax(outputs), "labels": sigmoid(outputs), "numbers": outputs}[self.kind]
+        values = _VALUES[self.kind](outputs)
         return [self._answer(row.tolist()) for row in values]
 
     def _answer(self, row: list[float]) -> Answer:
         scores = dict(zip(self.names, row, strict=True))
-        said = {
-            "classes": [self.names[int(np.argmax(row))]],
-            "labels": [name for name, score in scores.items() if score > 0.5],
-            "numbers": [],
-        }
-        return Answer(tuple(said[self.kind]), scores)
+        if self.kind == "classes":
+            return Answer((self.names[int(np.argmax(row))],), scores)
+        above = tuple(name for name, score in scores.items() if score > 0.5)
+        return Answer(above if self.kind == "labels" else (), scores)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -90,6 +88,14 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     """
     with np.errstate(over="ignore"):
         return np.asarray(1 / (1 + np.exp(-logits)))
+
+
+_VALUES: Mapping[Kind, Callable[[np.ndarray], np.ndarray]] = {
+    "classes": softmax,
+    "labels": sigmoid,
+    "numbers": np.asarray,
+}
+"""What the scores are, by what the outputs are."""
 
 
 def reading_of(config: Mapping[str, Any], outputs: int, origin: str) -> Reading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -36,9 +36,8 @@ class Bundle:
 
         Raises:
             TargetUnavailable: the runtime or its hardware is not here.
-            ArtifactError: a file is missing or damaged, or is not of the artifact.
+            ArtifactError: the artifact or a file beside it cannot be read.
         """
-        check_folder(artifact, folder)
         self.artifact = artifact
         self._lock = threading.Lock()
         self._stack = ExitStack()
@@ -130,15 +129,18 @@ class Bundle:
 
 def opened_bundle(folder: Path, target: str | None, threads: int, stand_in: bool) -> Bundle:
     """See `targets.open_bundle`."""
-    if (folder / SUMS).exists():
+    sealed = (folder / SUMS).exists()
+    if sealed:
         check_sums(folder)
-    found = {artifact.target: path for path, artifact in _artifacts(folder)}
+    found = {artifact.target: (path, artifact) for path, artifact in _artifacts(folder)}
     if not found:
         raise ArtifactError(f"{folder} holds no artifact. Give a release, or the folder of one target in it.")
     if target is not None and target not in found:
         raise ArtifactError(f"{folder} has no artifact of {target}; it has {', '.join(found)}.")
-    chosen = found[target or _first_here(found)]
-    return Bundle(chosen, Artifact.read(chosen / Artifact.FILE_NAME), threads, stand_in)
+    place, artifact = found[target or _first_here(found)]
+    if not sealed:  # else every file was compared already, and none is too many
+        check_folder(artifact, place)
+    return Bundle(place, artifact, threads, stand_in)
 
 
 def check_folder(artifact: Artifact, folder: Path) -> None:
@@ -155,8 +157,9 @@ def _artifacts(folder: Path) -> Iterator[tuple[Path, Artifact]]:
             yield place, Artifact.read(place / Artifact.FILE_NAME)
 
 
-def _first_here(found: dict[str, Path]) -> str:
-    states = {name: targets.load(name).probe() for name in PREFERRED if name in found}
+def _first_here(found: Iterable[str]) -> str:
+    there = set(found)
+    states = {name: targets.load(name).probe() for name in PREFERRED if name in there}
     if here := next((name for name, state in states.items() if state.state == "available"), None):
         return here
     told = "; ".join(f"{name}: {state.reason}" for name, state in states.items())

@@ -76,7 +76,7 @@ def test_a_loaded_teachers_accuracy_is_told_at_once_and_one_that_knows_nothing_w
     assert f"teacher: validation_accuracy 1.0, rows {len(labels)}" in told.getvalue()
     assert "warning: validation has" in told.getvalue() and "the teacher gets" not in told.getvalue()
     monkeypatch.setattr("edgepress.compress.methods.data.logits_of", lambda *_: 1 - right)
-    del work.data.teacher_logits  # of the teacher before
+    work.data._teacher_logits = None  # of the teacher before
     make_teacher(stage, work)
     assert (
         f"warning: the teacher gets 0.000 of {len(labels)} validation rows right, and always the commonest class gets "

@@ -65,29 +65,34 @@ def make_teacher(stage: TeacherStage, work: Work) -> Model:
     """
     import torch
 
-    from edgepress.compress.model.loading import load_network
     from edgepress.compress.recipe.sections import Training
     from edgepress.compress.training.fit import TrainingJob, fit
 
     teacher, data, run = stage.options, work.data, work.run
-    if teacher.model is not None and not teacher.fine_tuned:
-        network = load_network(teacher.model, stage.task, teacher.trust_remote_code)
-        model = _model(network, stage, work, f"loaded from {teacher.model}")
-        _check_classes(model, work)
-        tell_metric(model, work)
-        return model
     torch.manual_seed(run.seed)  # of whatever starts at random
-    if teacher.code is not None:
-        start = _own(stage, work)
-        if teacher.training is None:
-            _check_classes(start, work)
-            tell_metric(start, work)
-            return start
-    else:
-        start = _pretrained(teacher.model, stage, work) if teacher.model is not None else _random(stage, work)
+    start = _start(stage, work)
+    if teacher.training is None and teacher.config is None:  # it is trained already
+        _check_classes(start, work)
+        tell_metric(start, work)
+        return start
     job = TrainingJob(teacher.training or Training(), run.scratch / "teacher", run.seed, metric=data.metrics[0])
     trained, history = fit(start, job, data.train, data.validation, run.progress, run.title("teacher"))
     return trained.after("teacher", f"trained {history.steps} steps, validation {history.metric} {history.best:.4f}")
+
+
+def _start(stage: TeacherStage, work: Work) -> Model:
+    """The network as its source gives it, before any training of the run."""
+    teacher = stage.options
+    if teacher.code is not None:
+        return _own(teacher.code, stage, work)
+    if teacher.model is None:
+        return _random(stage, work)
+    if teacher.fine_tuned:
+        return _pretrained(teacher.model, stage, work)
+    from edgepress.compress.model.loading import load_network
+
+    network = load_network(teacher.model, stage.task, teacher.trust_remote_code)
+    return _model(network, stage, work, f"loaded from {teacher.model}")
 
 
 def tell_metric(model: Model, work: Work) -> float:
@@ -127,15 +132,14 @@ def _random(stage: TeacherStage, work: Work) -> Model:
     return _model(network, stage, work, "random initialisation")
 
 
-def _own(stage: TeacherStage, work: Work) -> Model:
+def _own(code: str, stage: TeacherStage, work: Work) -> Model:
     """A network of the user's own code, with its own weights."""
     from edgepress.compress.model.own import own_network
 
     options, names = stage.options, work.data.label_names
-    assert options.code is not None
     head = work.data.task.outputs.head(names)
-    network = own_network(options.code, options.weights, options.states, head, stage.task, "teacher")
-    return _model(network, stage, work, f"code of {options.code}, weights {options.weights or 'as it is built'}")
+    network = own_network(code, options.weights, options.states, head, stage.task, "teacher")
+    return _model(network, stage, work, f"code of {code}, weights {options.weights or 'as it is built'}")
 
 
 def _pretrained(source: str, stage: TeacherStage, work: Work) -> Model:

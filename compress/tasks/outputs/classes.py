@@ -9,36 +9,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.compress.data.classes import classes_of
-from edgepress.compress.tasks.outputs.heads import names_in, whole_logits
+from edgepress.compress.tasks.outputs.heads import LogitsHead, names_in
 from edgepress.targets.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from edgepress.compress.data.labels import LabelMap
     from edgepress.compress.data.rows import Raw
     from edgepress.compress.recipe.data import Data
     from edgepress.compress.tasks.base import Features
-    from edgepress.targets.records import TensorSpec
 
 
 @dataclass(frozen=True)
-class Classes:
+class Classes(LogitsHead):
     """Outputs of a classifier. Truth are class numbers, int64 `[rows]`."""
 
     classes: bool = True
-
-    def tensors(self, result: Any) -> dict[str, Tensor]:
-        """Its `logits`."""
-        return {"logits": result.logits}
-
-    def specs(self, network: nn.Module, tensors: Mapping[str, Tensor], rows: int) -> tuple[TensorSpec, ...]:
-        """`logits`, float32 `[batch, classes]`; see `whole_logits` for arguments and errors."""
-        return whole_logits(network, tensors, rows, "classifier")
-
-    def labels(self, config: Any) -> tuple[str, ...]:
-        """`id2label`, by number."""
-        return names_in(config)
 
     def template_lines(self) -> tuple[str, ...]:
         """See `Outputs.template_lines`."""
@@ -58,10 +45,6 @@ class Classes:
                 f"Give a classifier as teacher."
             )
         return names_in(config)
-
-    def head(self, names: Sequence[str]) -> dict[str, Any]:
-        """What a configuration says of such outputs."""
-        return {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
 
     def truth_of(
         self, raw: Raw, data: Data, names: Sequence[str] | None, model_names: Sequence[str] | None, fine_tuned: bool

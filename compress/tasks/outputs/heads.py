@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgepress.targets.errors import ModelError
 from edgepress.targets.records import TensorSpec
@@ -42,3 +42,35 @@ def whole_logits(network: nn.Module, tensors: Mapping[str, Tensor], rows: int, k
             f"{type(network).__name__} gives logits of shape {list(shape)}, not [batch, {count}]: it is no {kind}."
         )
     return (TensorSpec(name="logits", dtype="float32", shape=("batch", count)),)
+
+
+class LogitsHead:
+    """The part of `Outputs` that is the same whatever the logits mean.
+
+    `network_kind`: what such a network is called, for messages. `problem_type`: of transformers' configurations; None
+    where transformers finds it out itself.
+    """
+
+    network_kind: ClassVar[str] = "classifier"
+    problem_type: ClassVar[str | None] = None
+
+    def tensors(self, result: Any) -> dict[str, Tensor]:
+        """Its `logits`."""
+        return {"logits": result.logits}
+
+    def specs(self, network: nn.Module, tensors: Mapping[str, Tensor], rows: int) -> tuple[TensorSpec, ...]:
+        """`logits`, float32 `[batch, outputs]`; see `whole_logits` for arguments and errors."""
+        return whole_logits(network, tensors, rows, self.network_kind)
+
+    def labels(self, config: Any) -> tuple[str, ...]:
+        """`id2label`, by number."""
+        return names_in(config)
+
+    def names_of(self, config: Any, source: str) -> tuple[str, ...]:
+        """The same of a teacher."""
+        return names_in(config)
+
+    def head(self, names: Sequence[str]) -> dict[str, Any]:
+        """What a configuration says of such outputs."""
+        fields = {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
+        return fields | ({"problem_type": self.problem_type} if self.problem_type is not None else {})

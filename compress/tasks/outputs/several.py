@@ -4,39 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from edgepress.compress.data.label_sets import SetMap, sets_of
-from edgepress.compress.tasks.outputs.heads import names_in, whole_logits
+from edgepress.compress.tasks.outputs.heads import LogitsHead
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from edgepress.compress.data.rows import Raw
     from edgepress.compress.recipe.data import Data
     from edgepress.compress.tasks.base import Features
-    from edgepress.targets.records import TensorSpec
 
 
 @dataclass(frozen=True)
-class SeveralLabels:
+class SeveralLabels(LogitsHead):
     """Outputs of a classifier whose labels don't exclude each other. Truth is 0 or 1, float32 `[rows, labels]`."""
 
+    problem_type: ClassVar[str | None] = "multi_label_classification"
     classes: bool = False
-
-    def tensors(self, result: Any) -> dict[str, Tensor]:
-        """Its `logits`."""
-        return {"logits": result.logits}
-
-    def specs(self, network: nn.Module, tensors: Mapping[str, Tensor], rows: int) -> tuple[TensorSpec, ...]:
-        """`logits`, float32 `[batch, labels]`; see `whole_logits` for arguments and errors."""
-        return whole_logits(network, tensors, rows, "classifier")
-
-    def labels(self, config: Any) -> tuple[str, ...]:
-        """`id2label`, by number."""
-        return names_in(config)
 
     def template_lines(self) -> tuple[str, ...]:
         """See `Outputs.template_lines`."""
@@ -44,15 +32,6 @@ class SeveralLabels:
             "# labels: [red, round]     # label names in the model's order; columns.label may list columns of 0 and 1",
             '# separator: ","           # between the labels in one cell, where it is no list',
         )
-
-    def names_of(self, config: Any, source: str) -> tuple[str, ...]:
-        """The same of a teacher."""
-        return names_in(config)
-
-    def head(self, names: Sequence[str]) -> dict[str, Any]:
-        """What a configuration says of such outputs."""
-        fields = {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
-        return fields | {"problem_type": "multi_label_classification"}
 
     def truth_of(
         self, raw: Raw, data: Data, names: Sequence[str] | None, model_names: Sequence[str] | None, fine_tuned: bool

@@ -4,40 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from edgepress.compress.data.numbers import NumberMap, numbers_of
-from edgepress.compress.tasks.outputs.heads import names_in, whole_logits
+from edgepress.compress.tasks.outputs.heads import LogitsHead, names_in
 from edgepress.targets.errors import ModelError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from edgepress.compress.data.rows import Raw
     from edgepress.compress.recipe.data import Data
     from edgepress.compress.tasks.base import Features
-    from edgepress.targets.records import TensorSpec
 
 
 @dataclass(frozen=True)
-class Values:
+class Values(LogitsHead):
     """Outputs of a regression. Truth are numbers, float32 `[rows, values]`."""
 
+    network_kind: ClassVar[str] = "regression"
+    problem_type: ClassVar[str | None] = "regression"
     classes: bool = False
-
-    def tensors(self, result: Any) -> dict[str, Tensor]:
-        """Its `logits`, which are the numbers themselves."""
-        return {"logits": result.logits}
-
-    def specs(self, network: nn.Module, tensors: Mapping[str, Tensor], rows: int) -> tuple[TensorSpec, ...]:
-        """`logits`, float32 `[batch, values]`; see `whole_logits` for arguments and errors."""
-        return whole_logits(network, tensors, rows, "regression")
-
-    def labels(self, config: Any) -> tuple[str, ...]:
-        """What the configuration calls its outputs."""
-        return names_in(config)
 
     def template_lines(self) -> tuple[str, ...]:
         """See `Outputs.template_lines`."""
@@ -58,11 +47,6 @@ class Values:
                 f"teacher.training."
             )
         return names_in(config)
-
-    def head(self, names: Sequence[str]) -> dict[str, Any]:
-        """What a configuration says of such outputs."""
-        fields = {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
-        return fields | {"problem_type": "regression"}
 
     def truth_of(
         self, raw: Raw, data: Data, names: Sequence[str] | None, model_names: Sequence[str] | None, fine_tuned: bool

@@ -12,6 +12,7 @@ from edgepress.targets.errors import TargetError
 from edgepress.targets.exportable import Exportable
 from edgepress.targets.graph.export import module_using
 from edgepress.targets.graph.narrowing import inference_program
+from edgepress.targets.onnx_graph.padding import keep_zero_padding
 from edgepress.targets.process.quiet import quiet
 from edgepress.targets.records import Feeds, Signature
 
@@ -66,6 +67,7 @@ def _save_slim(exported: ONNXProgram, signature: Signature, path: Path) -> None:
     import onnxslim
 
     proto = onnxslim.slim(exported.model_proto)
+    keep_zero_padding(proto)
     tidy(proto, signature)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save_model(proto, path)
@@ -76,6 +78,7 @@ def _save_with_external_weights(exported: ONNXProgram, signature: Signature, pat
 
     exported.save(path, external_data=True)
     proto = onnx.load(path, load_external_data=False)
+    keep_zero_padding(proto)
     tidy(proto, signature)
     path.write_bytes(proto.SerializeToString())
     onnx.checker.check_model(path, full_check=True)

@@ -120,3 +120,35 @@ def test_inputs_are_cycled_and_cut_to_the_wanted_sizes() -> None:
     arrays = resized(feeds, signature, {"batch": 2, "sequence": 5})
     np.testing.assert_array_equal(arrays["input_ids"], [[1, 2, 3, 1, 2]] * 2)
     assert resized(feeds, signature, {"sequence": 2})["attention_mask"].tolist() == [[1, 1]]
+
+
+class Pooled(nn.Module):
+    """Pads by `value`, then pools; x `[batch, 4]` as one picture of 2 x 2."""
+
+    def __init__(self, value: float, pool: nn.Module) -> None:
+        super().__init__()
+        self.value, self.pool = value, pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = nn.functional.pad(x.reshape(-1, 1, 2, 2), (1, 1, 1, 1), value=self.value)
+        return self.pool(padded).flatten(1)
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 20], ids=["weights beside", "one file"])
+@pytest.mark.parametrize(
+    ("value", "pool", "corner"),
+    [
+        (0.0, nn.MaxPool2d(2, 2), 0.0),  # three zeros and a negative number
+        (-7.0, nn.MaxPool2d(2, 2), -1.0),
+        (0.5, nn.MaxPool2d(2, 2), 0.5),
+        (0.0, nn.AvgPool2d(2, 2), -0.25),
+        (0.5, nn.AvgPool2d(2, 2), 0.125),
+    ],
+)
+def test_what_is_padded_before_a_pooling_takes_part_in_it(
+    value: float, pool: nn.Module, corner: float, limit: int, tmp_path: Path
+) -> None:
+    """ONNX Runtime makes padding by zeros that of a max pooling, which never wins: of -1 and zeros -1 would be left."""
+    export_onnx(exportable(Pooled(value, pool), {"batch": (1, 8)}), example(), tmp_path / "model.onnx", limit=limit)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    assert session.run(None, {"x": -np.ones((2, 4), np.float32)})[0] == pytest.approx(np.full((2, 4), corner))

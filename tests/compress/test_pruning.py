@@ -264,6 +264,19 @@ def test_pruning_what_a_model_lacks_says_what_it_has(name: str, shares: dict[str
         plan_pruning(model, Prune(**shares), feeds_of(model), [])
 
 
+def test_channels_that_all_must_stay_are_told_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = ["stem: kept, stem (OwnConv) cannot be made smaller", "block: kept, block is a grouped convolution"]
+    monkeypatch.setattr("edgepress.compress.network.channels.channel_groups", lambda *_: ([], notes))
+    model = tiny("resnet")
+    with pytest.raises(StageError) as caught:
+        plan_pruning(model, Prune(channels=0.5), feeds_of(model), [])
+    assert str(caught.value) == (
+        "prune: ResNetForImageClassification has no convolution channels that can be pruned; it has none of heads, ffn "
+        "and channels (stem: kept, stem (OwnConv) cannot be made smaller, as others are). Remove 'channels' from the "
+        "recipe."
+    )
+
+
 def test_channels_without_calibration_are_refused() -> None:
     with pytest.raises(StageError, match="channels need one calibration batch to trace the network"):
         plan_pruning(tiny("resnet"), Prune(channels=0.5), [], [])

@@ -190,24 +190,25 @@ def _groups(network: nn.Module, options: Prune, calibration: Sequence[Feeds]) ->
         from edgepress.compress.network.channels import channel_groups
 
         found, notes = channel_groups(network, calibration[0])
-        groups += _some(found, "channels", network)
+        groups += _some(found, "channels", network, notes)
     return groups, notes
 
 
-def _some(groups: list[Group], kind: str, network: nn.Module) -> list[Group]:
+def _some(groups: list[Group], kind: str, network: nn.Module, notes: Sequence[str] = ()) -> list[Group]:
     if not groups:
-        raise _nothing(kind, network)
+        raise _nothing(kind, network, notes)
     return groups
 
 
-def _nothing(kind: str, network: nn.Module) -> StageError:
+def _nothing(kind: str, network: nn.Module, notes: Sequence[str] = ()) -> StageError:
     what = {"heads": "attention heads", "ffn": "feed-forward neurons", "channels": "convolution channels"}
     present = [name for name, find in (("heads", head_groups), ("ffn", ffn_groups)) if find(network)]
-    if any(isinstance(m, nn.Conv2d) for m in network.modules()) and not present:
+    if any(isinstance(m, nn.Conv2d) for m in network.modules()) and not present and kind != "channels":
         present.append("channels")
+    why = f" ({notes[0]}{', as others are' if len(notes) > 1 else ''})" if notes else ""
     return StageError(
         f"prune: {type(network).__name__} has no {what[kind]} that can be pruned; "
-        f"it has {' and '.join(present) or 'none of heads, ffn and channels'}. Remove '{kind}' from the recipe."
+        f"it has {' and '.join(present) or f'none of heads, ffn and channels{why}'}. Remove '{kind}' from the recipe."
     )
 
 

@@ -10,6 +10,8 @@ from edgepress.benchmarks.records.files import JSON_NAME
 from edgepress.benchmarks.records.report import Report, Row
 from edgepress.benchmarks.report.wording import missed_gates
 from edgepress.compress.bundle.manifest import Manifest
+from edgepress.compress.licences.gate import unstated
+from edgepress.compress.licences.table import ADVICE
 from edgepress.targets.records import Artifact, Signature, TensorSpec
 from edgepress.targets.text import visible
 
@@ -27,6 +29,7 @@ def write_readme(folder: Path, manifest: Manifest) -> None:
         "`report.html`.",
         *_figures(report, artifacts),
         *_checks(manifest),
+        *_inputs(manifest),
         *[part for target, artifact in artifacts.items() for part in (f"## Use {target}", _example(target, artifact))],
         "## Measure it here",
         "`python run_benchmark.py --help`. It needs Python 3.9 or newer, NumPy and the runtime.",
@@ -61,6 +64,32 @@ def _checks(manifest: Manifest) -> list[str]:
         "`edgepress verify .` in this folder compares every file, the report and the gates; with `--key PUBLIC.pem`\n"
         "the signature `model.sig` too. Without edgepress, `sha256sum -c SHA256SUMS` finds files that were changed.",
     ]
+
+
+def _inputs(manifest: Manifest) -> list[str]:
+    """What the run was made of, under which licences, and what those ask for."""
+    title = "## What it is made of"
+    if not manifest.inputs:
+        return [title, "The run that made it did not record its inputs."]
+    lines = ["| input | source | licence | stated by |", "|---|---|---|---|"]
+    for one in manifest.inputs:
+        at = f" at {one.revision[:12]}" if one.revision else ""
+        by = ", ".join(one.stated_by) or "–"
+        lines.append(f"| {one.part} | {_cell(one.source)}{at} | {one.licence or 'none stated'} | {_cell(by)} |")
+    asked = [f"- {one.part} ({one.licence}): {' '.join(one.says)}" for one in manifest.inputs if one.says]
+    accepted = [
+        f"- {one.part} ({one.licence}) is released all the same: {_cell(one.accepted)}"
+        for one in manifest.inputs
+        if one.accepted
+    ]
+    missing = unstated(manifest.inputs)
+    warning = [f"**No licence is stated for {', '.join(map(_cell, missing))}.**"] if missing else []
+    listed = ["\n".join([*dict.fromkeys(asked), *accepted])] if asked or accepted else []
+    return [title, "\n".join(lines), *warning, *listed, f"Sources and dates are in `manifest.json`. {ADVICE}"]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("`", "'").split())
 
 
 def _example(target: str, artifact: Artifact) -> str:

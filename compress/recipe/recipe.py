@@ -17,6 +17,7 @@ from pydantic import Field
 from edgepress.benchmarks.metrics import METRICS
 from edgepress.compress.recipe.data import Columns as Columns
 from edgepress.compress.recipe.data import Data as Data
+from edgepress.compress.recipe.licences import AcceptLicence, Licences
 from edgepress.compress.recipe.methods import parse_stage
 from edgepress.compress.recipe.reader import read_file, read_mapping
 from edgepress.compress.recipe.sections import (
@@ -132,6 +133,8 @@ class Recipe(Readable):
     gates: Gates = Gates()
     cache: Cache = Cache()
     metric: str | None = None
+    licences: Licences = Licences()
+    accept_licence: AcceptLicence = AcceptLicence()
 
     @pydantic.field_validator("stages", mode="before")
     @classmethod
@@ -179,7 +182,7 @@ class Recipe(Readable):
     @property
     def digest(self) -> str:
         """Hex sha256 of everything the recipe says of its results, whatever the order and comments of the file."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"cache"}), sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json", exclude={"cache", "licences", "accept_licence"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def contradictions(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""README.md of a packaged release: what it is, how to check it, and ten lines that run each artifact."""
+"""README.md of a packaged release: model card, what it is, how to check it, and ten lines that run each artifact."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from edgepress.benchmarks.records.files import JSON_NAME
 from edgepress.benchmarks.records.report import Report, Row
 from edgepress.benchmarks.report.wording import missed_gates
+from edgepress.compress.bundle.card import front
 from edgepress.compress.bundle.manifest import Manifest
 from edgepress.compress.licences.gate import unstated
 from edgepress.compress.licences.table import ADVICE
@@ -24,7 +25,7 @@ def write_readme(folder: Path, manifest: Manifest) -> None:
     report = Report.read(folder / JSON_NAME) if (folder / JSON_NAME).is_file() else None
     artifacts = {name: Artifact.read(folder / name / Artifact.FILE_NAME) for name in manifest.artifacts}
     parts = [
-        f"# {manifest.name}",
+        f"{front(manifest, report)}\n\n# {manifest.name}",
         f"A release of edgepress: {', '.join(f'`{target}`' for target in artifacts)}. How it was made and measured: "
         "`report.html`.",
         *_figures(report, artifacts),

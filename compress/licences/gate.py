@@ -29,24 +29,23 @@ def _judged(found: Found, said: str | None, reason: str | None) -> Input:
     stated = [(one.licence, one.by) for one in found.stated]
     stated += [(UNREAD, visible(fault)[:300]) for fault in found.faults]
     stated += [(said, "recipe")] if said is not None else []
-    about = {"stated_by": tuple(dict.fromkeys(by for _, by in stated))}
+    bare = Input(
+        **found.model_dump(exclude={"stated", "faults"}),
+        stated_by=tuple(dict.fromkeys(by for _, by in stated)),
+        verdict="not stated",
+    )
     if not stated:
-        return Input(verdict="not stated", **about, **_facts(found))
+        return bare
     licence = together(one for one, _ in stated)
     verdict, rows = judged(licence)
-    return Input(
-        licence=licence,
-        verdict=verdict,
-        says=tuple(dict.fromkeys(row.says for row in rows)),
-        source_of_terms=tuple(dict.fromkeys(f"{row.source} ({row.dated})" for row in rows)),
-        accepted=reason if reason is not None and verdict in STOPPING else "",
-        **about,
-        **_facts(found),
-    )
-
-
-def _facts(found: Found) -> dict[str, str]:
-    return found.model_dump(exclude={"stated", "faults"})
+    known = {
+        "licence": licence,
+        "verdict": verdict,
+        "says": tuple(dict.fromkeys(row.says for row in rows)),
+        "source_of_terms": tuple(dict.fromkeys(f"{row.source} ({row.dated})" for row in rows)),
+        "accepted": reason if reason is not None and verdict in STOPPING else "",
+    }
+    return bare.model_copy(update=known)
 
 
 def check_licences(inputs: Iterable[Input]) -> None:

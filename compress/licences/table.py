@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -51,8 +51,8 @@ class Terms:
 @cache
 def terms() -> tuple[Terms, ...]:
     """The rows of the table, in the order in which texts are compared with them."""
-    rows: list[Mapping[str, Any]] = json.loads(TABLE.read_text(encoding="utf-8"))["licences"]
-    return tuple(Terms(**{key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}) for row in rows)
+    rows: list[dict[str, Any]] = json.loads(TABLE.read_text(encoding="utf-8"))["licences"]
+    return tuple(Terms(**row | {"tags": tuple(row["tags"]), "phrases": tuple(row["phrases"])}) for row in rows)
 
 
 @cache

@@ -159,7 +159,11 @@ def test_packaging_twice_gives_the_same_files(run: Path) -> None:
 def test_the_example_in_the_readme_runs_without_this_project(run: Path) -> None:
     package_release(run, None, samples=0)
     text = (run / "release/README.md").read_text(encoding="utf-8")
-    assert text.startswith("# tiny\n") and "was packaged although" not in text
+    assert (
+        text.startswith("---\nlibrary_name: edgepress\n")
+        and "\n---\n\n# tiny\n" in text
+        and "was packaged although" not in text
+    )
     (code,) = blocks(text, "python")
     assert len(code.splitlines()) == 10
     before = hashes(run / "release")

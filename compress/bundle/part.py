@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgepress.compress.bundle.archive import SUFFIX, write_archive
+from edgepress.compress.bundle.bom import BOM, write_bom
 from edgepress.compress.bundle.manifest import Manifest, seal
 from edgepress.compress.bundle.readme import README, write_readme
 from edgepress.compress.bundle.signature import Signer
@@ -41,6 +42,8 @@ def part_of(release: Path, manifest: Manifest, target: str, place: Path) -> None
     part = manifest.model_copy(update=kept)
     if README in paths:
         write_readme(place, part)
+    if BOM in paths:
+        write_bom(place, part)
     seal(place, part)
 
 

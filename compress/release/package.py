@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgepress.benchmarks.report.wording import missed_gates
+from edgepress.compress.bundle.bom import write_bom
 from edgepress.compress.bundle.manifest import Manifest, seal
 from edgepress.compress.bundle.part import archive_release, check_archive_name, copy_files
 from edgepress.compress.bundle.readme import write_readme
@@ -132,6 +133,7 @@ def _close(folder: Path, manifest: Manifest, texts: Sequence[Text], packing: Pac
     """The papers of the release in `folder`, then its seal, its signature and its archive."""
     write_notices(folder, manifest, texts)
     write_readme(folder, manifest)
+    write_bom(folder, manifest)
     sealed = seal(folder, manifest)
     if packing.key is not None:
         packing.key.sign(folder, manifest.name)

@@ -37,7 +37,7 @@ from tests.end_to_end.recipes import PLAIN, changed, hashes, write_recipe
 
 RUNNER_FILES = set(FILES)
 TINY = {"name": "tiny", "task": "image-classification", "data": {"train": "a"}, "teacher": {"model": "b"}}
-PAPERS = {"README.md", "NOTICE", "licences/edgepress-LICENSE", "licences/plotly-LICENSE"}
+PAPERS = {"README.md", "bom.cdx.json", "NOTICE", "licences/edgepress-LICENSE", "licences/plotly-LICENSE"}
 
 
 @pytest.fixture

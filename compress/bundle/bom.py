@@ -144,7 +144,7 @@ def _licences(expression: str) -> list[License]:
 def package_licence(name: str, version: str) -> str:
     """SPDX expression of a package as it says itself; empty where it says none, or is here in another version."""
     try:
-        about = metadata.metadata(name)
+        about: Any = metadata.metadata(name)
     except metadata.PackageNotFoundError:
         return ""
     if about["Version"] != version:

@@ -11,6 +11,7 @@ from edgepress.benchmarks.records.report import Report, Row
 from edgepress.benchmarks.report.wording import missed_gates
 from edgepress.compress.bundle.card import front
 from edgepress.compress.bundle.manifest import Manifest
+from edgepress.compress.layouts import FOLDER as LAYOUTS_FOLDER
 from edgepress.compress.licences.gate import unstated
 from edgepress.compress.licences.table import ADVICE
 from edgepress.targets.records import Artifact, Signature, TensorSpec
@@ -32,6 +33,7 @@ def write_readme(folder: Path, manifest: Manifest) -> None:
         *_checks(manifest),
         *_inputs(manifest),
         *[part for target, artifact in artifacts.items() for part in (f"## Use {target}", _example(target, artifact))],
+        *_layouts(folder),
         "## Measure it here",
         "`python run_benchmark.py --help`. It needs Python 3.9 or newer, NumPy and the runtime.",
     ]
@@ -113,6 +115,20 @@ def _example(target: str, artifact: Artifact) -> str:
         "```",
     ]
     return "\n".join(lines)
+
+
+LAYOUT_WORDS = {
+    "transformers-js": "for transformers.js, `pipeline(task, folder)`, and optimum, whose model is in `onnx/`",
+    "android": "assets of an app, and `EdgepressModel.kt`, which runs them",
+    "tflite-micro": "a C array for TensorFlow Lite for Microcontrollers",
+}
+
+
+def _layouts(folder: Path) -> list[str]:
+    """The folders that hold artifacts as other tools expect them."""
+    there = [name for name in LAYOUT_WORDS if (folder / LAYOUTS_FOLDER / name).is_dir()]
+    lines = [f"- `{LAYOUTS_FOLDER}/{name}`: {LAYOUT_WORDS[name]}" for name in there]
+    return ["## The same in other folders", "\n".join(lines)] if lines else []
 
 
 def _ones(spec: TensorSpec, signature: Signature) -> str:

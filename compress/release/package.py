@@ -21,6 +21,7 @@ from edgepress.compress.bundle.manifest import Manifest, seal
 from edgepress.compress.bundle.part import archive_release, check_archive_name, copy_files
 from edgepress.compress.bundle.readme import write_readme
 from edgepress.compress.data.splits import stratified
+from edgepress.compress.layouts import check_layouts, write_layouts
 from edgepress.compress.licences.gate import check_licences
 from edgepress.compress.licences.inputs import kept_provenance, provenance_of
 from edgepress.compress.licences.notices import write_notices
@@ -61,6 +62,7 @@ class Packing:
         archive: a file that gets the release as well; None: the folder alone.
         target: the only one that goes into the archive; None: all.
         allow_code: the teacher may be of the user's own code, which is then run.
+        layouts: in which the release holds artifacts once more, as other tools expect them.
     """
 
     allow_failed_gates: bool = False
@@ -68,6 +70,7 @@ class Packing:
     archive: Path | None = None
     target: str | None = None
     allow_code: bool = False
+    layouts: tuple[str, ...] = ()
 
 
 def package_release(
@@ -107,6 +110,7 @@ def package_release(
         recipe = None
     result = reopen(run, console)
     manifest = judged(check_release(result.release_folder), result, packing.allow_failed_gates)
+    check_layouts(packing.layouts, manifest.artifacts)
     manifest, texts = licensed(manifest, result.folder, said, base if samples and said is not None else None)
     root = result.folder
     rows = 0
@@ -131,6 +135,7 @@ def package_release(
 
 def _close(folder: Path, manifest: Manifest, texts: Sequence[Text], packing: Packing) -> None:
     """The papers of the release in `folder`, then its seal, its signature and its archive."""
+    write_layouts(folder, manifest.name, packing.layouts)
     write_notices(folder, manifest, texts)
     write_readme(folder, manifest)
     write_bom(folder, manifest)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgepress.compress.cli.common import JsonOption, errors_told
-from edgepress.targets.errors import BundleError, EdgepressError, UngatedError, UnsignedError
+from edgepress.targets.errors import EdgepressError, UnsignedError
 
 if TYPE_CHECKING:
     from edgepress.compress.bundle.contents import Contents
@@ -42,15 +42,15 @@ def verify(
     unpacked where all of that holds; else nothing is left.
     """
     with errors_told(json) as console, unpacking(bundle, extract) as into:
-        from edgepress.benchmarks.report.wording import missed_gates
+        from edgepress.compress.bundle.checked import check_gates, compared, read_bundle
 
         public = None
         if key is not None:
             from edgepress.compress.bundle.keys import read_public
 
             public = read_public(key)  # a wrong key is told before anything is read
-        contents = _read(bundle, into)
-        manifest = _compared(bundle, contents)
+        contents = read_bundle(bundle, into)
+        manifest = compared(bundle, contents)
         if public is not None:
             from edgepress.compress.bundle.signature import check_contents
 
@@ -58,11 +58,7 @@ def verify(
                 check_contents(contents, public)
             except UnsignedError as fault:
                 raise UnsignedError(f"{bundle}: {fault}. Ask who released it for another copy, or their key") from None
-        if manifest.missed_gates and not allow_failed_gates:
-            raise UngatedError(
-                f"{bundle} is as it was released, but {missed_gates(manifest.gates)}. Take it all the same with "
-                f"--allow-failed-gates"
-            )
+        check_gates(bundle, manifest, allow_failed_gates)
         console.line(_summary(bundle, contents, manifest))
         console.line(_signature(contents, key))
 
@@ -81,12 +77,13 @@ def diff(
         from rich.table import Table
         from rich.text import Text
 
+        from edgepress.compress.bundle.checked import compared, read_bundle
         from edgepress.compress.bundle.difference import changes, read_side
 
         sides = []
         for place in (before, after):
-            contents = _read(place)
-            sides.append(read_side(contents, _compared(place, contents)))
+            contents = read_bundle(place)
+            sides.append(read_side(contents, compared(place, contents)))
         found = changes(*sides)
         if not found:
             console.line(f"{before} and {after} are the same release: {len(sides[0].contents.files)} files")
@@ -139,29 +136,6 @@ def unpacking(bundle: Path, place: Path | None) -> Iterator[Path | None]:
         (temporary / "release").rename(place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _read(bundle: Path, into: Path | None = None) -> Contents:
-    from edgepress.compress.bundle.archive import read_archive
-    from edgepress.compress.bundle.contents import read_folder
-
-    if not bundle.is_dir() and not bundle.is_file():
-        raise EdgepressError(f"{bundle} does not exist. Give a release: its folder, or the archive NAME.tar.zst")
-    try:
-        return read_folder(bundle) if bundle.is_dir() else read_archive(bundle, into)
-    except OSError as fault:
-        what = "read" if into is None else "read or unpacked"
-        raise EdgepressError(f"{bundle} cannot be {what} ({fault.strerror}). Give one that you may read") from None
-
-
-def _compared(bundle: Path, contents: Contents) -> Manifest:
-    from edgepress.compress.bundle.verify import told_faults
-    from edgepress.compress.bundle.verify import verify as compare
-
-    found = compare(contents)
-    if found.faults or found.manifest is None:
-        raise BundleError(f"{bundle} is not as it was released: {told_faults(found.faults)}. Get it again")
-    return found.manifest
 
 
 def _summary(bundle: Path, contents: Contents, manifest: Manifest) -> str:

@@ -78,7 +78,7 @@ def _inputs(manifest: Manifest) -> list[str]:
     for one in manifest.inputs:
         at = f" at {one.revision[:12]}" if one.revision else ""
         by = ", ".join(one.stated_by) or "–"
-        lines.append(f"| {one.part} | {_cell(one.source)}{at} | {one.licence or 'none stated'} | {_cell(by)} |")
+        lines.append(f"| {one.part} | {_cell(one.source)}{at} | {_cell(one.licence) or 'none stated'} | {_cell(by)} |")
     asked = [f"- {one.part} ({one.licence}): {' '.join(one.says)}" for one in manifest.inputs if one.says]
     accepted = [
         f"- {one.part} ({one.licence}) is released all the same: {_cell(one.accepted)}"

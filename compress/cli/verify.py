@@ -61,6 +61,8 @@ def verify(
         check_gates(bundle, manifest, allow_failed_gates)
         console.line(_summary(bundle, contents, manifest))
         console.line(_signature(contents, key))
+        if manifest.inputs:
+            console.line(_licences(manifest))
 
 
 def diff(
@@ -146,6 +148,12 @@ def _summary(bundle: Path, contents: Contents, manifest: Manifest) -> str:
     return (
         f"Verified: {bundle} is {manifest.name} as released: {len(contents.files)} files, {size} bytes, {held}; {told}"
     )
+
+
+def _licences(manifest: Manifest) -> str:
+    """The licences of what it was made of, one line."""
+    told = [f"{one.part} {one.licence or 'none stated'}{' (accepted)' * bool(one.accepted)}" for one in manifest.inputs]
+    return f"Licences: {', '.join(told)[:1000]}. As it says itself; information, not legal advice"
 
 
 def _signature(contents: Contents, key: Path | None) -> str:

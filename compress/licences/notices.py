@@ -40,7 +40,8 @@ def write_notices(folder: Path, manifest: Manifest, texts: Sequence[Text]) -> No
     """
     place = folder / FOLDER
     place.mkdir(exist_ok=True)
-    for text in (*(Text(name=f"{part.package}-LICENSE", text=licence_text(part.package)) for part in PARTS), *texts):
+    own = (Text(name=f"{part.package}-LICENSE", text=licence_text(part.package)) for part in PARTS)
+    for text in (*texts, *own):
         (place / text.name).write_bytes(text.text.encode())
     lines = [manifest.name, "", "Parts of these travel in this release:", *_parts(), *_inputs(manifest), "", ADVICE]
     (folder / NOTICE).write_bytes((visible("\n".join(lines)) + "\n").encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from typer.testing import CliRunner
 
 from edgepress.compress.bundle.bom import BOM, package_licence, write_bom
 from edgepress.compress.bundle.contents import read_folder
 from edgepress.compress.bundle.manifest import Manifest, seal
 from edgepress.compress.bundle.part import part_of
 from edgepress.compress.bundle.verify import verify
+from edgepress.compress.cli.app import app
 from edgepress.compress.licences.records import Input
 from edgepress.targets.records import Artifact
 from tests.benchmarks.devices import TARGET
@@ -133,3 +136,13 @@ def test_verify_finds_a_missing_or_changed_paper(release: Path) -> None:
     (release / BOM).unlink()
     assert verify(read_folder(release)).faults == (f"{BOM} is missing",)
     (release / BOM).write_bytes(content)
+
+
+def test_verify_and_diff_tell_inputs_and_licences(release: Path, tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["verify", str(release)], env={"COLUMNS": "1000"}).stdout
+    assert "Licences: teacher.model LicenseRef-gemma AND MIT (accepted), data.train CC-BY-4.0," in told
+    other = shutil.copytree(release, tmp_path / "other")
+    manifest = Manifest.read(other / "manifest.json")
+    seal(other, manifest.model_copy(update={"inputs": manifest.inputs[1:], "licence": "MIT"}))
+    told = CliRunner().invoke(app, ["diff", str(release), str(other)], env={"COLUMNS": "300"}).stdout
+    assert "input teacher.model" in told and "c0ffeec0ffee, LicenseRef-gemma AND MIT" in told and "Apache-2.0" in told

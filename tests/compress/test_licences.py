@@ -56,6 +56,12 @@ def test_each_row_of_the_table_has_a_name_of_its_own_a_source_and_a_date() -> No
         assert row.id.startswith(OTHER) or licence_id(row.id) == row.id
 
 
+def test_a_model_of_a_hub_that_cannot_be_reached_is_recorded_without_commit_and_licence(workdir: Path) -> None:
+    (workdir / "a.jsonl").write_text('{"text": "a", "label": 0}\n')
+    teacher, _ = found(recipe(teacher={"model": "owner/nowhere"}, data={"train": "a.jsonl"}))
+    assert (teacher.kind, teacher.revision, teacher.verdict) == ("hub", "", "not stated")
+
+
 @pytest.mark.parametrize(
     ("expression", "verdict"),
     [
@@ -260,7 +266,7 @@ def test_licences_are_no_part_of_what_a_run_is() -> None:
     assert json.loads(said.model_dump_json())["licences"]["data"] == "MIT"
 
 
-def test_a_model_in_the_hubs_cache_has_its_commit(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_and_rows_in_the_hubs_cache_have_their_commit(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = "c0ffee" * 6 + "beef"
     place = workdir / "hub/models--owner--name"
     snapshot = place / "snapshots" / commit
@@ -270,7 +276,12 @@ def test_a_model_in_the_hubs_cache_has_its_commit(workdir: Path, monkeypatch: py
     (snapshot / "config.json").write_text("{}")
     (snapshot / "README.md").write_text(CARD.format("bsd-3-clause"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(workdir / "hub"))
-    (workdir / "a.jsonl").write_text('{"text": "a", "label": 0}\n')
-    teacher, _ = found(recipe(teacher={"model": "owner/name"}, data={"train": "a.jsonl"}))
+    rows = workdir / "hub/datasets--owner--rows"
+    (rows / "snapshots" / commit).mkdir(parents=True)
+    (rows / "refs").mkdir()
+    (rows / "refs/main").write_text(commit)
+    (rows / "snapshots" / commit / "README.md").write_text(CARD.format("cc-by-nc-sa-4.0"))
+    teacher, data = found(recipe(teacher={"model": "owner/name"}, data={"train": "owner/rows:train"}))
+    assert (data.source, data.revision, data.licence) == ("owner/rows:train", commit, "CC-BY-NC-SA-4.0")
     assert (teacher.kind, teacher.source, teacher.revision) == ("hub", "owner/name", commit)
     assert (teacher.licence, teacher.sha256) == ("BSD-3-Clause", folder_sha256(snapshot))

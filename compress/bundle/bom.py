@@ -102,7 +102,7 @@ def _input(one: Input) -> Component:
     kinds = {"teacher": model, "student": model, "data": data, "code": ComponentType.FILE}
     is_file = one.kind == "file" and re.fullmatch("[0-9a-f]{64}", one.sha256)
     told = {f"edgepress:{key}": str(value) for key, value in one.model_dump(include=TOLD).items() if value}
-    owner, _, name = one.source.partition(":")[0].rpartition("/")
+    owner, _, name = re.split("[:@]", one.source)[0].rpartition("/")
     is_model = one.kind == "hub" and one.role != "data" and name
     return Component(
         name=visible(one.source),

@@ -58,7 +58,7 @@ def _licence(expression: str) -> dict[str, Any]:
 
 def _on_hub(manifest: Manifest, parts: tuple[str, ...]) -> list[str]:
     """Ids of the hub among the inputs, each once; local folders have none."""
-    found = [one.source.partition(":")[0] for one in manifest.inputs if one.part in parts and one.kind == "hub"]
+    found = [re.split("[:@]", one.source)[0] for one in manifest.inputs if one.part in parts and one.kind == "hub"]
     return list(dict.fromkeys(found))
 
 
@@ -82,5 +82,5 @@ def _rows(inputs: tuple[Input, ...]) -> Mapping[str, str]:
     by_part = {one.part: one for one in inputs}
     source = by_part.get("data.test") or by_part.get("data.train")
     name = source.source if source is not None else "not recorded"
-    kind = name.partition(":")[0] if source is not None and source.kind == "hub" else ""
+    kind = re.split("[:@]", name)[0] if source is not None and source.kind == "hub" else ""
     return {"name": name, "type": kind or re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "rows", "split": "test"}

@@ -37,11 +37,12 @@ from edgepress.compress.tasks import TASKS, load_task
 
 
 class Teacher(Section):
-    """`model`: a local transformers folder or a hub id; with `training` it is fine-tuned in the run on the recipe's
-    train split, and its head starts fresh where it is missing or of another size. Or `config`: a transformers config to
-    be trained in the run, for text with `tokenizer`, the folder or hub id whose tokenizer it takes. Or `code`: your own
-    network, `model.py:build` (run with --allow-code alone) or `python` (handed to `run`), with `weights`, a safetensors
-    file; `states` names the modules whose outputs are its hidden states, that of the embedding first."""
+    """`model`: a local transformers folder or a hub id (`owner/name@commit` pins it); with `training` it is fine-tuned
+    in the run on the recipe's train split, and its head starts fresh where it is missing or of another size. Or
+    `config`: a transformers config to be trained in the run, for text with `tokenizer`, the folder or hub id whose
+    tokenizer it takes. Or `code`: your own network, `model.py:build` (run with --allow-code alone) or `python` (handed
+    to `run`), with `weights`, a safetensors file; `states` names the modules whose outputs are its hidden states, that
+    of the embedding first."""
 
     model: Source | None = None
     config: Config | None = None

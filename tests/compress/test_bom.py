@@ -108,7 +108,14 @@ def test_packages_stand_in_it_as_the_run_recorded_them(bom: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(
-    ("package", "licence"), [("edgepress", "Apache-2.0"), ("plotly", "MIT"), ("pydantic", "MIT"), ("no-such", "")]
+    ("package", "licence"),
+    [
+        ("edgepress", "Apache-2.0"),
+        ("plotly", "MIT"),
+        ("pydantic", "MIT"),
+        ("transformers", "Apache-2.0"),
+        ("no-such", ""),
+    ],
 )
 def test_a_package_says_its_licence(package: str, licence: str) -> None:
     version = metadata.version(package) if licence else "1"

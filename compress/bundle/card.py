@@ -13,8 +13,8 @@ from edgepress.compress.bundle.manifest import Manifest
 from edgepress.compress.licences.records import Input
 from edgepress.compress.licences.table import OTHER, of_name
 
-PIPELINES = ("audio-classification", "image-classification", "text-classification", "tabular-classification")
-"""Tasks that the hub calls as we do."""
+PIPELINE = re.compile("(audio|image|tabular|text)-classification")
+"""Tasks that the hub knows by the same name."""
 HUB_REFERENCES = ("gemma", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4", "openrail")
 """Licences without SPDX id that the hub has a tag for."""
 
@@ -27,7 +27,7 @@ def front(manifest: Manifest, report: Report | None) -> str:
         report: its report.
     """
     facts: dict[str, Any] = {**_licence(manifest.licence), "library_name": "edgepress"}
-    if report is not None and report.task in PIPELINES:
+    if report is not None and PIPELINE.fullmatch(report.task):
         facts["pipeline_tag"] = report.task
     facts["tags"] = ["edgepress", *manifest.artifacts]
     origins = {

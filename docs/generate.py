@@ -47,6 +47,7 @@ def replaced(page: str, part: str) -> str:
 
 def recipe_reference() -> str:
     """A section for each part of a recipe: what it is, and its options with type, default and meaning."""
+    from edgepress.compress.recipe.licences import AcceptLicence, Licences
     from edgepress.compress.recipe.methods import METHODS, find
     from edgepress.compress.recipe.recipe import Cache, Columns, Data, Recipe, Student, Teacher
     from edgepress.compress.recipe.sections import Benchmark, Gates, Training
@@ -55,7 +56,7 @@ def recipe_reference() -> str:
     sections: dict[str, type[pydantic.BaseModel]] = {
         "recipe": Recipe, "data": Data, "data.columns": Columns, "teacher": Teacher, "training": Training,
         "student": Student, **{stage_title(*name): find(*name).options for name in METHODS},
-        "benchmark": Benchmark, "gates": Gates, "cache": Cache,
+        "benchmark": Benchmark, "gates": Gates, "cache": Cache, "licences": Licences, "accept_licence": AcceptLicence,
     }  # fmt: skip
     parts = {title: _section(title, model, meanings) for title, model in sections.items()}
     parts["stages: distill"] += f"\n\n{distillation_terms()}"

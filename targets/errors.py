@@ -16,6 +16,7 @@ EdgepressError                  one line for the user: what was wrong, what was 
 │   │   └── UngatedError        it is as released, and a gate of its recipe was missed
 │   └── SignatureError          an input that does not fit
 ├── BenchmarkError              a measurement that could not be taken
+├── LicenceError                an input's licence restricts or is not known, and nobody accepted that
 └── GateError                   measured, and not good enough
 """
 
@@ -109,6 +110,12 @@ class BenchmarkError(EdgepressError):
 
 class GateError(EdgepressError):
     """The result was measured and misses a gate of the recipe."""
+
+    exit_code = 3
+
+
+class LicenceError(EdgepressError):
+    """An input whose licence restricts or is not known, and that the recipe does not accept."""
 
     exit_code = 3
 

@@ -9,6 +9,7 @@ from edgepress.benchmarks.records.files import JSON_NAME
 from edgepress.benchmarks.records.report import Report, Row
 from edgepress.compress.bundle.contents import Contents
 from edgepress.compress.bundle.manifest import Manifest
+from edgepress.compress.licences.records import Input
 from edgepress.targets.bundle.sums import MANIFEST, SIGNATURE, SUMS
 from edgepress.targets.records import Artifact, Signature, TensorSpec
 
@@ -72,10 +73,18 @@ def _whole(side: Side) -> dict[str, str]:
         "task": side.report.task,
         "recipe": side.manifest.recipe_digest[:16],
         "inputs of the run": side.manifest.stage_digest[:16],
+        **{f"input {one.part}": _input(one) for one in side.manifest.inputs},
+        "licence": side.manifest.licence or NOTHING,
         **{f"data: {name}": str(value)[:120] for name, value in side.report.data.items()},
         "gates": ", ".join(f"{gate.target} {gate.gate} {gate.limit:g}" for gate in side.manifest.gates) or NOTHING,
         "missed gates": ", ".join(f"{gate.target} {gate.gate}" for gate in side.manifest.missed_gates) or NOTHING,
     }
+
+
+def _input(one: Input) -> str:
+    """Source, commit or digest, licence."""
+    known = (one.source, one.revision[:12] or one.sha256[:16], one.licence or "no licence stated")
+    return ", ".join(part for part in known if part)[:300]
 
 
 def _of_target(side: Side, target: str) -> dict[str, str]:

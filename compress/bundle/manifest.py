@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from edgepress.benchmarks.records.report import WITH_ARTIFACT, GateVerdict, Report
+from edgepress.compress.licences.records import Input
 from edgepress.targets.bundle.sums import MANIFEST, SIGNATURE, SUMS
 from edgepress.targets.files import sha256_of
 from edgepress.targets.records import FileEntry, PlainName, Record
@@ -33,6 +34,12 @@ class Manifest(Record):
     )
     failed_gates_allowed: bool = Field(
         default=False, description="whether it was packaged although a gate was missed, on demand"
+    )
+    inputs: tuple[Input, ...] = Field(
+        default=(), description="what the run was made of, with licences; none: an older edgepress did not record it"
+    )
+    licence: str = Field(
+        default="", description="SPDX expression of the release itself, by the recipe; empty: not said"
     )
     files: tuple[FileEntry, ...] = Field(description="every file but this one, SHA256SUMS and the signature")
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgepress.compress.bundle.archive import SUFFIX, write_archive
+from edgepress.compress.bundle.bom import BOM, write_bom
 from edgepress.compress.bundle.manifest import Manifest, seal
 from edgepress.compress.bundle.readme import README, write_readme
 from edgepress.compress.bundle.signature import Signer
+from edgepress.compress.layouts import is_of_others
 from edgepress.targets.errors import BundleError, EdgepressError
 from edgepress.targets.files import within
 
@@ -31,7 +33,7 @@ def part_of(release: Path, manifest: Manifest, target: str, place: Path) -> None
     if target not in manifest.artifacts:
         raise BundleError(f"unknown target {target!r}; {release} has {', '.join(manifest.artifacts) or 'none'}")
     others = tuple(name for name in manifest.artifacts if name != target)
-    paths = [entry.path for entry in manifest.files if entry.path.partition("/")[0] not in others]
+    paths = [entry.path for entry in manifest.files if not is_of_others(entry.path, others)]
     copy_files(release, paths, place)
     kept = {
         "artifacts": {target: manifest.artifacts[target]},
@@ -41,6 +43,8 @@ def part_of(release: Path, manifest: Manifest, target: str, place: Path) -> None
     part = manifest.model_copy(update=kept)
     if README in paths:
         write_readme(place, part)
+    if BOM in paths:
+        write_bom(place, part)
     seal(place, part)
 
 

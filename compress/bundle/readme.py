@@ -1,4 +1,4 @@
-"""README.md of a packaged release: what it is, how to check it, and ten lines that run each artifact."""
+"""README.md of a packaged release: model card, what it is, how to check it, and ten lines that run each artifact."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from pathlib import Path
 from edgepress.benchmarks.records.files import JSON_NAME
 from edgepress.benchmarks.records.report import Report, Row
 from edgepress.benchmarks.report.wording import missed_gates
+from edgepress.compress.bundle.card import front
 from edgepress.compress.bundle.manifest import Manifest
+from edgepress.compress.layouts import FOLDER as LAYOUTS_FOLDER
+from edgepress.compress.licences.gate import unstated
+from edgepress.compress.licences.table import ADVICE
 from edgepress.targets.records import Artifact, Signature, TensorSpec
 from edgepress.targets.text import visible
 
@@ -22,12 +26,14 @@ def write_readme(folder: Path, manifest: Manifest) -> None:
     report = Report.read(folder / JSON_NAME) if (folder / JSON_NAME).is_file() else None
     artifacts = {name: Artifact.read(folder / name / Artifact.FILE_NAME) for name in manifest.artifacts}
     parts = [
-        f"# {manifest.name}",
+        f"{front(manifest, report)}\n\n# {manifest.name}",
         f"A release of edgepress: {', '.join(f'`{target}`' for target in artifacts)}. How it was made and measured: "
         "`report.html`.",
         *_figures(report, artifacts),
         *_checks(manifest),
+        *_inputs(manifest),
         *[part for target, artifact in artifacts.items() for part in (f"## Use {target}", _example(target, artifact))],
+        *_layouts(folder),
         "## Measure it here",
         "`python run_benchmark.py --help`. It needs Python 3.9 or newer, NumPy and the runtime.",
     ]
@@ -63,6 +69,32 @@ def _checks(manifest: Manifest) -> list[str]:
     ]
 
 
+def _inputs(manifest: Manifest) -> list[str]:
+    """What the run was made of, under which licences, and what those ask for."""
+    title = "## What it is made of"
+    if not manifest.inputs:
+        return [title, "The run that made it did not record its inputs."]
+    lines = ["| input | source | licence | stated by |", "|---|---|---|---|"]
+    for one in manifest.inputs:
+        at = f" at {one.revision[:12]}" if one.revision else ""
+        by = ", ".join(one.stated_by) or "–"
+        lines.append(f"| {one.part} | {_cell(one.source)}{at} | {_cell(one.licence) or 'none stated'} | {_cell(by)} |")
+    asked = [f"- {one.part} ({one.licence}): {' '.join(one.says)}" for one in manifest.inputs if one.says]
+    accepted = [
+        f"- {one.part} ({one.licence}) is released all the same: {_cell(one.accepted)}"
+        for one in manifest.inputs
+        if one.accepted
+    ]
+    missing = unstated(manifest.inputs)
+    warning = [f"**No licence is stated for {', '.join(map(_cell, missing))}.**"] if missing else []
+    listed = ["\n".join([*dict.fromkeys(asked), *accepted])] if asked or accepted else []
+    return [title, "\n".join(lines), *warning, *listed, f"Sources and dates are in `manifest.json`. {ADVICE}"]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("`", "'").split())
+
+
 def _example(target: str, artifact: Artifact) -> str:
     """Python that runs one row, in the folder of the release, by the very session that was measured."""
     feeds = ", ".join(
@@ -83,6 +115,20 @@ def _example(target: str, artifact: Artifact) -> str:
         "```",
     ]
     return "\n".join(lines)
+
+
+LAYOUT_WORDS = {
+    "transformers-js": "for transformers.js, `pipeline(task, folder)`, and optimum, whose model is in `onnx/`",
+    "android": "assets of an app, and `EdgepressModel.kt`, which runs them",
+    "tflite-micro": "a C array for TensorFlow Lite for Microcontrollers",
+}
+
+
+def _layouts(folder: Path) -> list[str]:
+    """The folders that hold artifacts as other tools expect them."""
+    there = [name for name in LAYOUT_WORDS if (folder / LAYOUTS_FOLDER / name).is_dir()]
+    lines = [f"- `{LAYOUTS_FOLDER}/{name}`: {LAYOUT_WORDS[name]}" for name in there]
+    return ["## The same in other folders", "\n".join(lines)] if lines else []
 
 
 def _ones(spec: TensorSpec, signature: Signature) -> str:

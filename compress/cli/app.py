@@ -10,6 +10,7 @@ import typer
 
 from edgepress.compress.cli.common import AllOption, AllowCodeOption, JsonOption, errors_told, show_result
 from edgepress.compress.cli.package import package
+from edgepress.compress.cli.push import push
 from edgepress.compress.cli.report import report_app
 from edgepress.compress.cli.serve import serve
 from edgepress.compress.cli.verify import diff, keygen, verify
@@ -33,6 +34,7 @@ app.command()(serve)
 app.command()(verify)
 app.command()(keygen)
 app.command()(diff)
+app.command()(push)
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 

@@ -36,6 +36,10 @@ def package(
     allow_failed_gates: Annotated[
         bool, typer.Option("--allow-failed-gates", help="Although a gate was missed; the manifest then says so.")
     ] = False,
+    layouts: Annotated[
+        list[str] | None,
+        typer.Option("--layout", help="Once more as other tools expect it: transformers-js, android, tflite-micro."),
+    ] = None,
     allow_code: AllowCodeOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -60,7 +64,8 @@ def package(
             from edgepress.compress.recipe.recipe import Recipe
 
             loaded = Recipe.load(recipe, tuple(overrides or ()))
-        packing = Packing(allow_failed_gates, read_signer(sign), archive, target, allow_code)
+        signer, kinds = read_signer(sign), tuple(layouts or ())
+        packing = Packing(allow_failed_gates, signer, archive, target, allow_code, kinds)
         release, rows = package_release(run, loaded, samples, console, packing)
         told = f"{rows} test rows travel with it" if rows else "no test rows, so devices measure no accuracy"
         console.line(f"Packaged: {release} ({told})")

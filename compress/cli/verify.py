@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgepress.compress.cli.common import JsonOption, errors_told
-from edgepress.targets.errors import BundleError, EdgepressError, UngatedError, UnsignedError
+from edgepress.targets.errors import EdgepressError, UnsignedError
 
 if TYPE_CHECKING:
     from edgepress.compress.bundle.contents import Contents
@@ -42,15 +42,15 @@ def verify(
     unpacked where all of that holds; else nothing is left.
     """
     with errors_told(json) as console, unpacking(bundle, extract) as into:
-        from edgepress.benchmarks.report.wording import missed_gates
+        from edgepress.compress.bundle.checked import check_gates, compared, read_bundle
 
         public = None
         if key is not None:
             from edgepress.compress.bundle.keys import read_public
 
             public = read_public(key)  # a wrong key is told before anything is read
-        contents = _read(bundle, into)
-        manifest = _compared(bundle, contents)
+        contents = read_bundle(bundle, into)
+        manifest = compared(bundle, contents)
         if public is not None:
             from edgepress.compress.bundle.signature import check_contents
 
@@ -58,13 +58,11 @@ def verify(
                 check_contents(contents, public)
             except UnsignedError as fault:
                 raise UnsignedError(f"{bundle}: {fault}. Ask who released it for another copy, or their key") from None
-        if manifest.missed_gates and not allow_failed_gates:
-            raise UngatedError(
-                f"{bundle} is as it was released, but {missed_gates(manifest.gates)}. Take it all the same with "
-                f"--allow-failed-gates"
-            )
+        check_gates(bundle, manifest, allow_failed_gates)
         console.line(_summary(bundle, contents, manifest))
         console.line(_signature(contents, key))
+        if manifest.inputs:
+            console.line(_licences(manifest))
 
 
 def diff(
@@ -81,12 +79,13 @@ def diff(
         from rich.table import Table
         from rich.text import Text
 
+        from edgepress.compress.bundle.checked import compared, read_bundle
         from edgepress.compress.bundle.difference import changes, read_side
 
         sides = []
         for place in (before, after):
-            contents = _read(place)
-            sides.append(read_side(contents, _compared(place, contents)))
+            contents = read_bundle(place)
+            sides.append(read_side(contents, compared(place, contents)))
         found = changes(*sides)
         if not found:
             console.line(f"{before} and {after} are the same release: {len(sides[0].contents.files)} files")
@@ -141,29 +140,6 @@ def unpacking(bundle: Path, place: Path | None) -> Iterator[Path | None]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _read(bundle: Path, into: Path | None = None) -> Contents:
-    from edgepress.compress.bundle.archive import read_archive
-    from edgepress.compress.bundle.contents import read_folder
-
-    if not bundle.is_dir() and not bundle.is_file():
-        raise EdgepressError(f"{bundle} does not exist. Give a release: its folder, or the archive NAME.tar.zst")
-    try:
-        return read_folder(bundle) if bundle.is_dir() else read_archive(bundle, into)
-    except OSError as fault:
-        what = "read" if into is None else "read or unpacked"
-        raise EdgepressError(f"{bundle} cannot be {what} ({fault.strerror}). Give one that you may read") from None
-
-
-def _compared(bundle: Path, contents: Contents) -> Manifest:
-    from edgepress.compress.bundle.verify import told_faults
-    from edgepress.compress.bundle.verify import verify as compare
-
-    found = compare(contents)
-    if found.faults or found.manifest is None:
-        raise BundleError(f"{bundle} is not as it was released: {told_faults(found.faults)}. Get it again")
-    return found.manifest
-
-
 def _summary(bundle: Path, contents: Contents, manifest: Manifest) -> str:
     size = sum(found.bytes for found in contents.files.values())
     held = ", ".join(f"{target} {name}" for target, name in manifest.artifacts.items()) or "no artifact"
@@ -172,6 +148,12 @@ def _summary(bundle: Path, contents: Contents, manifest: Manifest) -> str:
     return (
         f"Verified: {bundle} is {manifest.name} as released: {len(contents.files)} files, {size} bytes, {held}; {told}"
     )
+
+
+def _licences(manifest: Manifest) -> str:
+    """The licences of what it was made of, one line."""
+    told = [f"{one.part} {one.licence or 'none stated'}{' (accepted)' * bool(one.accepted)}" for one in manifest.inputs]
+    return f"Licences: {', '.join(told)[:1000]}. As it says itself; information, not legal advice"
 
 
 def _signature(contents: Contents, key: Path | None) -> str:

@@ -1,6 +1,6 @@
 """What a recipe may name as data → texts or images with their labels as they are written there.
 
-A reference is `builtin:digits`, a path, or a hub id `owner/name` or `owner/name:split`.
+A reference is `builtin:digits`, a path, or a hub id `owner/name` or `owner/name:split`, pinned as `owner/name@commit`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from edgepress.compress.data.rows import Kind, Raw, ReadingTask
 from edgepress.compress.data.tables import SUFFIXES, check_columns, read_table, suffix_of
 from edgepress.compress.data.vectors import read_vectors
 from edgepress.compress.recipe.data import Data
-from edgepress.compress.recipe.paths import PYTHON, in_home, kind_of
+from edgepress.compress.recipe.paths import PYTHON, in_home, kind_of, pinned
 from edgepress.targets.errors import DataError, told
 
 DIGITS = "builtin:digits"
-HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(:[\w.-]+)?")
+HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(@[\w][\w.-]*)?(:[\w.-]+)?")
 HUB_SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
 MOST_NAMES = 10_000  # to look for a name like the one given; a folder of images may have millions
 # Sources whose rows are images whatever the task: they have no columns to choose from.
@@ -103,7 +103,8 @@ def own_split(source: Source, split: str, data: Data) -> str | None:
         from datasets import get_dataset_split_names
 
         with _hub_errors(source.reference):
-            names = get_dataset_split_names(source.reference, data.config)
+            name, revision = pinned(source.reference)
+            names = get_dataset_split_names(name, data.config, revision=revision)
         return next((f"{source.reference}:{name}" for name in HUB_SPLITS[split] if name in names), None)
     return local_split(source, split)
 
@@ -168,7 +169,8 @@ def _read_hub(source: Source, split: str, data: Data, task: ReadingTask) -> Raw:
 
     name, _, part = source.reference.partition(":")
     with _hub_errors(name):
-        rows = load_dataset(name, data.config, split=part or HUB_SPLITS[split][0])
+        repository, revision = pinned(name)
+        rows = load_dataset(repository, data.config, split=part or HUB_SPLITS[split][0], revision=revision)
     origin = f"{name}:{part or split}"
     wanted = _wanted(data, task)
     check_columns(origin, wanted, rows.column_names)

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgepress.compress.recipe.paths import in_home
+from edgepress.compress.recipe.paths import in_home, pinned
 from edgepress.targets.errors import ModelError, told
 
-HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
+HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?(@[\w][\w.-]*)?")
 
 
 @contextmanager
@@ -47,7 +47,8 @@ def find_file(source: str, name: str) -> Path | None:
     options = {"_raise_exceptions_for_missing_entries": name == "config.json"}
     try:
         with quiet():
-            found = cached_file(source, name, **options)
+            repository, revision = pinned(source)
+            found = cached_file(repository, name, revision=revision, **options)
     except (OSError, ValueError) as fault:
         raise unreachable(source, fault) from None
     return Path(found) if found else None
@@ -58,7 +59,7 @@ def unreachable(source: str, fault: Exception) -> ModelError:
     reason = told(fault)
     return ModelError(
         f"{source} is no folder here, and as a hub id it could not be had: {reason}. "
-        f"Check the name, or fetch it once with a network: `hf download {source}`."
+        f"Check the name, or fetch it once with a network: `hf download {pinned(source)[0]}`."
     )
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from edgepress.compress.model.hub import auto_config, find_file, network_class, quiet, unreachable
 from edgepress.compress.model.model import TaskName, without_cache
-from edgepress.compress.recipe.paths import in_home
+from edgepress.compress.recipe.paths import in_home, pinned
 from edgepress.compress.tasks import load_task
 from edgepress.targets.errors import ModelError, told
 
@@ -95,9 +95,8 @@ def label_names(source: str, task: TaskName, trust_remote_code: bool, fine_tuned
     folder = Path(in_home(source))
     try:
         with quiet():
-            config = auto_config().from_pretrained(
-                str(folder) if folder.is_dir() else source, trust_remote_code=trust_remote_code
-            )
+            path, revision = (str(folder), None) if folder.is_dir() else pinned(source)
+            config = auto_config().from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
         names: dict[Any, Any] = dict(config.id2label)
         classes = int(config.num_labels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
@@ -155,10 +154,10 @@ def _load(source: str, task: TaskName, trust: bool, num_labels: int | None) -> t
     if num_labels is not None:
         options |= {"num_labels": num_labels, "ignore_mismatched_sizes": True}
     folder = Path(in_home(source))
-    path = str(folder) if folder.is_dir() else source
+    path, revision = (str(folder), None) if folder.is_dir() else pinned(source)
     try:
         with quiet():
-            network, report = factory.from_pretrained(path, **options)
+            network, report = factory.from_pretrained(path, revision=revision or "main", **options)
     except SafetensorError as fault:
         raise ModelError(f"{source}: the weights are damaged ({told(fault)}). Fetch or save the model again.") from None
     except ImportError as fault:

@@ -11,9 +11,14 @@ from pathlib import Path
 from edgepress.benchmarks.records.files import read_report, write_report
 from edgepress.benchmarks.records.report import Report
 from edgepress.compress.bundle.manifest import Manifest, chosen_of, seal
+from edgepress.compress.licences.gate import judge
+from edgepress.compress.licences.inputs import kept_provenance
+from edgepress.compress.licences.records import Provenance
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.keys import StageRecord
 from edgepress.compress.pipeline.store import STAGE_FILE
+from edgepress.compress.recipe.kept import kept_recipe
+from edgepress.compress.recipe.recipe import Recipe
 from edgepress.targets.bundle.sums import MANIFEST, SUMS
 from edgepress.targets.errors import ArtifactError
 from edgepress.targets.files import name_fault, sha256_of, within
@@ -34,7 +39,8 @@ def publish(run: Path, stages: Sequence[Path]) -> None:
         release = Path(temporary) / "release"
         chosen = _copy_chosen(chosen_of(report), export, release)
         write_report(report, release)
-        seal(release, manifest_of(report, _digest(benchmark), chosen))
+        manifest = manifest_of(report, _digest(benchmark), chosen)
+        seal(release, with_inputs(manifest, kept_provenance(run), _kept(run)))
         for name in ("report", "release"):
             swap_in(Path(temporary) / name, run / name)
 
@@ -67,6 +73,22 @@ def manifest_of(report: Report, stage_digest: str, chosen: dict[str, str]) -> Ma
         gates=report.gates,
         files=(),
     )
+
+
+def with_inputs(manifest: Manifest, found: Provenance | None, recipe: Recipe | None) -> Manifest:
+    """The manifest with the inputs of its run, their licences judged by what `recipe` says.
+
+    Nothing is added where an older edgepress recorded nothing.
+    """
+    if found is None or recipe is None:
+        return manifest
+    inputs = judge(found, recipe.licences, recipe.accept_licence)
+    return manifest.model_copy(update={"inputs": inputs, "licence": recipe.licences.release or ""})
+
+
+def _kept(run: Path) -> Recipe | None:
+    kept = kept_recipe(run)
+    return kept.recipe if kept is not None else None
 
 
 def _digest(stage: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepress.compress.data.handed import Splits, hand_over_rows
+from edgepress.compress.licences.records import PROVENANCE
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.keys import StageKey
 from edgepress.compress.pipeline.plan import Planned, cut, plan
@@ -159,8 +160,11 @@ def _lead(
                 progress.warn(told)
             execute(recipe, folder, stages, todo, progress)
         if _ends_in_report(keys):
+            from edgepress.compress.licences.inputs import keep_provenance
             from edgepress.compress.pipeline.publish import publish
 
+            with disk_faults(folder.root):
+                keep_provenance(recipe, folder.root)
             publish(folder.root, [folder.folder(key) for key in keys])
     return _result(folder, keys, tuple(stage.name for stage in todo))
 
@@ -217,7 +221,7 @@ def _complete(root: Path, benchmark: Path, recipe: Recipe) -> bool:
 
     report = root / "report"
     published = all((report / name).is_file() for name in FILE_NAMES) and is_whole(root / "release", benchmark)
-    return published and holds_recipe(recipe, root)
+    return published and holds_recipe(recipe, root) and (root / PROVENANCE).is_file()
 
 
 def clear_leftovers(root: Path) -> None:

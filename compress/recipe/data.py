@@ -28,10 +28,10 @@ class Columns(Section):
 
 class Data(Section):
     """Where the rows come from. `train` is a file (.jsonl, .json, .csv, .tsv, each also .gz; .parquet, .npz), a folder
-    of class folders, a `datasets` hub id (`owner/name` or `owner/name:split`), or `builtin:digits`. Where `validation`
-    or `test` is missing it is the source's own split of that name, or is cut from `train`. `limit` keeps so many rows
-    of it. Recordings are cut or padded to `window_seconds`. `separator` is what stands between several labels in one
-    text."""
+    of class folders, a `datasets` hub id (`owner/name`, `owner/name:split`, pinned as `owner/name@commit`), or
+    `builtin:digits`. Where `validation` or `test` is missing it is the source's own split of that name, or is cut from
+    `train`. `limit` keeps so many rows of it. Recordings are cut or padded to `window_seconds`. `separator` is what
+    stands between several labels in one text."""
 
     train: Source
     validation: Source | None = None

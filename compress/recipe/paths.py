@@ -25,3 +25,15 @@ def kind_of(path: Path) -> Literal["folder", "file", "other"] | None:
     except (OSError, ValueError):
         return None
     return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"
+
+
+def pinned(source: str) -> tuple[str, str | None]:
+    """A hub id and the commit, tag or branch that it is pinned to: `owner/name@revision`; None where it names none.
+
+    A path stays what it is, whatever its name.
+
+    >>> pinned("owner/name@c0ffee"), pinned("owner/name")
+    (('owner/name', 'c0ffee'), ('owner/name', None))
+    """
+    name, at, revision = source.partition("@")
+    return (name, revision) if at and kind_of(Path(in_home(source))) is None else (source, None)

@@ -17,6 +17,7 @@ from pydantic import Field
 from edgepress.benchmarks.metrics import METRICS
 from edgepress.compress.recipe.data import Columns as Columns
 from edgepress.compress.recipe.data import Data as Data
+from edgepress.compress.recipe.licences import AcceptLicence, Licences
 from edgepress.compress.recipe.methods import parse_stage
 from edgepress.compress.recipe.reader import read_file, read_mapping
 from edgepress.compress.recipe.sections import (
@@ -36,11 +37,12 @@ from edgepress.compress.tasks import TASKS, load_task
 
 
 class Teacher(Section):
-    """`model`: a local transformers folder or a hub id; with `training` it is fine-tuned in the run on the recipe's
-    train split, and its head starts fresh where it is missing or of another size. Or `config`: a transformers config to
-    be trained in the run, for text with `tokenizer`, the folder or hub id whose tokenizer it takes. Or `code`: your own
-    network, `model.py:build` (run with --allow-code alone) or `python` (handed to `run`), with `weights`, a safetensors
-    file; `states` names the modules whose outputs are its hidden states, that of the embedding first."""
+    """`model`: a local transformers folder or a hub id (`owner/name@commit` pins it); with `training` it is fine-tuned
+    in the run on the recipe's train split, and its head starts fresh where it is missing or of another size. Or
+    `config`: a transformers config to be trained in the run, for text with `tokenizer`, the folder or hub id whose
+    tokenizer it takes. Or `code`: your own network, `model.py:build` (run with --allow-code alone) or `python` (handed
+    to `run`), with `weights`, a safetensors file; `states` names the modules whose outputs are its hidden states, that
+    of the embedding first."""
 
     model: Source | None = None
     config: Config | None = None
@@ -133,6 +135,8 @@ class Recipe(Readable):
     gates: Gates = Gates()
     cache: Cache = Cache()
     metric: str | None = None
+    licences: Licences = Licences()
+    accept_licence: AcceptLicence = AcceptLicence()
 
     @pydantic.field_validator("stages", mode="before")
     @classmethod
@@ -180,7 +184,7 @@ class Recipe(Readable):
     @property
     def digest(self) -> str:
         """Hex sha256 of everything the recipe says of its results, whatever the order and comments of the file."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"cache"}), sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json", exclude={"cache", "licences", "accept_licence"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def contradictions(self) -> Iterator[str]:

@@ -16,14 +16,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgepress.benchmarks.report.wording import missed_gates
+from edgepress.compress.bundle.bom import write_bom
 from edgepress.compress.bundle.manifest import Manifest, seal
 from edgepress.compress.bundle.part import archive_release, check_archive_name, copy_files
 from edgepress.compress.bundle.readme import write_readme
 from edgepress.compress.data.splits import stratified
+from edgepress.compress.layouts import check_layouts, write_layouts
+from edgepress.compress.licences.gate import check_licences
+from edgepress.compress.licences.inputs import kept_provenance, provenance_of
+from edgepress.compress.licences.notices import write_notices
 from edgepress.compress.pipeline.disk import disk_faults
 from edgepress.compress.pipeline.keys import StageKey
 from edgepress.compress.pipeline.plan import plan
-from edgepress.compress.pipeline.publish import check_release, swap_in
+from edgepress.compress.pipeline.publish import check_release, swap_in, with_inputs
 from edgepress.compress.pipeline.run import reopen
 from edgepress.compress.pipeline.sources import allow_code_of
 from edgepress.compress.pipeline.stages.benchmark import BENCHMARK
@@ -37,6 +42,7 @@ from edgepress.targets.records import Artifact, TensorSpec
 
 if TYPE_CHECKING:
     from edgepress.compress.bundle.signature import Signer
+    from edgepress.compress.licences.records import Text
     from edgepress.compress.pipeline.run import Result
     from edgepress.compress.recipe.recipe import Recipe
     from edgepress.compress.tasks.base import Features
@@ -56,6 +62,7 @@ class Packing:
         archive: a file that gets the release as well; None: the folder alone.
         target: the only one that goes into the archive; None: all.
         allow_code: the teacher may be of the user's own code, which is then run.
+        layouts: in which the release holds artifacts once more, as other tools expect them.
     """
 
     allow_failed_gates: bool = False
@@ -63,6 +70,7 @@ class Packing:
     archive: Path | None = None
     target: str | None = None
     allow_code: bool = False
+    layouts: tuple[str, ...] = ()
 
 
 def package_release(
@@ -81,6 +89,7 @@ def package_release(
         The release folder, and how many rows travel with it: no more than the test split has.
 
     Raises:
+        LicenceError: the licence of an input restricts or is not known, and the recipe does not accept that.
         GateError: the run missed a gate, and that is not allowed.
         StoreError: the run is not finished, or another process holds it.
         RecipeError: there is no recipe to read rows by, it is another than the run's, or its data or teacher are gone.
@@ -88,9 +97,11 @@ def package_release(
     console = console if console is not None else WarningsOnly()
     if packing.archive is not None:
         check_archive_name(packing.archive, run / "release")
+    said = recipe
     recipe, base = _recipe_of(run, recipe) if samples else (None, Path())
     if recipe is not None:
         check_recipe(recipe, base, run)  # before the release is written anew
+    said = recipe if recipe is not None else said
     if recipe is not None and not load_task(recipe.task).outputs.classes:
         console.warn(
             f"no rows travel with the release: a device compares classes, and {recipe.task} has none. It measures "
@@ -99,6 +110,8 @@ def package_release(
         recipe = None
     result = reopen(run, console)
     manifest = judged(check_release(result.release_folder), result, packing.allow_failed_gates)
+    check_layouts(packing.layouts, manifest.artifacts)
+    manifest, texts = licensed(manifest, result.folder, said, base if samples and said is not None else None)
     root = result.folder
     rows = 0
     with (
@@ -115,14 +128,45 @@ def package_release(
                     allow_code_of(recipe)
                 rows = _write_sample(recipe, teacher, samples, place, console)
         add_runner(folder)
-        write_readme(folder, manifest)
-        sealed = seal(folder, manifest)
-        if packing.key is not None:
-            packing.key.sign(folder, manifest.name)
-        if packing.archive is not None:
-            archive_release(folder, sealed, packing.archive, packing.target, packing.key)
+        _close(folder, manifest, texts, packing)
         swap_in(folder, result.release_folder)
     return result.release_folder, rows
+
+
+def _close(folder: Path, manifest: Manifest, texts: Sequence[Text], packing: Packing) -> None:
+    """The papers of the release in `folder`, then its seal, its signature and its archive."""
+    write_layouts(folder, manifest.name, packing.layouts)
+    write_notices(folder, manifest, texts)
+    write_readme(folder, manifest)
+    write_bom(folder, manifest)
+    sealed = seal(folder, manifest)
+    if packing.key is not None:
+        packing.key.sign(folder, manifest.name)
+    if packing.archive is not None:
+        archive_release(folder, sealed, packing.archive, packing.target, packing.key)
+
+
+def licensed(
+    manifest: Manifest, run: Path, recipe: Recipe | None, base: Path | None
+) -> tuple[Manifest, tuple[Text, ...]]:
+    """The manifest with the run's inputs and their licences, and the texts of those.
+
+    Args:
+        manifest: that of the release.
+        run: the run folder, which has a record of the inputs.
+        recipe: says which licences are accepted; None: the manifest has what the run's own recipe says.
+        base: where the recipe's paths begin, so that cards are read as they are now; None: the run's record counts.
+
+    Raises:
+        LicenceError: one restricts or is not known, and is not accepted.
+    """
+    found = kept_provenance(run)
+    if recipe is not None and base is not None:
+        with contextlib.chdir(base):
+            found = provenance_of(recipe)
+    manifest = with_inputs(manifest, found, recipe)
+    check_licences(manifest.inputs)
+    return manifest, found.texts if found is not None else ()
 
 
 def judged(manifest: Manifest, result: Result, allow_failed_gates: bool) -> Manifest:

@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 
 # Modules whose name is not that of their distribution.
 MODULES = {
+    "cyclonedx-python-lib": "cyclonedx",
     "pillow": "PIL",
     "pre-commit": "pre_commit",
     "pytest-xdist": "xdist",

@@ -198,8 +198,8 @@ def test_a_hub_data_set_brings_its_splits_and_names(monkeypatch: pytest.MonkeyPa
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
     table = datasets.Dataset.from_list(ROWS, features=features)
     asked: list[str] = []
-    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_: ["train", "validation", "test"])
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, config, split: asked.append(split) or table)
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_, revision: ["train", "validation", "test"])
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, config, split, revision: asked.append(split) or table)
     splits = load("some/thing")
     assert asked == ["train", "test", "validation"] and splits.label_names == ("neg", "pos")
     assert splits.test_reads == 0 and len(splits.test()) == 40 and asked[-1] == "test" and len(asked) == 4

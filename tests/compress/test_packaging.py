@@ -18,11 +18,12 @@ from edgepress.compress.cli.app import app
 from edgepress.compress.cli.console import Console
 from edgepress.compress.data.labels import LabelMap
 from edgepress.compress.data.splits import Rows
+from edgepress.compress.licences.records import Found, Provenance, Stated, Text
 from edgepress.compress.pipeline.plan import plan
 from edgepress.compress.pipeline.publish import check_release
 from edgepress.compress.pipeline.store import RunFolder
 from edgepress.compress.recipe.kept import KeptRecipe, keep_recipe
-from edgepress.compress.recipe.recipe import Recipe
+from edgepress.compress.recipe.recipe import Recipe, parse_recipe
 from edgepress.compress.release import package as packaging
 from edgepress.compress.release.package import check_recipe, package_release, sample_arrays
 from edgepress.targets.device.release import FILES
@@ -35,6 +36,8 @@ from tests.compress.tiny import tiny_text_data
 from tests.end_to_end.recipes import PLAIN, changed, hashes, write_recipe
 
 RUNNER_FILES = set(FILES)
+TINY = {"name": "tiny", "task": "image-classification", "data": {"train": "a"}, "teacher": {"model": "b"}}
+PAPERS = {"README.md", "bom.cdx.json", "NOTICE", "licences/edgepress-LICENSE", "licences/plotly-LICENSE"}
 
 
 @pytest.fixture
@@ -55,11 +58,53 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_packaged_release_holds_the_runner_and_verifies(run: Path) -> None:
     assert package_release(run, None, samples=0) == (run / "release", 0)
     paths = {entry.path for entry in check_release(run / "release").files}
-    assert paths == {*RUNNER_FILES, "README.md", "onnxruntime-cpu/artifact.json", "onnxruntime-cpu/model.onnx"}
+    artifact = {"onnxruntime-cpu/artifact.json", "onnxruntime-cpu/model.onnx"}
+    assert paths == {*RUNNER_FILES, *PAPERS, *artifact}
     sums = dict(reversed(line.split("  ")) for line in (run / "release" / "SHA256SUMS").read_text().splitlines())
     found = hashes(run / "release")
     del found["SHA256SUMS"]
     assert sums == found
+
+
+def provenance(run: Path, licence: str) -> None:
+    """A record of the run's inputs, its teacher under this licence, and a recipe."""
+    stated = (Stated(licence=licence, by="card"),)
+    teacher = Found(role="teacher", part="teacher.model", source="teacher", kind="folder", stated=stated)
+    data = Found(role="data", part="data.train", source="rows.csv", kind="file", sha256="c" * 64)
+    texts = (Text(name="teacher-LICENSE", text="All of it.\n"),)
+    (run / "provenance.json").write_text(Provenance(inputs=(teacher, data), texts=texts).model_dump_json())
+
+
+def accepting(**sections: Any) -> Recipe:
+    return parse_recipe({**TINY, **sections}, "tiny")
+
+
+def test_a_licence_that_restricts_packages_nothing(run: Path, tmp_path: Path) -> None:
+    provenance(run, "CC-BY-NC-4.0")
+    before = hashes(run / "release")
+    path = write_recipe(tmp_path, TINY)
+    code, told = edgepress("package", str(run), "--samples", "0", "--recipe", str(path))
+    assert code == 3 and told.startswith("error: the licence of teacher.model teacher is CC-BY-NC-4.0 by card, which")
+    assert told.count("\n") == 1 and hashes(run / "release") == before
+
+
+def test_a_licence_that_is_accepted_stands_in_manifest_and_readme_with_the_reason(run: Path) -> None:
+    provenance(run, "CC-BY-NC-4.0")
+    said = accepting(accept_licence={"teacher": "ours | for research"}, licences={"release": "cc-by-nc-4.0"})
+    package_release(run, said, samples=0)
+    manifest = json.loads((run / "release/manifest.json").read_text())
+    teacher, data = manifest["inputs"]
+    assert (teacher["verdict"], teacher["accepted"], manifest["licence"]) == (
+        "restricts", "ours | for research", "CC-BY-NC-4.0",
+    )  # fmt: skip
+    assert (data["verdict"], data["licence"], data["sha256"]) == ("not stated", "", "c" * 64)
+    text = (run / "release/README.md").read_text(encoding="utf-8")
+    assert "| teacher.model | teacher | CC-BY-NC-4.0 | card |" in text
+    assert "- teacher.model (CC-BY-NC-4.0) is released all the same: ours \\| for research" in text
+    assert "**No licence is stated for data.train rows.csv.**" in text and "not legal advice" in text
+    assert (run / "release/licences/teacher-LICENSE").read_text() == "All of it.\n"
+    notice = (run / "release/NOTICE").read_text(encoding="utf-8")
+    assert "- teacher.model teacher (CC-BY-NC-4.0)" in notice and "plotly.js, in report.html" in notice
 
 
 @pytest.fixture
@@ -114,7 +159,11 @@ def test_packaging_twice_gives_the_same_files(run: Path) -> None:
 def test_the_example_in_the_readme_runs_without_this_project(run: Path) -> None:
     package_release(run, None, samples=0)
     text = (run / "release/README.md").read_text(encoding="utf-8")
-    assert text.startswith("# tiny\n") and "was packaged although" not in text
+    assert (
+        text.startswith("---\nlibrary_name: edgepress\n")
+        and "\n---\n\n# tiny\n" in text
+        and "was packaged although" not in text
+    )
     (code,) = blocks(text, "python")
     assert len(code.splitlines()) == 10
     before = hashes(run / "release")

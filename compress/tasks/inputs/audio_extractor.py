@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgepress.compress.model.hub import find_file, quiet
-from edgepress.compress.recipe.paths import in_home
+from edgepress.compress.recipe.paths import in_home, pinned
 from edgepress.targets.errors import ModelError, told
 
 FILE_NAME = "preprocessor_config.json"
@@ -40,7 +40,8 @@ def load_extractor(source: str) -> Any:
         )
     try:
         with quiet():
-            found = AutoFeatureExtractor.from_pretrained(in_home(source), trust_remote_code=False)
+            name, revision = pinned(in_home(source))
+            found = AutoFeatureExtractor.from_pretrained(name, revision=revision, trust_remote_code=False)
     except Exception as fault:  # each extractor checks its settings with exceptions of its own
         raise ModelError(f"{source}/{FILE_NAME} cannot be used: {told(fault)}") from None
     if not hasattr(found, "sampling_rate"):

@@ -14,6 +14,7 @@ import numpy as np
 from edgepress.compress.data.rows import Kind, Raw, Rows, Texts, label_values
 from edgepress.compress.model.hub import find_file, network_class, quiet
 from edgepress.compress.recipe.data import Columns, Data
+from edgepress.compress.recipe.paths import pinned
 from edgepress.compress.tasks.base import MAX_BATCH, Features
 from edgepress.compress.tasks.inputs.columns import Column, first_named, most
 from edgepress.compress.tasks.trial import Trial, forward_names, takes
@@ -147,7 +148,8 @@ class TextInputs:
             )
         try:
             with quiet():
-                tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+                name, revision = pinned(source)
+                tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
         except (OSError, ValueError, ImportError, KeyError) as fault:
             raise ModelError(f"the tokenizer of {source} cannot be loaded: {told(fault)}") from None
         if not tokenizer.is_fast:

@@ -39,6 +39,9 @@ from edgepress.compress.tasks.trial import takes
 from edgepress.targets.errors import EdgepressError, ModelError, told
 from edgepress.targets.records import Feeds
 
+OF_VECTORS = ("sentence_pooling", "embedding_width")
+"""What a configuration of an encoder says of its vectors besides."""
+
 
 def derive_student(
     teacher: Model,
@@ -266,8 +269,9 @@ def _pretrained(teacher: Model, source: str) -> Any:
 
 def _head(teacher: Model) -> dict[str, Any]:
     """The fields of a configuration that gives the teacher's outputs."""
-    kind = load_task(teacher.task).outputs
-    return kind.head(kind.labels(teacher.network.config))
+    kind, config = load_task(teacher.task).outputs, teacher.network.config
+    kept = {name: getattr(config, name) for name in OF_VECTORS if hasattr(config, name)}
+    return kind.head(kind.labels(config)) | kept
 
 
 def _from_options(teacher: Model, options: dict[str, Any]) -> Any:
@@ -300,6 +304,11 @@ def _check_fit(teacher: Model, student: Model, calibration: Sequence[Feeds]) -> 
     if not calibration:
         return
     try:
-        logits_of(student.network, student.signature.select(calibration[0]))
+        given = logits_of(student.network, student.signature.select(calibration[0])).shape[-1]
     except (RuntimeError, ValueError, TypeError, IndexError) as fault:
         raise ModelError(f"student: it does not run on the teacher's inputs: {told(fault)}") from fault
+    if given != (wanted := teacher.signature.outputs[0].shape[-1]):
+        raise ModelError(
+            f"student: it gives {given} numbers a row, the teacher {wanted}; take a model of that width, or "
+            f"`student.config` with `init: adapt`, which gives vectors as wide as the teacher's"
+        )

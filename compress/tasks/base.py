@@ -253,6 +253,7 @@ class Task:
         network: the transformers class of its models, e.g. `AutoModelForSequenceClassification`.
         metrics: keys of `benchmarks.metrics.METRICS`; the first one is primary unless the recipe's `metric` names
             another.
+        unlabelled: whether rows to learn from may lack labels and second texts: a teacher says all there is to learn.
     """
 
     name: str
@@ -260,6 +261,7 @@ class Task:
     outputs: Outputs
     network: str
     metrics: tuple[str, ...]
+    unlabelled: bool = False
 
     def load_processor(self, source: str) -> Any:
         """The processor beside the model `source`, see `Inputs.load_processor`."""

@@ -174,6 +174,11 @@ def _reduce_hidden(model: Model, hidden: int, calibration: Sequence[Feeds], labe
     group = residual_group(model.network)
     if hidden > group.units:
         raise ModelError(f"student.hidden: {hidden} asked for, the teacher has {group.units}")
+    if getattr(model.network.config, "embedding_width", None) == group.units:
+        raise ModelError(
+            f"student.hidden: the teacher's vectors are its hidden states, {group.units} wide, and would become "
+            f"narrower; give a smaller architecture in `student.config` and `init: adapt`: its vectors stay as wide"
+        )
     plan = plan_sizes(model, [group], [hidden], "activation", calibration, labels)
     return apply_pruning(model, plan, "student")
 

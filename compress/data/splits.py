@@ -12,8 +12,8 @@ import numpy as np
 
 from edgepress.compress.data.contents import check_pictures, split_content
 from edgepress.compress.data.labels import folder_names
+from edgepress.compress.data.numbers import check_judged
 from edgepress.compress.data.rows import Raw, ReadingTask, Rows, Truth
-from edgepress.compress.data.scores import check_judged
 from edgepress.compress.data.sources import Source, check_task, find_source, local_split, own_split, read_raw
 from edgepress.compress.recipe.data import Data
 from edgepress.targets.errors import DataError

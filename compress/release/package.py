@@ -219,14 +219,14 @@ def _write_sample(recipe: Recipe, teacher: Path, samples: int, folder: Path, con
     strata = workspace.splits.truth.strata(rows.labels)
     chosen = np.sort(stratified(strata, count, np.random.default_rng(recipe.seed)))
     features = workspace.task.features(rows.take(chosen), workspace.processor, recipe.data)
-    with console.task("Teacher on the sample", total=len(features)) as advance:
+    with console.task("Teacher on the sample", total=len(features.labels)) as advance:
         logits = logits_of(Model.load(teacher), features, advance)
     records = [Artifact.read(path) for path in sorted(folder.glob("*/artifact.json"))]
     specs = {spec.name: spec for record in records for spec in record.signature.inputs}
     arrays = sample_arrays(features, tuple(specs.values()))
     # The zip's own dates are fixed by NumPy: packaging twice gives the same bytes.
     np.savez_compressed(folder / SAMPLE, **arrays, labels=features.labels, teacher=logits)  # type: ignore[arg-type]
-    return len(features)
+    return len(features.labels)
 
 
 def sample_arrays(features: Features, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:

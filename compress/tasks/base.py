@@ -14,15 +14,13 @@ from edgepress.benchmarks.desk import batches as batches
 from edgepress.compress.data.rows import Reader, Rows, TruthReader
 from edgepress.compress.recipe.data import Data
 from edgepress.compress.tasks.inputs.columns import Column
+from edgepress.compress.tasks.trial import MAX_BATCH as MAX_BATCH
 from edgepress.compress.tasks.trial import Trial, tried
 from edgepress.targets.errors import DataError
 from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-MAX_BATCH = 64
-"""Models are exported for batches of 1 to this."""
 
 
 class Features(InputRows, Protocol):

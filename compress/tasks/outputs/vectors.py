@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.compress.data.scores import ScoreMap
+from edgepress.compress.data.numbers import ScoreMap
+from edgepress.compress.tasks.outputs.heads import LogitsHead
 from edgepress.targets.errors import DataError, ModelError, StageError
 from edgepress.targets.records import TensorSpec
 
@@ -21,14 +22,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Vectors:
+class Vectors(LogitsHead):
     """Outputs of an encoder. Truth are pairs and their scores, float32 `[rows, 3]`; see `sentences.sides_of`."""
 
     classes: bool = False
-
-    def tensors(self, result: Any) -> dict[str, Tensor]:
-        """The vectors."""
-        return {"logits": result.logits}
 
     def specs(self, network: nn.Module, tensors: Mapping[str, Tensor], rows: int) -> tuple[TensorSpec, ...]:
         """`sentence_embedding`, as sentence-transformers calls it, float32 `[batch, width]`.

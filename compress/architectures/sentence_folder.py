@@ -88,7 +88,12 @@ def _found(source: str, name: str) -> Path | None:
         raise ModelError(f"{source}: {MODULES} names {name!r:.80}, which leads out of its folder.") from None
     from transformers.utils import cached_file
 
-    found = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
+    try:
+        found = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
+    except (OSError, ValueError) as fault:
+        raise ModelError(
+            f"{source}: {name} could not be had ({told(fault)}). Fetch it once: hf download {source}"
+        ) from None
     return Path(found) if found else None
 
 

@@ -98,7 +98,7 @@ def test_a_plain_encoder_and_a_classifier_pool_by_the_mean(tmp_path: Path) -> No
 def test_pickled_weights_are_converted_by_a_class_that_transformers_has(tmp_path: Path) -> None:
     folder = tiny_sentence_teacher(tmp_path / "teacher")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"holds pickled weights .* from transformers import AutoModel as M"):
+    with pytest.raises(ModelError, match=r'holds pickled weights .* -c "from transformers import AutoModel as M;'):
         load_network(str(folder), EMBEDDINGS, False)
 
 

@@ -178,12 +178,13 @@ class Comparison(Record):
     """Outputs of an artifact against those of the torch model on the same real inputs.
 
     `sqnr_db` = 10 log10(sum(reference²) / sum((reference - output)²)), in dB; None where the outputs are identical.
-    `agreement`, 0..1: how often the largest value of an output's last axis stands at the same place.
+    `agreement`, 0..1: how often the largest value of an output's last axis stands at the same place; None where each
+    output has one value a place.
     """
 
     samples: int
     max_abs_diff: float
-    agreement: float
+    agreement: float | None
     sqnr_db: float | None
 
 

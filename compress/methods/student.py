@@ -101,6 +101,11 @@ def keep_layers(model: Model, layers: int | tuple[int, ...]) -> Model:
             f"student.layers: {type(model.network).__name__} has no list of equal blocks to choose from; "
             f"give a smaller architecture in `student.config`"
         )
+    if hasattr(model.network, "own"):
+        raise ModelError(
+            f"student.layers: {type(model.network).__name__} is your own code, which builds its layers itself. Build "
+            f"it with fewer as `student.code`"
+        )
     network = copy.deepcopy(model.network)
     blocks: Any = network.get_submodule(name)
     refuse_stages(network, blocks)
@@ -231,7 +236,9 @@ def _other(
         if options.model is not None:
             network, source = _pretrained(teacher, options.model), options.model
         elif options.code is not None:
-            network = own_network(options.code, None, options.states, _head(teacher), teacher.task, "student")
+            network = own_network(
+                options.code, options.weights, options.states, _head(teacher), teacher.task, "student"
+            )
             source = f"code of {options.code}"
         else:
             assert options.config is not None
@@ -308,12 +315,16 @@ def _check_fit(teacher: Model, student: Model, calibration: Sequence[Feeds]) -> 
         )
     if not calibration:
         return
+    if not student.signature.inputs:
+        wanted = ", ".join(spec.name for spec in teacher.signature.inputs)
+        raise ModelError(f"student: {type(student.network).__name__} takes none of the teacher's inputs ({wanted})")
     try:
-        given = logits_of(student.network, student.signature.select(calibration[0])).shape[-1]
+        logits = logits_of(student.network, student.signature.select(calibration[0]))
     except (RuntimeError, ValueError, TypeError, IndexError) as fault:
         raise ModelError(f"student: it does not run on the teacher's inputs: {told(fault)}") from fault
-    if given != (wanted := teacher.signature.outputs[0].shape[-1]):
+    wanted_shape = (len(logits), *teacher.signature.outputs[0].shape[1:])
+    if tuple(logits.shape) != wanted_shape:
         raise ModelError(
-            f"student: it gives {given} numbers a row, the teacher {wanted}; take a model of that width, or "
-            f"`student.config` with `init: adapt`, which gives vectors as wide as the teacher's"
+            f"student: {type(student.network).__name__} gives logits of shape {list(logits.shape)} for {len(logits)} "
+            f"rows, the teacher {list(wanted_shape)}. Give it a head of {wanted_shape[-1]} outputs"
         )

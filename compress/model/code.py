@@ -28,10 +28,23 @@ def allow(reference: CodeReference) -> None:
 def hand_over(module: nn.Module, role: str) -> None:
     """A module of the user's script takes part in the next run as `role`; copies of it are worked on.
 
-    It is known by its code, plain attributes and weights, and copied as it is now.
+    Args:
+        module: stays the user's own, to be changed as they like.
+        role: teacher or student.
+
+    Raises:
+        ModelError: it is no module, or cannot be copied.
     """
-    GIVEN[role] = module_digest(module)
-    _BUILDERS[GIVEN[role], PYTHON] = partial(copy.deepcopy, copy.deepcopy(module))
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"{role}= takes a torch.nn.Module, got a {type(module).__name__}.")
+    try:
+        kept = copy.deepcopy(module)
+    except Exception as fault:
+        raise ModelError(
+            f"{role}: {type(module).__name__} cannot be copied ({told(fault)}). Detach what it holds."
+        ) from None
+    GIVEN[role] = module_digest(kept)
+    _BUILDERS[GIVEN[role], PYTHON] = partial(copy.deepcopy, kept)
 
 
 def network_of(sha256: str, function: str, path: str) -> nn.Module:

@@ -12,6 +12,8 @@ from edgepress.compress.model.hub import auto_config
 from edgepress.compress.model.model import TaskName, load_weights, network_from_config
 from edgepress.compress.model.references import code_reference
 from edgepress.compress.recipe.paths import in_home
+from edgepress.compress.tasks.trial import Trial, tried
+from edgepress.targets.errors import ModelError
 
 
 def own_network(
@@ -39,3 +41,26 @@ def own_network(
     if weights is not None:
         load_weights(network.own, Path(in_home(weights)))
     return network  # type: ignore[no-any-return]
+
+
+def check_outputs(network: nn.Module, trial: Trial, names: Sequence[str]) -> None:
+    """Whether a network of the user's own gives one number for each output of the data.
+
+    Args:
+        network: wrapped.
+        trial: one row.
+        names: of the outputs, as the data's labels have them.
+
+    Raises:
+        ModelError: it fails on the row, or gives another number of them.
+    """
+    kind = type(network).__name__
+    shape = tuple(tried(network, trial, lambda output: {"logits": output.logits})["logits"].shape)
+    if len(shape) != 2 or shape[0] != trial.rows:
+        raise ModelError(f"{kind} gives logits of shape {list(shape)} for one row; they must be [1, outputs].")
+    if shape[1] != len(names):
+        listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise ModelError(
+            f"{kind} gives {shape[1]} logits a row, and the data has {len(names)} labels ({listed}). Name all of its "
+            f"labels in data.labels, in its order, or give it a head of {len(names)}."
+        )

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepress.compress.recipe.paths import PYTHON
+from edgepress.compress.recipe.paths import PYTHON, in_home
 from edgepress.targets.errors import ModelError
 
 GIVEN: dict[str, str] = {}
@@ -46,7 +46,8 @@ def code_reference(text: str, role: str = "teacher") -> CodeReference:
     if not name.endswith(".py") or not function.isidentifier():
         raise ModelError(f"{role}.code {text!r} names no function of a Python file. Write it as model.py:build.")
     try:
-        return CodeReference(Path(name), function, hashlib.sha256(Path(name).read_bytes()).hexdigest())
+        path = Path(in_home(name))
+        return CodeReference(path, function, hashlib.sha256(path.read_bytes()).hexdigest())
     except OSError as fault:
         raise ModelError(
             f"{role}.code {text!r}: {name} cannot be read ({fault.strerror}). Give the path of your Python file."

@@ -72,7 +72,7 @@ class Student(Section):
     """Derived from the teacher: `layers` (a count, evenly spaced, or the indices to keep), `hidden`, `heads`, `ffn`
     (sizes), `embedding_rank`. Or another `model` (folder or hub id) or a transformers `config`. Its weights are random
     or, with `init: adapt`, what fits of the teacher's (or of `init_from`, a folder or hub id): wider ones are sliced,
-    layers spread evenly. Or `code`, with `states`: a network of your own, as the teacher's.
+    layers spread evenly. Or `code`, with `weights` and `states`: a network of your own, as the teacher's.
 
     `importance` says by what the heads and neurons that stay are chosen, as in `prune`."""
 
@@ -85,6 +85,7 @@ class Student(Section):
     model: Source | None = None
     config: Config | None = None
     code: str | None = None
+    weights: Source | None = None
     states: tuple[str, ...] = ()
     init: Literal["random", "adapt"] = "random"
     init_from: Source | None = None
@@ -95,8 +96,8 @@ class Student(Section):
         given = [one is not None for one in (self.model, self.config, self.code)]
         if sum(given) + any(v is not None for v in derived) > 1:
             raise ValueError("'model', 'config', 'code' and sizes derived from the teacher exclude each other")
-        if self.states and self.code is None:
-            raise ValueError("'states' go with 'code'")
+        if self.code is None and (self.weights is not None or self.states):
+            raise ValueError("'weights' and 'states' go with 'code'")
         if self.init == "adapt" and self.config is None:
             raise ValueError("'init: adapt' says what a 'config' starts from; give one, or leave init out")
         if self.init_from is not None and self.init != "adapt":

@@ -58,9 +58,9 @@ def tried(network: nn.Module, trial: Trial, tensors: Callable[[Any], dict[str, T
     kind = type(network).__name__
     known = forward_names(network)
     if missing := sorted(set(names) - known) if known is not None else []:
-        raise ModelError(
-            f"{kind} takes no input {missing[0]!r}, which this task gives it: it is no model for this task."
-        )
+        own = getattr(network, "own_inputs", None)
+        why = f"its forward names {own}. Name a row's inputs so" if own else "it is no model for this task"
+        raise ModelError(f"{kind} takes no input {missing[0]!r}, which this task gives it: {why}.")
     device = next(network.parameters()).device
     feeds = {name: torch.from_numpy(np.array(trial.feeds[name])).to(device) for name in names}
     training = network.training

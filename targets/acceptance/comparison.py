@@ -38,7 +38,8 @@ def compare_outputs(reference: Iterable[Outputs], outputs: Iterable[Outputs]) ->
 
     Returns:
         The SQNR over the values of all outputs together, since a faithful graph adds noise in proportion to each; of
-        the agreements, that of the output that agrees least, so that a large output cannot hide a small one.
+        the agreements, that of the output that agrees least, so that a large output cannot hide a small one; outputs
+        of one value a place have no largest one and none.
 
     Raises:
         ArtifactError: there are no batches.
@@ -58,10 +59,11 @@ def compare_outputs(reference: Iterable[Outputs], outputs: Iterable[Outputs]) ->
             largest = max(largest, float(np.abs(difference).max(initial=0.0)))
             signal += float((first**2).sum())
             noise += float((difference**2).sum())
-            agreeing.setdefault(name, []).append(_agreement(first, second))
+            if first.ndim < 2 or first.shape[-1] > 1:  # the largest of one value stands where it must
+                agreeing.setdefault(name, []).append(_agreement(first, second))
     if samples == 0:
         raise ArtifactError("nothing to compare: no calibration batches were given")
-    agreement = min(float(np.concatenate(parts).mean()) for parts in agreeing.values())
+    agreement = min((float(np.concatenate(parts).mean()) for parts in agreeing.values()), default=None)
     sqnr = None if noise == 0 else float(10 * np.log10(max(signal, 1e-300) / noise))
     return Comparison(samples=samples, max_abs_diff=largest, agreement=agreement, sqnr_db=sqnr)
 

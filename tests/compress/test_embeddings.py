@@ -278,7 +278,7 @@ def test_a_narrow_student_gives_vectors_as_wide_as_the_teachers(teacher: Model, 
 def test_a_student_of_another_width_is_refused(teacher: Model, tmp_path: Path) -> None:
     narrow = tiny_sentence_teacher(tmp_path / "narrow", width=8)
     with pytest.raises(
-        ModelError, match=r"student: it gives 8 numbers a row, the teacher 16; take a model of that width"
+        ModelError, match=r"student: SentenceEncoder gives logits of shape \[2, 8\] for 2 rows, the teacher \[2, 16\]"
     ):
         derive_student(teacher, Student(model=str(narrow)), 0, [feeds_of().batch([0, 1])], [])
     with pytest.raises(

@@ -131,6 +131,14 @@ def test_a_wrong_output_does_not_hide_behind_one_of_larger_numbers() -> None:
         accept(Answers(scores=large, vector=2 * small), reference, signature, "fp16")
 
 
+def test_outputs_of_one_value_have_no_agreement() -> None:
+    """The largest of one value always stands at the same place, so that a share of 1 would say nothing."""
+    one, other = np.array([[1.0], [2.0]]), np.array([[5.0], [-2.0]])
+    assert compare_outputs([{"value": one}], [{"value": other}]).agreement is None
+    beside = {"value": one, "scores": np.eye(2)}
+    assert compare_outputs([beside], [beside | {"scores": np.eye(2)[::-1]}]).agreement == 0
+
+
 def test_the_output_that_agrees_least_tells_the_agreement() -> None:
     right, half = np.eye(2), np.array([[1.0, 0.0], [1.0, 0.0]])
     assert compare_outputs([{"a": right, "b": right}], [{"a": right, "b": half}]).agreement == 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -77,19 +77,22 @@ def _probe(model: Model, asked: dict[str, bool], train: Features) -> list[State]
         ) from fault
     states = hidden_states(output)
     if states is None:
-        raise StageError("distill: this architecture gives no hidden states; set hidden and attention to 0")
-    shapes = _shapes(states, next(iter(feeds.values())), kind)
+        own = "name its modules in teacher.states and student.states, or " if hasattr(model.network, "own") else ""
+        raise StageError(f"distill: {kind} gives no hidden states; {own}set hidden and attention to 0")
+    shapes = _shapes(states, feeds, kind)
     if asked.get("output_attentions"):
         _check_attention(kind, attention_maps(output) or (), shapes)
     return shapes
 
 
-def _shapes(states: Sequence[torch.Tensor], row: torch.Tensor, kind: str) -> list[State]:
-    """The shapes of the states that a network of this kind made of `row`, tokens or an image."""
-    shapes = [state_of(state, (row.shape[2], row.shape[3]) if row.ndim == 4 else None) for state in states]
-    if row.ndim == 2 and (other := next((i for i, s in enumerate(shapes) if s.positions != row.shape[1]), None)):
+def _shapes(states: Sequence[torch.Tensor], feeds: Mapping[str, torch.Tensor], kind: str) -> list[State]:
+    """The shapes of the states that a network of this kind made of one row, tokens, an image or both."""
+    image = next((value for value in feeds.values() if value.ndim == 4), None)
+    grid = (image.shape[2], image.shape[3]) if image is not None else None
+    shapes, mask = [state_of(state, grid) for state in states], feeds.get("attention_mask")
+    if mask is not None and (other := next((i for i, s in enumerate(shapes) if s.positions != mask.shape[1]), None)):
         raise StageError(
-            f"distill: hidden state {other} of {kind} has {shapes[other].positions} positions for {row.shape[1]} "
+            f"distill: hidden state {other} of {kind} has {shapes[other].positions} positions for {mask.shape[1]} "
             f"tokens: its padding cannot be told. Set hidden and attention to 0."
         )
     return shapes

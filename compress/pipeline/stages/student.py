@@ -28,7 +28,11 @@ class StudentStage:
             "student": plain(self.options),
             "source": source_digest(self.options.model),
             "init": source_digest(self.options.init_from),
-        } | ({"code": code_digest(code, None, self.name)} if (code := self.options.code) is not None else {})
+        } | (
+            {"code": code_digest(code, self.options.weights, self.name)}
+            if (code := self.options.code) is not None
+            else {}
+        )
 
     def run(self, work: Work, folder: Path) -> None:
         from edgepress.compress.methods.base import Applied

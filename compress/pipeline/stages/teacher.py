@@ -134,12 +134,14 @@ def _random(stage: TeacherStage, work: Work) -> Model:
 
 def _own(code: str, stage: TeacherStage, work: Work) -> Model:
     """A network of the user's own code, with its own weights."""
-    from edgepress.compress.model.own import own_network
+    from edgepress.compress.model.own import check_outputs, own_network
 
     options, names = stage.options, work.data.label_names
-    head = work.data.task.outputs.head(names)
-    network = own_network(code, options.weights, options.states, head, stage.task, "teacher")
-    return _model(network, stage, work, f"code of {code}, weights {options.weights or 'as it is built'}")
+    task = work.data.task
+    network: Any = own_network(code, options.weights, options.states, task.outputs.head(names), stage.task, "teacher")
+    check_outputs(network, task.inputs.trial(network, work.data.processor, stage.rows), names)
+    source = f"code of {code} (sha256 {network.config.sha256})"
+    return _model(network, stage, work, f"{source}, weights {options.weights or 'as it is built'}")
 
 
 def _pretrained(source: str, stage: TeacherStage, work: Work) -> Model:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FILE_NAME = "inputs.json"
+HINT = "Rows must be as forward takes them: called as it calls them, of the shape and type that it computes with."
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class ArrayInputs:
             TensorSpec(name=name, dtype=dtype, shape=("batch", *shape)) for name, dtype, shape in processor.inputs
         )
         feeds = {name: np.zeros((1, *shape), dtype) for name, dtype, shape in processor.inputs}
-        return Trial(inputs, {"batch": (1, MAX_BATCH)}, feeds, "Name the inputs of a row as forward names them.")
+        return Trial(inputs, {"batch": (1, MAX_BATCH)}, feeds, HINT)
 
     def sample_feeds(self, features: Features, batch: int, sequence: int | None) -> Feeds:
         """The first rows, again from the start where they are too few."""

@@ -39,9 +39,6 @@ from edgepress.compress.tasks.trial import takes
 from edgepress.targets.errors import EdgepressError, ModelError, told
 from edgepress.targets.records import Feeds
 
-OF_VECTORS = ("sentence_pooling", "embedding_width")
-"""What a configuration of an encoder says of its vectors besides."""
-
 
 def derive_student(
     teacher: Model,
@@ -282,8 +279,11 @@ def _pretrained(teacher: Model, source: str) -> Any:
 def _head(teacher: Model) -> dict[str, Any]:
     """The fields of a configuration that gives the teacher's outputs."""
     kind, config = load_task(teacher.task).outputs, teacher.network.config
-    kept = {name: getattr(config, name) for name in OF_VECTORS if hasattr(config, name)}
-    return kind.head(kind.labels(config)) | kept
+    fields = kind.head(kind.labels(config))
+    if "output_kind" not in fields:
+        return fields
+    pooling: Any = getattr(config, "sentence_pooling", "mean")  # the user's own code does not say it
+    return fields | {"sentence_pooling": pooling, "embedding_width": teacher.signature.outputs[0].shape[-1]}
 
 
 def _from_options(teacher: Model, options: dict[str, Any]) -> Any:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from edgepress.compress.architectures.sentence_encoder import mean_of
 from edgepress.compress.architectures.sentence_folder import MOST_BYTES, pooling_of
 from edgepress.compress.cli.init import recipe_template
 from edgepress.compress.data.rows import Rows
@@ -19,14 +21,16 @@ from edgepress.compress.methods.distill.objective import without_labels
 from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.methods.distill.terms.similarities import Similarities
 from edgepress.compress.methods.student import derive_student
+from edgepress.compress.model import code as codes
 from edgepress.compress.model.loading import load_network
 from edgepress.compress.model.model import Model
+from edgepress.compress.model.own import own_network
 from edgepress.compress.recipe.recipe import Data, Recipe, Student
 from edgepress.compress.tasks import load_task
 from edgepress.compress.tasks.outputs.vectors import Vectors
 from edgepress.targets.errors import DataError, ModelError, StageError
 from tests.compress.rows import lines, load
-from tests.compress.tiny import tiny_pairs, tiny_sentence_teacher, tiny_text_data, tiny_text_teacher
+from tests.compress.tiny import tiny_pairs, tiny_sentence_teacher, tiny_text_data, tiny_text_teacher, tiny_tokenizer
 
 EMBEDDINGS = "text-embeddings"
 COLUMNS = {"text_pair": "text_pair", "label": "score"}
@@ -46,8 +50,6 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def feeds_of(rows: Rows = TEXTS) -> Any:
-    from tests.compress.tiny import tiny_tokenizer
-
     return load_task(EMBEDDINGS).features(rows, tiny_tokenizer(), DATA)
 
 
@@ -285,6 +287,36 @@ def test_a_student_of_another_width_is_refused(teacher: Model, tmp_path: Path) -
         ModelError, match=r"student.hidden: the teacher's vectors are its hidden states, 16 wide, and w"
     ):
         derive_student(teacher, Student(hidden=8), 0, [feeds_of().batch([0, 1])], [])
+
+
+class Bag(nn.Module):
+    """The mean of the words' vectors, 12 wide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(17, 12)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return mean_of(self.words(input_ids), attention_mask)
+
+
+def test_a_network_of_ones_own_that_gives_vectors_teaches_an_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codes, "_BUILDERS", {})
+    monkeypatch.setattr(codes, "GIVEN", {})
+    codes.hand_over(Bag(), "teacher")
+    monkeypatch.setattr("edgepress.compress.model.references.GIVEN", codes.GIVEN)
+    network = own_network("python", None, (), Vectors().head(()), EMBEDDINGS, "teacher")
+    signature = load_task(EMBEDDINGS).signature(network, tiny_tokenizer(token_types=False), DATA)
+    assert signature.outputs[0].shape == ("batch", 12)
+    config = {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "intermediate_size": 16, "vocab_size": 17}  # fmt: skip
+    student = derive_student(
+        Model(network, EMBEDDINGS, signature), Student(config=config), 0, [feeds_of().batch([0])], []
+    )
+    assert student.network.projection.weight.shape == (12, 8) and vectors_of(student, feeds_of().batch([0])).shape == (
+        1,
+        12,
+    )
 
 
 def test_a_template_finds_the_columns_of_pairs_and_takes_a_file_of_texts(tmp_path: Path) -> None:

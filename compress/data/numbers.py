@@ -120,7 +120,7 @@ class ScoreMap:
 
 
 def _score(value: Any, row: int, origin: str) -> float:
-    if value is None:
+    if value is None or value == "":  # an empty cell of a CSV file
         return math.nan
     try:
         number = float(value)

@@ -226,6 +226,13 @@ def test_a_table_lacks_no_text_and_other_tasks_lack_no_label(tmp_path: Path) -> 
         load(pairs, EMBEDDINGS, columns=COLUMNS, labels=["a"])
 
 
+def test_a_score_may_be_missing_here_and_there(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("text,text_pair,score\n" + "".join(f"a {n},b,{n if n % 2 else ''}\n" for n in range(40)))
+    labels = load(path, EMBEDDINGS, columns=COLUMNS, validation_fraction=0.25).train.labels
+    assert 8 <= np.isnan(labels).sum() <= 16 and len(labels) == 24
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_other_tables_may_lack_the_same_columns(tmp_path: Path, suffix: str) -> None:
     import pandas
@@ -243,6 +250,15 @@ def test_the_loss_is_one_minus_the_cosine() -> None:
     assert float(Vectors().soft_loss(student, wanted, 2.0)) == pytest.approx((0.4 + 0.0) / 2)
     with pytest.raises(StageError, match=r"vectors are learned from a teacher alone: set distill.alpha to 1"):
         Vectors().loss({"logits": student}, torch.zeros(2, 3))
+
+
+def test_importance_by_labels_is_refused(teacher: Model) -> None:
+    feeds = [feeds_of().batch([0, 1])]
+    with pytest.raises(
+        ModelError, match=r"student: vectors are learned from a teacher alone: .* choose importance activat"
+    ):
+        derive_student(teacher, Student(ffn=16, importance="taylor"), 0, feeds, [np.zeros((2, 3), np.float32)])
+    assert derive_student(teacher, Student(ffn=16, heads=2), 0, feeds, []).parameters < teacher.parameters
 
 
 def test_similarities_compare_what_both_networks_find_alike_whatever_their_widths() -> None:

@@ -106,7 +106,8 @@ def _kind(field: Any) -> str:
 def option_meanings() -> dict[str, str]:
     """What the comments of `edgepress init`'s recipes say of each option, by `section.option`."""
     found: dict[str, str] = {}
-    for path in sorted(TEMPLATES.glob("*.yaml")):
+    # Templates of one task, named after it, come last: what they say of an option is narrower.
+    for path in sorted(TEMPLATES.glob("*.yaml"), key=lambda path: ("-" in path.stem, path.name)):
         section = ""
         for line in path.read_text(encoding="utf-8").splitlines():
             if match := re.match(r"(\w+):", line):

@@ -30,6 +30,7 @@ Text = Annotated[str, Field(max_length=1000)]
 Classes = Annotated[tuple[Count, ...], Field(max_length=MOST_ROWS)]
 Positive = Annotated[float, Field(gt=0, lt=1e12, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Cosine = Annotated[float, Field(ge=-1 - 1e-6, le=1 + 1e-6, allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -51,6 +52,14 @@ class DeviceAccuracy(Record):
     predicted: Classes
     labels: Classes
     teacher: Classes
+
+
+class DeviceLikeness(Record):
+    """Of vectors, the mean cosine with the teacher's on the shipped sample, and each row's."""
+
+    rows: Whole
+    value: Cosine
+    cosines: Annotated[tuple[Cosine, ...], Field(max_length=MOST_ROWS)]
 
 
 class DeviceLatency(Record):
@@ -123,6 +132,7 @@ class DeviceRecord(Record):
     runtime: DeviceRuntime
     environment: Annotated[dict[str, Any], AfterValidator(_bounded)]
     accuracy: DeviceAccuracy | None
+    likeness: DeviceLikeness | None = None
     remarks: Annotated[tuple[Text, ...], Field(max_length=100)]
     open_ms: Positive
     first_inference_ms: Positive
@@ -168,7 +178,7 @@ def read_record(path: Path) -> DeviceRecord:
     except ValidationError as fault:
         first = fault.errors()[0]
         raise ArtifactError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}. {AGAIN}") from None
-    for contradiction in (*_latency_faults(record), *_accuracy_faults(record)):
+    for contradiction in (*_latency_faults(record), *_accuracy_faults(record), *_likeness_faults(record)):
         raise ArtifactError(f"{path} contradicts its raw values: {contradiction}. {AGAIN}")
     return record
 
@@ -211,6 +221,17 @@ def _latency_faults(record: DeviceRecord) -> list[str]:
             if (want is None) != (got is None) or (want is not None and not math.isclose(want, got, rel_tol=SAME)):
                 found.append(f"latency.{number}.{name} is {got}, {len(row.samples)} samples give {want}")
     return found
+
+
+def _likeness_faults(record: DeviceRecord) -> list[str]:
+    told = record.likeness
+    if told is None:
+        return []
+    if len(told.cosines) != told.rows:
+        return [f"likeness.rows is {told.rows}, {len(told.cosines)} cosines are there"]
+    want = math.fsum(told.cosines) / told.rows
+    same = math.isclose(told.value, want, rel_tol=SAME, abs_tol=SAME)
+    return [] if same else [f"likeness.value is {told.value}, the cosines give {want}"]
 
 
 def _accuracy_faults(record: DeviceRecord) -> list[str]:

@@ -44,7 +44,7 @@ def devices_markdown(records: Sequence[DeviceRecord], run: str, current: Collect
 
 
 def _cells(record: DeviceRecord, row: DeviceLatency, current: bool) -> tuple[str, ...]:
-    told = record.accuracy
+    told, likeness = record.accuracy, record.likeness
     accuracy = with_interval(share(told.value), wilson_interval(told.right, told.rows), share) if told else MISSING
     return (
         record.device,
@@ -53,7 +53,7 @@ def _cells(record: DeviceRecord, row: DeviceLatency, current: bool) -> tuple[str
         f"{record.artifact} ({record.precision})",
         f"{record.runtime.name} {record.runtime.version}",
         accuracy,
-        share(told.agreement if told else None),
+        share(told.agreement if told else None) if likeness is None else f"cosine {likeness.value:.4f}",
         _shape(row),
         with_interval(_percentile(row.p50, 50, row), median_interval(row.samples, row.sittings), ms),
         _percentile(row.p90, 90, row),

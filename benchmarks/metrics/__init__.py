@@ -14,6 +14,7 @@ from edgepress.benchmarks.metrics.classes import (
 )
 from edgepress.benchmarks.metrics.detection import FalseAlarms
 from edgepress.benchmarks.metrics.imbalance import AreaUnderCurve, Matthews
+from edgepress.benchmarks.metrics.pairs import PairPearson, PairSpearman, Recall
 from edgepress.benchmarks.metrics.several import ExactLabels, LabelAgreement, LabelMacroF1, MeanAveragePrecision
 from edgepress.benchmarks.metrics.text import ExactMatch, WordErrorRate
 from edgepress.benchmarks.metrics.tokens import EntityF1, Perplexity, TokenAccuracy
@@ -45,6 +46,10 @@ METRICS: dict[str, Metric] = {
     "exact-labels": ExactLabels(),
     "map": MeanAveragePrecision(),
     "label-agreement": LabelAgreement(),
+    "pair-spearman": PairSpearman(),
+    "pair-pearson": PairPearson(),
+    "recall-at-1": Recall(1),
+    "recall-at-10": Recall(10),
 }
 
 

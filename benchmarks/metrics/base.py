@@ -49,7 +49,8 @@ class Metric(Protocol):
             answers: what the artifact gave for the same rows, e.g. logits `[rows, classes]`.
 
         Returns:
-            `[rows, k]`, numbers whose mean over the rows `value` takes.
+            `[rows, k]`, numbers whose mean over the rows `value` takes; where rows belong together, as the texts of a
+            pair, one entry for all of them: entries are what is resampled.
 
         Raises:
             BenchmarkError: truth and answers don't fit each other.

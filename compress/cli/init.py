@@ -16,6 +16,9 @@ from edgepress.compress.tasks.inputs.columns import Column, first_named
 from edgepress.targets.errors import DataError, RecipeError
 
 LABELS = ("label", "labels", "class", "target", "category", "intent", "sentiment", "y", "stars", "rating")
+SCORES = ("score", "similarity", "similarity_score", "relatedness", "relatedness_score", "gold")
+OF_PAIRS = {"text_pair": "text_pair", "label": "score"}
+"""What the columns of pairs are called in a template where the training file has none."""
 LOOKED_AT = 200
 """Rows whose values are looked at."""
 MOST_KINDS = 50
@@ -37,10 +40,11 @@ def recipe_template(task: str, data: str | None) -> str:
     """
     known = load_task(task)
     inputs = known.inputs
-    template = files("edgepress.compress.cli").joinpath("recipes", f"{inputs.content}.yaml")
-    if not template.is_file():
+    folder = files("edgepress.compress.cli").joinpath("recipes")
+    templates = (folder.joinpath(f"{name}.yaml") for name in (task, inputs.content))
+    if (template := next((one for one in templates if one.is_file()), None)) is None:
         raise RecipeError(f"the task {task!r} brings no recipe to start from. Write one by docs/recipe.md.")
-    columns = Columns().model_dump() | _columns(inputs, data)
+    columns = Columns().model_dump() | _columns(known, data)
     values = {name: json.dumps(value) for name, value in columns.items()} | {
         "train": json.dumps(data or inputs.example),
         "task": task,
@@ -60,13 +64,16 @@ def metric_words(task: Task) -> str:
     return f"{second:18} # what choices go by instead of {first}{also}"
 
 
-def _columns(inputs: Inputs, data: str | None) -> dict[str, str | list[str]]:
+def _columns(task: Task, data: str | None) -> dict[str, str | list[str]]:
     """The columns of a table file that hold the task's inputs and label, as far as names and values tell."""
+    inputs, usual = task.inputs, dict(OF_PAIRS) if task.unlabelled else {}
     source = find_source(data) if data is not None else None
     if source is None or source.kind != "table" or source.path is None:
-        return {}
+        return {**usual}
     rows = first_rows(source.path, LOOKED_AT)
     columns = {name: Column(name, tuple(row.get(name) for row in rows)) for name in rows[0]}
+    if task.unlabelled:
+        return {**usual, **_pairs(inputs, columns, str(data))}
     label = _label(columns, inputs.usual_names)
     others = {name: column for name, column in columns.items() if name != label}
     if label is None or not others:
@@ -74,6 +81,23 @@ def _columns(inputs: Inputs, data: str | None) -> dict[str, str | list[str]]:
     if (found := inputs.guess_columns(others)) is None:
         raise DataError(f"{data} has no column of {inputs.content}; it has {', '.join(columns)}.")
     return {**found, "label": label}
+
+
+def _pairs(inputs: Inputs, columns: Mapping[str, Column], data: str) -> dict[str, str | list[str]]:
+    """The columns of inputs and, where there is a number beside them, of the score."""
+    if (found := inputs.guess_columns(columns)) is None:
+        raise DataError(f"{data} has no column of {inputs.content}; it has {', '.join(columns)}.")
+    numbers = [name for name, column in columns.items() if _is_score(column) and name not in found.values()]
+    label = first_named(numbers, (*SCORES, *LABELS)) or next(reversed(numbers), None)
+    return {**found} | ({"label": label} if label is not None and "text_pair" in found else {})
+
+
+def _is_score(column: Column) -> bool:
+    """Whether all values are numbers, whole or not."""
+    try:
+        return bool([float(value) for value in column.values])
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _label(columns: Mapping[str, Column], of_inputs: Sequence[str]) -> str | None:

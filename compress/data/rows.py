@@ -162,7 +162,7 @@ class TruthReader(Protocol):
 
 
 class ReadingTask(Protocol):
-    """What reading data asks of a task: its name for messages, its inputs, and how it reads labels."""
+    """What reading data asks of a task: its name for messages, its inputs, and how and whether it reads labels."""
 
     @property
     def name(self) -> str: ...
@@ -172,6 +172,11 @@ class ReadingTask(Protocol):
 
     @property
     def outputs(self) -> TruthReader: ...
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether rows to learn from may lack labels and second texts."""
+        ...
 
 
 def label_values(table: Mapping[str, Sequence[Any]], names: Columns) -> Sequence[Any]:

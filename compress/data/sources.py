@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def read_raw(reference: str, split: str, data: Data, task: ReadingTask) -> Raw:
         return _read_hub(source, split, data, task)
     if source.kind == "given":
         columns = handed(reference).columns
-        check_columns(reference, _wanted(data, task), list(columns))
+        check_columns(reference, wanted_of(data, task, columns), list(columns))
         return task.inputs.read(columns, data.columns, Path(), reference)
     assert source.path is not None
     if source.kind == "npz":
@@ -156,12 +157,15 @@ def read_raw(reference: str, split: str, data: Data, task: ReadingTask) -> Raw:
             return Raw(str(folder), names, clips=clips)
         files, names = read_folder(folder)
         return Raw(str(folder), names, images=files, note=without_pictures(folder))
-    table = read_table(source.path, _wanted(data, task))
+    table = read_table(source.path, partial(wanted_of, data, task))
     return task.inputs.read(table, data.columns, source.path.parent, str(source.path))
 
 
-def _wanted(data: Data, task: ReadingTask) -> list[str]:
-    return [*task.inputs.columns(data.columns), *data.columns.labels]
+def wanted_of(data: Data, task: ReadingTask, there: Container[str]) -> list[str]:
+    """The columns to read of those that are there: all of the inputs and labels, or, where rows may lack labels, those
+    that are there and the inputs' first one."""
+    names = [*task.inputs.columns(data.columns), *data.columns.labels]
+    return names if not task.unlabelled else [names[0], *(name for name in names[1:] if name in there)]
 
 
 def _read_hub(source: Source, split: str, data: Data, task: ReadingTask) -> Raw:
@@ -172,11 +176,11 @@ def _read_hub(source: Source, split: str, data: Data, task: ReadingTask) -> Raw:
         repository, revision = pinned(name)
         rows = load_dataset(repository, data.config, split=part or HUB_SPLITS[split][0], revision=revision)
     origin = f"{name}:{part or split}"
-    wanted = _wanted(data, task)
+    wanted = wanted_of(data, task, rows.column_names)
     check_columns(origin, wanted, rows.column_names)
     if len(rows) == 0:
         raise DataError(f"{origin} is empty: it needs at least one row.")
-    feature = rows.features[data.columns.labels[0]]
+    feature = rows.features.get(data.columns.labels[0])
     feature = getattr(feature, "feature", feature)  # of a list of classes: its members
     for column in wanted:
         if isinstance(rows.features[column], Image):

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgepress.compress.data.contents import check_pictures, split_content
 from edgepress.compress.data.labels import folder_names
+from edgepress.compress.data.numbers import check_judged
 from edgepress.compress.data.rows import Raw, ReadingTask, Rows, Truth
 from edgepress.compress.data.sources import Source, check_task, find_source, local_split, own_split, read_raw
 from edgepress.compress.recipe.data import Data
@@ -86,29 +87,39 @@ def load_splits(
         train = train.take(np.sort(stratified(labels.strata(train.labels), data.limit, generator)))
     if (test := references["test"]) is not None:
         read_test = partial(_read_rows, test, "test", data, task, labels)
-        _check_test(read_test)
+        _check_test(read_test, task)
     else:
         train, cut = _cut(train, data.test_fraction, "test", generator, labels)
+        _check_judged(cut, task)
         read_test = partial(_same, cut)
     if (own := references["validation"]) is not None:
         validation = _read_rows(own, "validation", data, task, labels)
     else:
         train, validation = _cut(train, data.validation_fraction, "validation", generator, labels)
+    _check_judged(validation, task)
     labels.check(train.labels, train.origin)
     calibration = train.take(stratified(labels.strata(train.labels), min(data.calibration, len(train)), generator))
     notes = (raw.note, labels.note, _few_rows(len(train), len(validation)))
     return Splits(train, validation, calibration, labels, read_test, tuple(filter(None, notes)))
 
 
-def _check_test(read: Callable[[], Rows]) -> None:
+def _check_test(read: Callable[[], Rows], task: ReadingTask) -> None:
     """A fault of the test rows is told before hours of training, not after them. They are dropped here: no choice may
     rest on them.
 
     Raises:
         DataError: a label is missing or unknown, a text is none, or a picture is not there.
     """
-    if (files := read().files) is not None:
+    rows = read()
+    _check_judged(rows, task)
+    if (files := rows.files) is not None:
         check_pictures(files)
+
+
+def _check_judged(rows: Rows, task: ReadingTask) -> None:
+    """Raises DataError where rows may lack labels, and those that figures are taken on have none."""
+    if task.unlabelled:
+        check_judged(rows)
 
 
 def _few_rows(train: int, validation: int) -> str:

@@ -11,9 +11,8 @@ import io
 import itertools
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -36,17 +35,28 @@ def suffix_of(path: Path) -> str:
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
-def read_table(path: Path, wanted: Sequence[str]) -> Columns:
+Wanted = Sequence[str] | Callable[[Sequence[str]], Sequence[str]]
+
+
+def read_table(path: Path, wanted: Wanted) -> Columns:
     """The wanted columns, all of the same length, at least one row.
+
+    Args:
+        path: of the file.
+        wanted: names of columns, or what chooses among the names of those that are there.
 
     Raises:
         DataError: the file is empty, damaged, of an unknown format, or lacks a column or a cell.
     """
     if suffix_of(path) == ".parquet":
         return _read_parquet(path, wanted)
-    columns: Columns = {name: [] for name in wanted}
+    columns: Columns = {}
     number = 0
-    for number, row in enumerate(_rows(path, partial(check_columns, path, wanted)), start=1):
+
+    def begin(there: Sequence[str]) -> None:
+        columns.update((name, []) for name in _names(path, wanted, there))
+
+    for number, row in enumerate(_rows(path, begin), start=1):
         for name, values in columns.items():
             if name not in row:
                 raise DataError(f"{path}, row {number}: no {name!r}. Every row needs it; mend or remove this one.")
@@ -54,6 +64,13 @@ def read_table(path: Path, wanted: Sequence[str]) -> Columns:
     if number == 0:
         raise _empty(path)
     return columns
+
+
+def _names(path: Path, wanted: Wanted, there: Sequence[str]) -> Sequence[str]:
+    """The names of the wanted columns. Raises DataError where one is not there."""
+    names = wanted(there) if callable(wanted) else wanted
+    check_columns(path, names, there)
+    return names
 
 
 def first_rows(path: Path, count: int) -> list[dict[str, Any]]:
@@ -195,12 +212,12 @@ def _open_parquet(path: Path) -> Any:
         return pyarrow.parquet.ParquetFile(path)
 
 
-def _read_parquet(path: Path, wanted: Sequence[str]) -> Columns:
+def _read_parquet(path: Path, wanted: Wanted) -> Columns:
     file = _open_parquet(path)
     with _parquet_faults(path):
-        names = list(file.schema_arrow.names)
-    check_columns(path, wanted, names)
+        there = list(file.schema_arrow.names)
+    names = _names(path, wanted, there)
     if file.metadata.num_rows == 0:
         raise _empty(path)
     with _parquet_faults(path):
-        return cast(Columns, file.read(columns=list(wanted)).to_pydict())
+        return cast(Columns, file.read(columns=list(names)).to_pydict())

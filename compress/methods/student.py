@@ -176,6 +176,11 @@ def _reduce_hidden(model: Model, hidden: int, calibration: Sequence[Feeds], labe
     group = residual_group(model.network)
     if hidden > group.units:
         raise ModelError(f"student.hidden: {hidden} asked for, the teacher has {group.units}")
+    if getattr(model.network.config, "embedding_width", None) == group.units:
+        raise ModelError(
+            f"student.hidden: the teacher's vectors are its hidden states, {group.units} wide, and would become "
+            f"narrower; give a smaller architecture in `student.config` and `init: adapt`: its vectors stay as wide"
+        )
     plan = plan_sizes(model, [group], [hidden], "activation", calibration, labels)
     return apply_pruning(model, plan, "student")
 
@@ -273,8 +278,12 @@ def _pretrained(teacher: Model, source: str) -> Any:
 
 def _head(teacher: Model) -> dict[str, Any]:
     """The fields of a configuration that gives the teacher's outputs."""
-    kind = load_task(teacher.task).outputs
-    return kind.head(kind.labels(teacher.network.config))
+    kind, config = load_task(teacher.task).outputs, teacher.network.config
+    fields = kind.head(kind.labels(config))
+    if "output_kind" not in fields:
+        return fields
+    pooling: Any = getattr(config, "sentence_pooling", "mean")  # the user's own code does not say it
+    return fields | {"sentence_pooling": pooling, "embedding_width": teacher.signature.outputs[0].shape[-1]}
 
 
 def _from_options(teacher: Model, options: dict[str, Any]) -> Any:

@@ -81,10 +81,11 @@ def network_class(name: str) -> Any:
     """
     import transformers
 
-    from edgepress.compress.architectures import register, vector_mlp
+    from edgepress.compress.architectures import register, sentence_encoder, vector_mlp
 
     register()
-    found = getattr(transformers, name, getattr(vector_mlp, name, None))
+    own = (getattr(module, name, None) for module in (vector_mlp, sentence_encoder))
+    found = getattr(transformers, name, next(filter(None, own), None))
     if found is None:
         raise ModelError(f"transformers has no class {name!r}, which the task names as that of its networks.")
     return found

@@ -139,10 +139,18 @@ def _check_weight_files(folder: Path, task: TaskName) -> None:
         raise ModelError(
             f"{folder} holds pickled weights ({pickled[0]}), which can run code when they are loaded and are refused. "
             f"If you trust them, convert them once: "
-            f'python -c "from transformers import {load_task(task).network} as M; '
+            f'python -c "from transformers import {_reader(task)} as M; '
             f"M.from_pretrained('{folder}').save_pretrained('{folder}')\""
         )
     raise ModelError(f"{folder} has no weights: model.safetensors is missing. Save the model with save_pretrained.")
+
+
+def _reader(task: TaskName) -> str:
+    """The class of transformers that reads the task's weights; AutoModel where the task's own is one of ours."""
+    import transformers
+
+    name = load_task(task).network
+    return name if hasattr(transformers, name) else "AutoModel"
 
 
 def _load(source: str, task: TaskName, trust: bool, num_labels: int | None) -> tuple[nn.Module, dict[str, Any]]:

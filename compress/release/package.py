@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from edgepress.compress.licences.records import Text
     from edgepress.compress.pipeline.run import Result
     from edgepress.compress.recipe.recipe import Recipe
-    from edgepress.compress.tasks.base import Features
+    from edgepress.compress.tasks.base import Features, Task
 
 SAMPLE = "sample.npz"
 # Data may lie elsewhere as long as they are the same; the teacher's path is part of what a run is.
@@ -102,10 +102,10 @@ def package_release(
     if recipe is not None:
         check_recipe(recipe, base, run)  # before the release is written anew
     said = recipe if recipe is not None else said
-    if recipe is not None and not load_task(recipe.task).outputs.classes:
+    if recipe is not None and not _compared(load_task(recipe.task)):
         console.warn(
-            f"no rows travel with the release: a device compares classes, and {recipe.task} has none. It measures "
-            f"latency alone."
+            f"no rows travel with the release: a device compares classes or vectors, and {recipe.task} has none. It "
+            f"measures latency alone."
         )
         recipe = None
     result = reopen(run, console)
@@ -167,6 +167,12 @@ def licensed(
     manifest = with_inputs(manifest, found, recipe)
     check_licences(manifest.inputs)
     return manifest, found.texts if found is not None else ()
+
+
+def _compared(task: Task) -> bool:
+    """Whether a device can compare answers: classes with labels, or, where there need be none, vectors with those of
+    the teacher."""
+    return task.outputs.classes or task.unlabelled
 
 
 def judged(manifest: Manifest, result: Result, allow_failed_gates: bool) -> Manifest:
@@ -257,14 +263,14 @@ def _write_sample(recipe: Recipe, teacher: Path, samples: int, folder: Path, con
     strata = workspace.splits.truth.strata(rows.labels)
     chosen = np.sort(stratified(strata, count, np.random.default_rng(recipe.seed)))
     features = workspace.task.features(rows.take(chosen), workspace.processor, recipe.data)
-    with console.task("Teacher on the sample", total=count) as advance:
+    with console.task("Teacher on the sample", total=len(features.labels)) as advance:
         logits = logits_of(Model.load(teacher), features, advance)
     records = [Artifact.read(path) for path in sorted(folder.glob("*/artifact.json"))]
     specs = {spec.name: spec for record in records for spec in record.signature.inputs}
     arrays = sample_arrays(features, tuple(specs.values()))
     # The zip's own dates are fixed by NumPy: packaging twice gives the same bytes.
     np.savez_compressed(folder / SAMPLE, **arrays, labels=features.labels, teacher=logits)  # type: ignore[arg-type]
-    return count
+    return len(features.labels)
 
 
 def sample_arrays(features: Features, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:

@@ -6,16 +6,19 @@ from edgepress.compress.tasks.base import Task
 from edgepress.compress.tasks.inputs.arrays import ArrayInputs
 from edgepress.compress.tasks.inputs.audio import AudioInputs
 from edgepress.compress.tasks.inputs.image import ImageInputs
+from edgepress.compress.tasks.inputs.sentences import SentenceInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.compress.tasks.outputs.several import SeveralLabels
 from edgepress.compress.tasks.outputs.values import Values
+from edgepress.compress.tasks.outputs.vectors import Vectors
 from edgepress.targets.errors import RecipeError
 
 OF_CLASSES = ("accuracy", "macro-f1", "balanced-accuracy", "mcc", "auroc", "log-loss", "agreement", "kl", "sqnr")
 OF_LABELS = ("label-macro-f1", "exact-labels", "map", "label-agreement", "sqnr")
 OF_VALUES = ("spearman", "pearson", "rmse", "sqnr")
+OF_VECTORS = ("pair-spearman", "pair-pearson", "recall-at-1", "recall-at-10", "cosine", "sqnr")
 
 TASKS: dict[str, Task] = {
     "text-classification": Task(
@@ -87,6 +90,14 @@ TASKS: dict[str, Task] = {
         outputs=Values(),
         network="AutoModelForImageClassification",
         metrics=("rmse", *(key for key in OF_VALUES if key != "rmse")),
+    ),
+    "text-embeddings": Task(
+        name="text-embeddings",
+        inputs=SentenceInputs(),
+        outputs=Vectors(),
+        network="AutoModelForTextEmbedding",
+        metrics=OF_VECTORS,
+        unlabelled=True,
     ),
 }
 

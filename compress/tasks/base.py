@@ -14,15 +14,13 @@ from edgepress.benchmarks.desk import batches as batches
 from edgepress.compress.data.rows import Reader, Rows, TruthReader
 from edgepress.compress.recipe.data import Data
 from edgepress.compress.tasks.inputs.columns import Column
+from edgepress.compress.tasks.trial import MAX_BATCH as MAX_BATCH
 from edgepress.compress.tasks.trial import Trial, tried
 from edgepress.targets.errors import DataError
 from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-MAX_BATCH = 64
-"""Models are exported for batches of 1 to this."""
 
 
 class Features(InputRows, Protocol):
@@ -253,6 +251,7 @@ class Task:
         network: the transformers class of its models, e.g. `AutoModelForSequenceClassification`.
         metrics: keys of `benchmarks.metrics.METRICS`; the first one is primary unless the recipe's `metric` names
             another.
+        unlabelled: whether rows to learn from may lack labels and second texts: a teacher says all there is to learn.
     """
 
     name: str
@@ -260,6 +259,7 @@ class Task:
     outputs: Outputs
     network: str
     metrics: tuple[str, ...]
+    unlabelled: bool = False
 
     def load_processor(self, source: str) -> Any:
         """The processor beside the model `source`, see `Inputs.load_processor`."""

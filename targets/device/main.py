@@ -83,6 +83,7 @@ def take_figures(
     first = ("runtime", "accuracy", "open_ms", "first_inference_ms", "cold_start_ms", "energy_note")
     return {
         **{name: sat[0][name] for name in first},
+        **{name: sat[0][name] for name in ("likeness",) if name in sat[0]},
         "remarks": [] if sampled else [NO_SAMPLE],
         "latency": latency,
         "peak_memory_bytes": max(peaks, default=None),
@@ -173,6 +174,8 @@ def summary(record: dict[str, Any]) -> str:
         lines.append(
             f"accuracy {accuracy['value']:.4f} ({of} rows), agreement with the teacher {accuracy['agreement']:.4f}"
         )
+    if likeness := record.get("likeness"):
+        lines.append(f"cosine to the teacher {likeness['value']:.4f} ({likeness['rows']} rows)")
     for row in record["latency"]:
         told = [f"{name} {row[name]:.3f}" for name in PERCENTILES if row[name] is not None]
         few = "too few samples for a percentile"

@@ -55,7 +55,7 @@ def sit(request: dict[str, Any], tell: Callable[[str], object]) -> dict[str, Any
         cold_ms = (monotonic() - request["started_ns"]) / 1e6  # that clock is the system's, not the process's
         if request["accuracy"]:
             tell("answering the sample")
-        accuracy = accuracy_of(session.run, facts, runtime.compiles) if request["accuracy"] else None
+        judged = judged_by(session.run, facts, runtime.compiles) if request["accuracy"] else {"accuracy": None}
         energy, latency = meter(), []
         for sizes in request["shapes"]:
             tell(", ".join(f"{name} {size}" for name, size in sizes.items()))
@@ -66,7 +66,7 @@ def sit(request: dict[str, Any], tell: Callable[[str], object]) -> dict[str, Any
         "open_ms": open_ms,
         "first_inference_ms": first_ms,
         "cold_start_ms": cold_ms,
-        "accuracy": accuracy,
+        **judged,
         "latency": latency,
         "energy_note": energy.note,
         "peak_memory_bytes": peak_memory_bytes(),
@@ -91,9 +91,39 @@ def answers(infer: Infer, feeds: Feeds) -> np.ndarray:
     return output
 
 
-def accuracy_of(infer: Infer, facts: ArtifactFacts, compiles: bool) -> dict[str, Any]:
-    """Right answers on the sample and agreement with the teacher's; the classes themselves are the raw values."""
+def judged_by(infer: Infer, facts: ArtifactFacts, compiles: bool) -> dict[str, Any]:
+    """`accuracy` on the sample; of vectors, whose labels are pairs `[rows, 3]`, the `likeness` to the teacher's."""
     sample = read_sample(facts)
+    if sample["labels"].ndim > 1:
+        return {"accuracy": None, "likeness": likeness_of(infer, sample, facts, compiles)}
+    return {"accuracy": accuracy_of(infer, sample, facts, compiles)}
+
+
+def likeness_of(infer: Infer, sample: dict[str, np.ndarray], facts: ArtifactFacts, compiles: bool) -> dict[str, Any]:
+    """The mean cosine of each row's vector and the teacher's; the cosines themselves are the raw values.
+
+    Args:
+        infer: answers a batch.
+        sample: as `read_sample` gives it.
+        facts: the artifact's record.
+        compiles: whether each new length costs a compilation.
+    """
+    found = [answers(infer, feeds)[0].astype(np.float64) for feeds in sample_rows(sample, facts, compiles)]
+    teacher = sample["teacher"].astype(np.float64)
+    lengths = np.linalg.norm(found, axis=-1) * np.linalg.norm(teacher, axis=-1)
+    cosines = ((np.asarray(found) * teacher).sum(-1) / np.where(lengths > 0, lengths, 1.0)).tolist()
+    return {"rows": len(cosines), "value": sum(cosines) / len(cosines), "cosines": cosines}
+
+
+def accuracy_of(infer: Infer, sample: dict[str, np.ndarray], facts: ArtifactFacts, compiles: bool) -> dict[str, Any]:
+    """Right answers on the sample and agreement with the teacher's; the classes themselves are the raw values.
+
+    Args:
+        infer: answers a batch.
+        sample: as `read_sample` gives it.
+        facts: the artifact's record.
+        compiles: whether each new length costs a compilation.
+    """
     predicted = [int(answers(infer, feeds)[0].argmax()) for feeds in sample_rows(sample, facts, compiles)]
     labels, teacher = sample["labels"].tolist(), sample["teacher"].argmax(-1).tolist()
     right = sum(one == other for one, other in zip(predicted, labels))  # noqa: B905 (Python 3.9 has no strict)

@@ -10,13 +10,14 @@ import numpy as np
 
 from edgepress.targets.errors import ArtifactError
 
-Kind = Literal["classes", "labels", "numbers"]
+Kind = Literal["classes", "labels", "numbers", "vectors"]
 KINDS: Mapping[Any, Kind] = {
     "single_label_classification": "classes",
     "multi_label_classification": "labels",
     "regression": "numbers",
 }
-"""`problem_type` of transformers' configurations → what the outputs are."""
+"""`problem_type` of transformers' configurations → what the outputs are. Vectors are told by `output_kind`."""
+VECTORS: Kind = "vectors"
 
 
 @dataclass(frozen=True)
@@ -25,20 +26,22 @@ class Answer:
 
     Args:
         labels: the class; of several labels those with a probability above one half; none of numbers.
-        scores: probability by label, 0..1, or the number by its name.
+        scores: probability by label, 0..1, or the number by its name; empty of a vector.
+        vector: the numbers of an embedding, of length 1 together; empty of all others.
     """
 
     labels: tuple[str, ...]
     scores: Mapping[str, float]
+    vector: tuple[float, ...] = ()
 
     @property
     def label(self) -> str:
-        """The one with the highest score.
+        """The one with the highest score; "" where there are no scores.
 
         >>> Answer(("good",), {"bad": 0.1, "good": 0.9}).label
         'good'
         """
-        return max(self.scores, key=lambda name: self.scores[name])
+        return max(self.scores, key=lambda name: self.scores[name], default="")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Reading:
 
     Args:
         kind: what they are.
-        names: of the outputs, in their order.
+        names: of the outputs, in their order; none of vectors.
     """
 
     kind: Kind
@@ -59,6 +62,8 @@ class Reading:
         >>> Reading("classes", ("bad", "good")).answers(np.array([[0.0, 0.0], [0.0, 9.0]]))[1].labels
         ('good',)
         """
+        if self.kind == VECTORS:
+            return [Answer((), {}, tuple(row.tolist())) for row in outputs]
         values = _VALUES[self.kind](outputs)
         return [self._answer(row.tolist()) for row in values]
 
@@ -109,6 +114,10 @@ def reading_of(config: Mapping[str, Any], outputs: int, origin: str) -> Reading:
     Raises:
         ArtifactError: it names another number of outputs, or a kind that is not known.
     """
+    if (said := config.get("output_kind")) == VECTORS:
+        return Reading(VECTORS, ())
+    if said is not None:
+        raise ArtifactError(f"{origin} has the output_kind {said!r:.60}, which is not known. Fetch the release again.")
     problem = config.get("problem_type")
     kind = KINDS.get(problem, "numbers" if outputs == 1 else "classes")
     given = config.get("id2label") or {str(number): str(number) for number in range(outputs)}

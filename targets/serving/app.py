@@ -132,4 +132,6 @@ def _media_type(request: Request) -> str:
 
 
 def _told(answer: Answer) -> dict[str, Any]:
+    if answer.vector:
+        return {"vector": list(answer.vector)}
     return {"label": answer.label, "labels": list(answer.labels), "scores": dict(answer.scores)}

@@ -122,3 +122,34 @@ def _save(network: Any, folder: Path, tokenizer: Any | None = None) -> Path:
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
     return folder
+
+
+def tiny_sentence_teacher(folder: Path, pooling: str = "mean", architecture: str = "bert", width: int = 16) -> Path:
+    """A random encoder as sentence-transformers saves one: modules.json, and how it pools."""
+    from transformers import AutoModel
+
+    torch.manual_seed(0)
+    config = tiny_text_config(architecture)
+    if width != 16:
+        config.hidden_size = width
+    _save(AutoModel.from_config(config), folder, tiny_tokenizer(token_types=architecture != "distilbert"))
+    kinds = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for kind, path in kinds.items()]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    modes = {"pooling_mode_cls_token": pooling == "cls", "pooling_mode_mean_tokens": pooling == "mean"}
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling/config.json").write_text(json.dumps({"word_embedding_dimension": width, **modes}))
+    return folder
+
+
+def tiny_pairs(folder: Path, name: str = "pairs.jsonl", rows: int = 24) -> Path:
+    """Pairs of texts, and how many of their words they share as the score, 0 to 1."""
+    generator = np.random.default_rng(len(name) + rows)
+    found = []
+    for _ in range(rows):
+        one, other = (list(generator.choice(WORDS, int(generator.integers(2, 8)))) for _ in range(2))
+        share = len({*one} & {*other}) / len({*one} | {*other})
+        found.append({"text": " ".join(one), "text_pair": " ".join(other), "score": share})
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    return path

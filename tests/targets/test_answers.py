@@ -34,6 +34,15 @@ def test_numbers_are_as_they_are() -> None:
     assert answer([3.5], id2label={"0": "score"}) == Answer((), {"score": 3.5})
 
 
+def test_vectors_are_as_they_are_and_have_no_label() -> None:
+    found = answer([0.6, -0.8], output_kind="vectors", id2label={})
+    assert found == Answer((), {}, (0.6, -0.8)) and found.label == ""
+    with pytest.raises(
+        ArtifactError, match=r"config.json has the output_kind 'mask', which is not known. Fetch the release"
+    ):
+        answer([0.6, -0.8], output_kind="mask")
+
+
 def test_a_configuration_without_names_counts() -> None:
     assert reading_of({}, 2, "config.json").names == ("0", "1")
 

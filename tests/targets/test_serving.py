@@ -254,3 +254,10 @@ def test_many_threads_share_one_session() -> None:
     for one in threads:
         one.join()
     assert len(model.calls) == 16
+
+
+def test_a_vector_is_told_as_its_numbers_alone() -> None:
+    from edgepress.targets.serving.app import _told
+
+    assert _told(Answer((), {}, (0.6, 0.8))) == {"vector": [0.6, 0.8]}
+    assert _told(said("a")) == {"label": "a", "labels": ["a"], "scores": {"a": 1.0}}

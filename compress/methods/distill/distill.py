@@ -11,7 +11,13 @@ import torch
 
 from edgepress.compress.methods.base import Applied
 from edgepress.compress.methods.data import Data, Run
-from edgepress.compress.methods.distill.objective import DistillationObjective, check_kind, needs_layers, needs_of
+from edgepress.compress.methods.distill.objective import (
+    DistillationObjective,
+    check_kind,
+    needs_layers,
+    needs_of,
+    without_labels,
+)
 from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.methods.distill.pairing import pairs_of
 from edgepress.compress.methods.distill.terms.base import Compared
@@ -77,6 +83,8 @@ def plan_distillation(model: Model, options: Distill, data: Data) -> Distillatio
             are none.
     """
     check_kind(options, data.task.outputs, data.task.name)
+    if data.task.unlabelled:
+        options = without_labels(options, data.task.name)
     if options.layers_first and not needs_layers(options):
         raise StageError(
             "distill.layers_first trains the terms that compare layers first, and none has a weight: set hidden, "

@@ -80,6 +80,25 @@ def check_kind(options: Distill, kind: Outputs, task: str) -> None:
         raise StageError(f"distill: the term {wrong!r} compares classes, and {task} has none. Leave it out.")
 
 
+def without_labels(options: Distill, task: str) -> Distill:
+    """The options for rows that may have no labels: the teacher's share is all of it where the recipe does not say it.
+
+    Args:
+        options: as the recipe has them.
+        task: its name, for the message.
+
+    Raises:
+        StageError: the recipe gives the labels a share.
+    """
+    alpha = options.alpha if "alpha" in options.model_fields_set else 1.0
+    if alpha < 1 or options.control:
+        raise StageError(
+            f"distill: {task} learns from its teacher alone, and labels are given a share: set alpha to 1 and control "
+            f"to false, or leave both out."
+        )
+    return options.model_copy(update={"alpha": alpha})
+
+
 def needs_every_layer(options: Distill) -> bool:
     """Whether a term that has a weight compares more than the last layer."""
     return any(term.layers and not term.last for term in map(find_term, options.weights))

@@ -212,7 +212,7 @@ def _check_classes(model: Model, work: Work) -> None:
 
     classes = model.signature.outputs[0].shape[-1]
     names = work.data.label_names
-    if len(names) != classes:
+    if names and len(names) != classes:  # a vector's numbers have no names
         raise ModelError(
             f"the model knows {classes} classes, the data has {len(names)} ({_few(names, 5)}). Give data with the "
             f"model's labels, another model, {FINE_TUNE}."

@@ -13,6 +13,7 @@ TERMS: dict[str, str] = {
     "token_relations": "edgepress.compress.methods.distill.terms.token_relations:TokenRelations",
     "distances": "edgepress.compress.methods.distill.terms.relational:Distances",
     "angles": "edgepress.compress.methods.distill.terms.relational:Angles",
+    "similarities": "edgepress.compress.methods.distill.terms.similarities:Similarities",
     "target_class": "edgepress.compress.methods.distill.terms.decoupled:TargetClass",
     "other_classes": "edgepress.compress.methods.distill.terms.decoupled:OtherClasses",
 }

@@ -8,14 +8,17 @@ from edgepress.compress.tasks.inputs.audio import AudioInputs
 from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
+from edgepress.compress.tasks.inputs.words import WordInputs
 from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.compress.tasks.outputs.several import SeveralLabels
+from edgepress.compress.tasks.outputs.tokens import TokenClasses
 from edgepress.compress.tasks.outputs.values import Values
 from edgepress.targets.errors import RecipeError
 
 OF_CLASSES = ("accuracy", "macro-f1", "balanced-accuracy", "mcc", "auroc", "log-loss", "agreement", "kl", "sqnr")
 OF_LABELS = ("label-macro-f1", "exact-labels", "map", "label-agreement", "sqnr")
 OF_VALUES = ("spearman", "pearson", "rmse", "sqnr")
+OF_TOKENS = ("entity-f1", "token-accuracy", "token-agreement", "sqnr")
 
 TASKS: dict[str, Task] = {
     "text-classification": Task(
@@ -87,6 +90,13 @@ TASKS: dict[str, Task] = {
         outputs=Values(),
         network="AutoModelForImageClassification",
         metrics=("rmse", *(key for key in OF_VALUES if key != "rmse")),
+    ),
+    "token-classification": Task(
+        name="token-classification",
+        inputs=WordInputs(),
+        outputs=TokenClasses(),
+        network="AutoModelForTokenClassification",
+        metrics=OF_TOKENS,
     ),
 }
 

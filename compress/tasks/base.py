@@ -14,15 +14,13 @@ from edgepress.benchmarks.desk import batches as batches
 from edgepress.compress.data.rows import Reader, Rows, TruthReader
 from edgepress.compress.recipe.data import Data
 from edgepress.compress.tasks.inputs.columns import Column
+from edgepress.compress.tasks.trial import MAX_BATCH as MAX_BATCH
 from edgepress.compress.tasks.trial import Trial, tried
 from edgepress.targets.errors import DataError
 from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-MAX_BATCH = 64
-"""Models are exported for batches of 1 to this."""
 
 
 class Features(InputRows, Protocol):
@@ -172,6 +170,20 @@ class Outputs(TruthReader, Protocol):
     @property
     def classes(self) -> bool:
         """Whether a row has one class of several, so that accuracy by class has a meaning."""
+        ...
+
+    @property
+    def sampled(self) -> bool:
+        """Whether answers are classes, of rows or of tokens, so that a device can compare them with labels."""
+        ...
+
+    def judged(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Those of the logits that have a label and so are learned, `[..., outputs]`.
+
+        Args:
+            logits: of student or teacher, `[batch, ...]`.
+            labels: of the batch.
+        """
         ...
 
     def tensors(self, result: Any) -> dict[str, Tensor]:

@@ -15,6 +15,9 @@ from edgepress.targets.records import Feeds, TensorSpec
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+MAX_BATCH = 64
+"""Models are exported for batches of 1 to this."""
+
 
 @dataclass(frozen=True)
 class Trial:

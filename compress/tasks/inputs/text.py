@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from edgepress.benchmarks.desk import Rows as InputRows
 from edgepress.compress.data.rows import Kind, Raw, Rows, Texts, label_values
 from edgepress.compress.model.hub import find_file, network_class, quiet
 from edgepress.compress.recipe.data import Columns, Data
-from edgepress.compress.tasks.base import MAX_BATCH, Features
 from edgepress.compress.tasks.inputs.columns import Column, first_named, most
-from edgepress.compress.tasks.trial import Trial, forward_names, takes
+from edgepress.compress.tasks.trial import MAX_BATCH, Trial, forward_names, takes
 from edgepress.targets.errors import DataError, ModelError, told
 from edgepress.targets.records import Description, Feeds, TensorSpec
 from edgepress.targets.text import whole_text
@@ -220,7 +220,7 @@ class TextInputs:
         bounds = {"batch": (1, MAX_BATCH), "sequence": (SHORTEST, data.max_length)}
         return Trial(inputs, bounds, feeds, hint)
 
-    def sample_feeds(self, features: Features, batch: int, sequence: int | None) -> Feeds:
+    def sample_feeds(self, features: InputRows, batch: int, sequence: int | None) -> Feeds:
         """Rows of at least `sequence` tokens first, so that as little as possible is padding."""
         if features.lengths is None or sequence is None:
             raise ValueError("text features need a sequence length")

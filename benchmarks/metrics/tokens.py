@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,15 +10,10 @@ import numpy as np
 from edgepress.benchmarks.metrics.base import Against, Unit, ratio, same_rows
 from edgepress.benchmarks.metrics.classes import log_softmax
 from edgepress.targets.errors import BenchmarkError
+from edgepress.targets.inference.spans import Place, are_tags, spans_in
 
 IGNORED = -100
 """The label of tokens that are not judged: padding, special tokens, all but the first piece of a word."""
-
-SPAN = re.compile(r"[BIES]-.+")
-"""A tag of a span."""
-
-Entity = tuple[str, int, int]
-"""Type, first token, last token."""
 
 
 class TokenAccuracy:
@@ -141,35 +135,9 @@ class Tags(np.ndarray):
         self.names = getattr(source, "names", ())
 
 
-def are_tags(names: Sequence[str]) -> bool:
-    """Whether classes are called as tags of spans are: `O`, and `B-` or `I-` (also `E-`, `S-`) before a type.
-
-    >>> are_tags(["O", "B-PER", "I-PER"]), are_tags(["NOUN", "VERB"])
-    (True, False)
-    """
-    return all(name == "O" or SPAN.fullmatch(name) for name in names)
-
-
-def entities(tags: Sequence[str]) -> set[Entity]:
-    """The entities of one row of tags: IOB1, IOB2 and IOBES, as seqeval's default mode reads them.
-
-    >>> sorted(entities(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"]))
-    [('LOC', 3, 3), ('LOC', 4, 4), ('PER', 0, 1)]
-    >>> sorted(entities(["S-PER", "B-LOC", "E-LOC", "I-LOC"]))
-    [('LOC', 1, 2), ('LOC', 3, 3), ('PER', 0, 0)]
-    """
-    found: set[Entity] = set()
-    start, kind, before = 0, "", "O"
-    for place, tag in enumerate([*tags, "O"]):
-        prefix, _, name = tag.partition("-")
-        begins = prefix in ("B", "S") or name != kind or before in ("E", "S")
-        if kind and (prefix == "O" or begins):
-            found.add((kind, start, place - 1))
-            kind = ""
-        if prefix != "O" and not kind:
-            start, kind = place, name
-        before = prefix
-    return found
+def entities(tags: Sequence[str]) -> set[Place]:
+    """The entities of one row of tags, see `spans_in`."""
+    return set(spans_in(tags))
 
 
 def _written(metric: str, truth: np.ndarray, answers: Any) -> tuple[list[list[str]], list[list[str]]]:

@@ -91,7 +91,7 @@ def package_release(
     recipe, base = _recipe_of(run, recipe) if samples else (None, Path())
     if recipe is not None:
         check_recipe(recipe, base, run)  # before the release is written anew
-    if recipe is not None and not load_task(recipe.task).outputs.classes:
+    if recipe is not None and not load_task(recipe.task).outputs.sampled:
         console.warn(
             f"no rows travel with the release: a device compares classes, and {recipe.task} has none. It measures "
             f"latency alone."

@@ -171,7 +171,7 @@ def summary(record: dict[str, Any]) -> str:
     if accuracy:
         of = f"{accuracy['right']} of {accuracy['rows']}"
         lines.append(
-            f"accuracy {accuracy['value']:.4f} ({of} rows), agreement with the teacher {accuracy['agreement']:.4f}"
+            f"accuracy {accuracy['value']:.4f} ({of} answers), agreement with the teacher {accuracy['agreement']:.4f}"
         )
     for row in record["latency"]:
         told = [f"{name} {row[name]:.3f}" for name in PERCENTILES if row[name] is not None]

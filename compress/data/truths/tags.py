@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.benchmarks.metrics.tokens import IGNORED, Tags, are_tags
+from edgepress.benchmarks.metrics.tokens import IGNORED, Tags
 from edgepress.compress.data.classes import classes_of
 from edgepress.compress.data.labels import LabelMap, few, label_text, shown
 from edgepress.targets.errors import DataError
+from edgepress.targets.inference.spans import are_tags
 
 
 @dataclass(frozen=True)

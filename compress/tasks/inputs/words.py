@@ -99,7 +99,7 @@ class WordInputs(TextInputs):
         return Raw(origin, tags, words=rows)
 
     def load_processor(self, source: str, network: str) -> Any:
-        """The tokenizer, as `TextInputs.load_processor` gives it, padding behind the words.
+        """The tokenizer, as `TextInputs.load_processor` gives it, padding and cutting behind the words.
 
         Args:
             source: a folder or hub id.
@@ -109,7 +109,7 @@ class WordInputs(TextInputs):
             ModelError: there is none, or it does not take words.
         """
         tokenizer = super().load_processor(source, network)
-        tokenizer.padding_side = "right"
+        tokenizer.padding_side = tokenizer.truncation_side = "right"
         try:
             tokenizer([["a"]], is_split_into_words=True)
         except (AssertionError, ValueError, TypeError) as fault:

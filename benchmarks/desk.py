@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -52,6 +52,15 @@ class Rows(Protocol):
 
     def batch(self, indices: Sequence[int] | np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
         """Model inputs of some rows, padded to the longest of them, or padded or cut to `length`."""
+        ...
+
+
+@runtime_checkable
+class Judging(Protocol):
+    """Rows of whose outputs not every value is judged, such as padding."""
+
+    def judged(self, indices: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """The outputs `[batch, ...]` of these rows in one shape for all batches, NaN where nothing is judged."""
         ...
 
 
@@ -102,3 +111,14 @@ def batches(
     for start in range(0, len(order), size):
         indices = np.asarray(order[start : start + size])
         yield indices, rows.batch(indices)
+
+
+def judged(rows: Rows, indices: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """What is judged of the outputs of some rows: all of them, unless the rows say otherwise.
+
+    Args:
+        rows: of a split.
+        indices: which of them, int `[batch]`.
+        outputs: `[batch, ...]`, as a network gave them.
+    """
+    return rows.judged(indices, outputs) if isinstance(rows, Judging) else outputs

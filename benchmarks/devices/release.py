@@ -9,6 +9,7 @@ import numpy as np
 
 from edgepress.benchmarks.devices.record import DeviceRecord
 from edgepress.targets.bundle.sums import check_sums
+from edgepress.targets.device.sample import compared
 from edgepress.targets.errors import ArtifactError, StoreError, told
 from edgepress.targets.files import plain_name, sha256_of
 from edgepress.targets.records import Artifact
@@ -67,7 +68,7 @@ class Release:
         if told is None or not self._sample.is_file() or sha256_of(self._sample) != record.sample_sha256:
             return None
         with np.load(self._sample, allow_pickle=False) as sample:
-            labels, teacher = sample["labels"].tolist(), sample["teacher"].argmax(-1).tolist()
+            labels, teacher = compared({name: sample[name] for name in ("labels", "teacher")})
         if (list(told.labels), list(told.teacher)) != (labels, teacher):
             return "its labels or the teacher's classes are not those of the sample"
         return None

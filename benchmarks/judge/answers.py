@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepress import targets
-from edgepress.benchmarks.desk import Desk, Rows, batches
+from edgepress.benchmarks.desk import Desk, Rows, batches, judged
 from edgepress.benchmarks.judge.fidelity import predict
 from edgepress.benchmarks.measure.jobs import Opened
 from edgepress.benchmarks.measure.provenance import check_same
@@ -25,7 +25,7 @@ def artifact_logits(
     opened: Opened | None = None,
     size: int | None = None,
 ) -> np.ndarray:
-    """Logits `[rows, classes]` of the artifact itself, with the settings, threads and batch size that are timed:
+    """Logits `[rows, ...]` of the artifact itself, with the settings, threads and batch size that are timed:
     dynamic quantization takes its ranges over the whole batch, so another batch size would be another model.
 
     Args:
@@ -53,8 +53,8 @@ def artifact_logits(
         for index, feeds in batches(rows, size):
             taken = artifact.signature.select(feeds)
             taken = taken if here else rounded_up(taken, artifact.signature, size)
-            output = predict(session, [taken])[: len(index)]
-            logits = np.empty((len(rows), output.shape[-1]), np.float32) if logits is None else logits
+            output = judged(rows, index, predict(session, [taken])[: len(index)])
+            logits = np.empty((len(rows), *output.shape[1:]), np.float32) if logits is None else logits
             logits[index] = output
             advance(len(index))
     assert logits is not None

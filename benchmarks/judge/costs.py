@@ -122,10 +122,11 @@ def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, shared: Ta
     desk = shared.desk
     title = f"{desk.stage}: testing {artifact.name} in batches of {other}"
     again = artifact_logits(folder, shared.test, desk, title, size=other)
+    by_token = "token-agreement" if "token-agreement" in desk.metrics else None
     return BatchCheck(
         batch=other,
         value=_known(_value(desk.metrics[0], shared.test.labels, again)),
-        agreement=same_answers(logits, again, bool(desk.class_names)),
+        agreement=same_answers(logits, again, "agreement" if desk.class_names else by_token),
     )
 
 
@@ -134,19 +135,19 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def same_answers(outputs: np.ndarray, again: np.ndarray, classes: bool) -> float:
-    """The share of rows with the same answer: the same class, or numbers within 1 % of their deviation.
+def same_answers(outputs: np.ndarray, again: np.ndarray, agreement: str | None) -> float:
+    """The share of rows or tokens with the same class, or of rows whose numbers are within 1 % of their deviation.
 
     Args:
         outputs: `[rows, ...]`.
         again: of the same rows.
-        classes: whether the largest output is the answer.
+        agreement: the metric that compares classes; None where the outputs are no classes.
 
-    >>> same_answers(np.array([[0.0], [10.0]]), np.array([[0.01], [11.0]]), classes=False)
+    >>> same_answers(np.array([[0.0], [10.0]]), np.array([[0.01], [11.0]]), None)
     0.5
     """
-    if classes:
-        return _value("agreement", outputs, again)
+    if agreement is not None:
+        return _value(agreement, outputs, again)
     near = np.abs(outputs - again) <= 0.01 * outputs.std()
     return float(near.reshape(len(near), -1).all(-1).mean())
 

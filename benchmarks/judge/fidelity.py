@@ -18,18 +18,18 @@ from edgepress.targets.records import Feeds
 
 
 def predict(session: Session, batches: Iterable[Feeds]) -> np.ndarray:
-    """The session's first output for all batches: logits fp32 `[rows, classes]`.
+    """The session's first output for all batches: logits fp32 `[rows, ..., classes]`.
 
     Raises:
-        BenchmarkError: no batches, an output that is not `[batch, classes]`, or one that holds NaN or infinity.
+        BenchmarkError: no batches, an output that is not `[batch, ..., classes]`, or one that holds NaN or infinity.
     """
     parts: list[np.ndarray] = []
     for index, feeds in enumerate(batches):
         logits = next(iter(session.infer(feeds).values()))
         rows = len(next(iter(feeds.values())))
-        if logits.ndim != 2 or len(logits) != rows:
-            raise BenchmarkError(f"batch {index}: output must be [{rows}, classes], got {list(logits.shape)}")
-        if bad := int((~np.isfinite(logits)).any(axis=1).sum()):
+        if logits.ndim < 2 or len(logits) != rows:
+            raise BenchmarkError(f"batch {index}: output must be [{rows}, ..., classes], got {list(logits.shape)}")
+        if bad := int((~np.isfinite(logits)).any(axis=tuple(range(1, logits.ndim))).sum()):
             raise BenchmarkError(
                 f"batch {index}: {bad} of {rows} rows hold NaN or infinity. "
                 f"Try another precision or look for NaN in the weights."

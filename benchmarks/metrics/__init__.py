@@ -17,7 +17,7 @@ from edgepress.benchmarks.metrics.imbalance import AreaUnderCurve, Matthews
 from edgepress.benchmarks.metrics.pairs import PairPearson, PairSpearman, Recall
 from edgepress.benchmarks.metrics.several import ExactLabels, LabelAgreement, LabelMacroF1, MeanAveragePrecision
 from edgepress.benchmarks.metrics.text import ExactMatch, WordErrorRate
-from edgepress.benchmarks.metrics.tokens import EntityF1, Perplexity, TokenAccuracy
+from edgepress.benchmarks.metrics.tokens import EntityF1, Perplexity, TokenAccuracy, TokenAgreement
 from edgepress.benchmarks.metrics.vectors import Cosine, Pearson, RootMeanSquare, SignalToNoise, Spearman
 from edgepress.targets.errors import BenchmarkError
 
@@ -37,6 +37,7 @@ METRICS: dict[str, Metric] = {
     "spearman": Spearman(),
     "cosine": Cosine(),
     "token-accuracy": TokenAccuracy(),
+    "token-agreement": TokenAgreement(),
     "perplexity": Perplexity(),
     "entity-f1": EntityF1(),
     "wer": WordErrorRate(),

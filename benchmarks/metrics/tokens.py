@@ -10,12 +10,10 @@ import numpy as np
 from edgepress.benchmarks.metrics.base import Against, Unit, ratio, same_rows
 from edgepress.benchmarks.metrics.classes import log_softmax
 from edgepress.targets.errors import BenchmarkError
+from edgepress.targets.inference.spans import Place, are_tags, spans_in
 
 IGNORED = -100
 """The label of tokens that are not judged: padding, special tokens, all but the first piece of a word."""
-
-Entity = tuple[str, int, int]
-"""Type, first token, last token."""
 
 
 class TokenAccuracy:
@@ -60,8 +58,9 @@ class Perplexity:
 class EntityF1:
     """F1 of whole entities, micro-averaged: one counts as found where type, first and last token are right.
 
-    Tags are IOB2 texts (`B-PER`, `I-PER`, `O`), one list a row. An `I-` that follows no tag of its type begins an
-    entity, as conlleval and seqeval's default mode count it.
+    Truth are `Tags` `[rows, tokens]` and answers logits `[rows, tokens, classes]`; or both are tags as texts, one list
+    a row (`B-PER`, `I-PER`, `O`). Read as conlleval and seqeval's default mode read them: an `I-` that follows no
+    tag of its type begins an entity. There is no value where the names of the classes are no such tags.
 
     References: Tjong Kim Sang and De Meulder, CoNLL-2003, W03-0419.
     """
@@ -74,6 +73,8 @@ class EntityF1:
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
         """`[rows, 3]`: entities found, entities predicted, entities that there are."""
         same_rows(self.key, truth, answers)
+        if isinstance(truth, np.ndarray):
+            truth, answers = _written(self.key, truth, answers)
         rows = []
         for number, (wanted, got) in enumerate(zip(truth, answers, strict=True)):
             if len(wanted) != len(got):
@@ -86,22 +87,73 @@ class EntityF1:
         return ratio(2 * means[..., 0], means[..., 1] + means[..., 2])
 
 
-def entities(tags: Sequence[str]) -> set[Entity]:
-    """The entities of one row of IOB2 tags.
+class TokenAgreement:
+    """Share of judged tokens whose class is the teacher's; where either has NaN, a token is not judged."""
 
-    >>> sorted(entities(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"]))
-    [('LOC', 3, 3), ('LOC', 4, 4), ('PER', 0, 1)]
+    key, name = "token-agreement", "token agreement"
+    unit: Unit = "share"
+    higher_is_better = True
+    against: Against = "teacher"
+
+    def counts(self, truth: Any, answers: Any) -> np.ndarray:
+        """`[rows, 2]`: agreeing tokens and judged tokens, of two logits `[rows, tokens, classes]`."""
+        same_rows(self.key, truth, answers)
+        if np.ndim(truth) != 3 or np.shape(truth) != np.shape(answers):
+            raise BenchmarkError(
+                f"{self.key} needs two logits [rows, tokens, classes] of the same rows, got {list(np.shape(truth))} "
+                f"and {list(np.shape(answers))}"
+            )
+        judged = ~(np.isnan(truth) | np.isnan(answers)).any(-1)
+        same = (truth.argmax(-1) == answers.argmax(-1)) & judged
+        return np.stack([same.sum(-1), judged.sum(-1)], axis=1)
+
+    def value(self, means: np.ndarray) -> np.ndarray:
+        return ratio(means[..., 0], means[..., 1])
+
+
+class Tags(np.ndarray):
+    """Class numbers of tokens, int64 `[rows, tokens]`, that know what the classes are called: whatever is taken of them
+    knows it too. -100 is not judged.
+
+    >>> Tags.of(np.array([[1, 0], [0, -100]]), ("O", "B-PER"))[:1].names
+    ('O', 'B-PER')
     """
-    found: set[Entity] = set()
-    start, kind = 0, ""
-    for place, tag in enumerate([*tags, "O"]):
-        prefix, _, name = tag.partition("-")
-        if kind and (prefix in ("O", "B") or name != kind):
-            found.add((kind, start, place - 1))
-            kind = ""
-        if prefix != "O" and not kind:
-            start, kind = place, name
-    return found
+
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, numbers: np.ndarray, names: Sequence[str]) -> Tags:
+        """Args:
+        numbers: of the classes.
+        names: of the classes, in their order.
+        """
+        found = np.asarray(numbers).view(cls)
+        found.names = tuple(names)
+        return found
+
+    def __array_finalize__(self, source: Any) -> None:
+        self.names = getattr(source, "names", ())
+
+
+def entities(tags: Sequence[str]) -> set[Place]:
+    """The entities of one row of tags, see `spans_in`."""
+    return set(spans_in(tags))
+
+
+def _written(metric: str, truth: np.ndarray, answers: Any) -> tuple[list[list[str]], list[list[str]]]:
+    """Tags of the judged tokens as texts, row by row; none where the classes are called otherwise."""
+    labels, logits = _tokens(metric, truth, answers)
+    names: tuple[str, ...] = getattr(truth, "names", ())
+    if len(names) != logits.shape[-1]:
+        raise BenchmarkError(f"{metric} needs the names of {logits.shape[-1]} classes, got {len(names)}")
+    if not are_tags(names):
+        return [[] for _ in labels], [[] for _ in labels]
+    judged, said = labels != IGNORED, logits.argmax(-1)
+    both = (
+        [[names[number] for number in row[keep]] for row, keep in zip(n, judged, strict=True)] for n in (labels, said)
+    )
+    wanted, got = both
+    return wanted, got
 
 
 def _tokens(metric: str, truth: Any, answers: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -87,7 +87,8 @@ class Cosine:
 
 
 class SignalToNoise:
-    """10 log10(power of the teacher's outputs / power of the difference), in dB; none where nothing differs."""
+    """10 log10(power of the teacher's outputs / power of the difference), in dB; none where nothing differs. Where the
+    teacher has NaN, such as at tokens that are not judged, nothing is compared."""
 
     key, name = "sqnr", "SQNR"
     unit: Unit = "dB"
@@ -97,7 +98,9 @@ class SignalToNoise:
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
         """`[rows, 2]`: power of the teacher's row, and of the difference to it."""
         truth, answers = _vectors(self.key, truth, answers)
-        return np.stack([(truth**2).sum(-1), ((truth - answers) ** 2).sum(-1)], axis=1)
+        known = ~np.isnan(truth)
+        signal, noise = np.where(known, truth, 0.0), np.where(known, truth - answers, 0.0)
+        return np.stack([(signal**2).sum(-1), (noise**2).sum(-1)], axis=1)
 
     def value(self, means: np.ndarray) -> np.ndarray:
         quotient = ratio(means[..., 0], means[..., 1])

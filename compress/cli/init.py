@@ -15,7 +15,10 @@ from edgepress.compress.tasks.base import Inputs, Task
 from edgepress.compress.tasks.inputs.columns import Column, first_named
 from edgepress.targets.errors import DataError, RecipeError
 
-LABELS = ("label", "labels", "class", "target", "category", "intent", "sentiment", "y", "stars", "rating")
+LABELS = (
+    *("label", "labels", "tags", "ner_tags", "class", "target", "category", "intent", "sentiment", "y", "stars"),
+    "rating",
+)
 SCORES = ("score", "similarity", "similarity_score", "relatedness", "relatedness_score", "gold")
 OF_PAIRS = {"text_pair": "text_pair", "label": "score"}
 """What the columns of pairs are called in a template where the training file has none."""
@@ -49,6 +52,7 @@ def recipe_template(task: str, data: str | None) -> str:
         "train": json.dumps(data or inputs.example),
         "task": task,
         "metrics": metric_words(known),
+        "primary": known.metrics[0],
         "labels": "\n  ".join(known.outputs.template_lines()),
     }
     text = template.read_text(encoding="utf-8")

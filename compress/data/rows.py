@@ -32,13 +32,14 @@ class Raw:
     arrays: Mapping[str, np.ndarray] | None = None
     label_names: tuple[str, ...] | None = None
     note: str = ""
+    words: Sequence[tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
 class Rows:
     """Texts (first and, for pairs, second), images `[height, width, channels]`, recordings, vectors float32
-    `[rows, features]` or arrays `[rows, ...]` by name; and labels `[rows, ...]` as their `Truth` made them: int64 class
-    numbers `[rows]`, or float32 `[rows, outputs]`."""
+    `[rows, features]`, arrays `[rows, ...]` by name or the words of each row; and labels `[rows, ...]` as their `Truth`
+    made them: int64 class numbers `[rows]` or `[rows, words]`, or float32 `[rows, outputs]`."""
 
     labels: np.ndarray
     origin: str
@@ -47,12 +48,13 @@ class Rows:
     clips: Clips | None = None
     vectors: np.ndarray | None = None
     arrays: Mapping[str, np.ndarray] | None = None
+    words: Sequence[tuple[str, ...]] | None = None
 
     @property
     def content(self) -> str:
-        """What each row is: `texts`, `images`, `recordings`, `vectors` or `arrays`."""
-        if self.arrays is not None:
-            return "arrays"
+        """What each row is: `texts`, `words`, `images`, `recordings`, `vectors` or `arrays`."""
+        if self.arrays is not None or self.words is not None:
+            return "arrays" if self.words is None else "words"
         if self.clips is not None or self.vectors is not None:
             return "recordings" if self.clips is not None else "vectors"
         return "images" if self.texts is None else "texts"
@@ -76,7 +78,8 @@ class Rows:
         clips = self.clips.take(indices) if self.clips is not None else None
         vectors = self.vectors[indices] if self.vectors is not None else None
         arrays = {name: array[indices] for name, array in self.arrays.items()} if self.arrays is not None else None
-        return Rows(self.labels[indices], self.origin, texts, images, clips, vectors, arrays)
+        words = [self.words[i] for i in indices] if self.words is not None else None
+        return Rows(self.labels[indices], self.origin, texts, images, clips, vectors, arrays, words)
 
 
 class Reader(Protocol):

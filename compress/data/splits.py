@@ -167,7 +167,7 @@ def _read_rows(reference: str, split: str, data: Data, task: ReadingTask, labels
 
 def _rows(raw: Raw, labels: Truth) -> Rows:
     numbers = labels.encode(raw.labels, raw.origin)
-    return Rows(numbers, raw.origin, raw.texts, raw.images, raw.clips, raw.vectors, raw.arrays)
+    return Rows(numbers, raw.origin, raw.texts, raw.images, raw.clips, raw.vectors, raw.arrays, raw.words)
 
 
 def stratified(labels: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

@@ -172,7 +172,7 @@ def licensed(
 def _compared(task: Task) -> bool:
     """Whether a device can compare answers: classes with labels, or, where there need be none, vectors with those of
     the teacher."""
-    return task.outputs.classes or task.unlabelled
+    return task.outputs.sampled or task.unlabelled
 
 
 def judged(manifest: Manifest, result: Result, allow_failed_gates: bool) -> Manifest:

@@ -9,8 +9,10 @@ from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.sentences import SentenceInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
+from edgepress.compress.tasks.inputs.words import WordInputs
 from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.compress.tasks.outputs.several import SeveralLabels
+from edgepress.compress.tasks.outputs.tokens import TokenClasses
 from edgepress.compress.tasks.outputs.values import Values
 from edgepress.compress.tasks.outputs.vectors import Vectors
 from edgepress.targets.errors import RecipeError
@@ -19,6 +21,7 @@ OF_CLASSES = ("accuracy", "macro-f1", "balanced-accuracy", "mcc", "auroc", "log-
 OF_LABELS = ("label-macro-f1", "exact-labels", "map", "label-agreement", "sqnr")
 OF_VALUES = ("spearman", "pearson", "rmse", "sqnr")
 OF_VECTORS = ("pair-spearman", "pair-pearson", "recall-at-1", "recall-at-10", "cosine", "sqnr")
+OF_TOKENS = ("entity-f1", "token-accuracy", "token-agreement", "sqnr")
 
 TASKS: dict[str, Task] = {
     "text-classification": Task(
@@ -98,6 +101,13 @@ TASKS: dict[str, Task] = {
         network="AutoModelForTextEmbedding",
         metrics=OF_VECTORS,
         unlabelled=True,
+    ),
+    "token-classification": Task(
+        name="token-classification",
+        inputs=WordInputs(),
+        outputs=TokenClasses(),
+        network="AutoModelForTokenClassification",
+        metrics=OF_TOKENS,
     ),
 }
 

@@ -172,6 +172,20 @@ class Outputs(TruthReader, Protocol):
         """Whether a row has one class of several, so that accuracy by class has a meaning."""
         ...
 
+    @property
+    def sampled(self) -> bool:
+        """Whether answers are classes, of rows or of tokens, so that a device can compare them with labels."""
+        ...
+
+    def judged(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Those of the logits that have a label and so are learned, `[..., outputs]`.
+
+        Args:
+            logits: of student or teacher, `[batch, ...]`.
+            labels: of the batch.
+        """
+        ...
+
     def tensors(self, result: Any) -> dict[str, Tensor]:
         """The tensors of a transformers output that are exported, by name."""
         ...

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from edgepress.benchmarks.desk import judged
 from edgepress.benchmarks.metrics import metric
 from edgepress.benchmarks.metrics.base import value_of
 from edgepress.compress.model.model import Model
@@ -22,7 +23,7 @@ BATCH = 64
 
 @torch.no_grad()
 def logits_of(model: Model, features: Features, advance: Callable[[int], object] | None = None) -> np.ndarray:
-    """Logits `[rows, classes]`, float32, in the order of the rows.
+    """Logits `[rows, ...]`, float32, in the order of the rows; NaN where nothing is judged.
 
     Args:
         model: runs where its weights are.
@@ -35,8 +36,9 @@ def logits_of(model: Model, features: Features, advance: Callable[[int], object]
     rows: np.ndarray | None = None
     for index, feeds in batches(features, BATCH):
         output = module(*(torch.from_numpy(feeds[name]).to(device) for name in names)).float().cpu().numpy()
+        output = judged(features, index, output)
         if rows is None:
-            rows = np.empty((len(features), output.shape[-1]), np.float32)
+            rows = np.empty((len(features), *output.shape[1:]), np.float32)
         rows[index] = output
         if advance:
             advance(len(index))

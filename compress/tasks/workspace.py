@@ -105,4 +105,7 @@ class Workspace:
 
     def _features(self, what: str, rows: Any) -> Features:
         with self.progress.task(f"Preparing {len(rows):,} {what}", total=None):
-            return self.task.features(rows, self.processor, self.recipe.data)
+            found = self.task.features(rows, self.processor, self.recipe.data)
+        if (note := getattr(found, "note", "")) and self.tells_notes:
+            self.progress.warn(note)
+        return found

@@ -37,6 +37,7 @@ CARD = "cache.json"
 # Rows a shard and rows a forward pass: a shard of short texts with three hidden states of 384 is about 60 MB.
 SHARD_ROWS = 2048
 BATCH = 64
+TOKEN_LOGITS = "token_logits"
 
 
 class Wanted(Record):
@@ -101,13 +102,13 @@ class TeacherCache:
         return {**self.__dict__, "_shards": {}}
 
     def rows(self, indices: np.ndarray) -> dict[str, Any]:
-        """Logits `[batch, classes]`; hidden `[batch, tokens, width]` a layer and attention `[batch, tokens, tokens]`
-        a layer, those of texts zero-padded to the longest row of the batch."""
+        """Logits `[batch, classes]` or, of tokens, `[batch, tokens, classes]`; hidden `[batch, tokens, width]` a layer
+        and attention `[batch, tokens, tokens]` a layer, those of texts zero-padded to the longest row of the batch."""
         longest = int(self.tokens[indices].max()) if self.tokens.size else 0
         found = [self._row(int(index)) for index in indices]
         wanted = self.card.wanted
         return {
-            "logits": torch.from_numpy(np.stack([row["logits"] for row in found])),
+            "logits": _pad([row["logits"] for row in found], longest if self._by_token else 0, 1),
             "hidden": [_pad([row[f"hidden.{i}"] for row in found], longest, 1) for i in range(len(wanted.hidden))],
             "attention": [
                 _pad([row[f"attention.{i}"] for row in found], longest, 2) for i in range(len(wanted.attention))
@@ -116,22 +117,32 @@ class TeacherCache:
 
     def _row(self, index: int) -> dict[str, np.ndarray]:
         shard, place = divmod(int(self.positions[index]), SHARD_ROWS)
-        file = self._shards.get(shard)
-        if file is None:
-            file = self._shards[shard] = _Shard(_shard_path(self.folder, shard))
-        found: dict[str, np.ndarray] = file.row(place)
+        found: dict[str, np.ndarray] = self._shard(shard).row(place)
         return found
+
+    def _shard(self, number: int) -> _Shard:
+        if number not in self._shards:
+            self._shards[number] = _Shard(_shard_path(self.folder, number))
+        found: _Shard = self._shards[number]
+        return found
+
+    @property
+    def _by_token(self) -> bool:
+        """Whether the teacher gives logits for each token."""
+        return self._shard(0).by_token
 
 
 class _Shard:
-    """One open file: `logits [rows, classes]`, and of texts flat pieces `start[row]:start[row + 1]` of all that is
-    ragged; rows of images are alike, and each layer of them has its own number of positions."""
+    """One open file: `logits [rows, classes]`, or `token_logits` of all tokens, and of texts flat pieces
+    `start[row]:start[row + 1]` of all that is ragged; rows of images are alike, and each layer of them
+    has its own number of positions."""
 
     def __init__(self, path: Path) -> None:
         self.file = safe_open(path, framework="numpy")
         names = list(self.file.keys())
         self.starts = self.file.get_tensor("starts") if "starts" in names else None
-        self.logits = self.file.get_tensor("logits")
+        self.by_token = TOKEN_LOGITS in names
+        self.logits = self.file.get_tensor(TOKEN_LOGITS if self.by_token else "logits")
         self.hidden = {name: self.file.get_slice(name) for name in names if name.startswith("hidden.")}
         self.attention = {name: self.file.get_slice(name) for name in names if name.startswith("attention.")}
         self.squares = np.concatenate([[0], np.cumsum(np.diff(self.starts) ** 2)]) if self.starts is not None else None
@@ -144,7 +155,7 @@ class _Shard:
             }
         start, end = int(self.starts[place]), int(self.starts[place + 1])
         low, high = int(self.squares[place]), int(self.squares[place + 1])
-        found = {"logits": self.logits[place]}
+        found = {"logits": self.logits[start:end] if self.by_token else self.logits[place]}
         found |= {name: piece[start:end] for name, piece in self.hidden.items()}
         found |= {name: piece[low:high].reshape(end - start, -1) for name, piece in self.attention.items()}
         return found
@@ -258,7 +269,14 @@ def _outputs(teacher: Model, features: Features, rows: np.ndarray, wanted: Wante
         if not torch.isfinite(output.logits).all():
             raise StageError("the teacher's logits are not finite on the training data; check the teacher's weights")
         kept = _kept(output, wanted, inputs)
-        yield {"logits": output.logits.float().cpu().numpy()} | kept
+        yield _answers(output.logits.float(), inputs.get("attention_mask")) | kept
+
+
+def _answers(logits: torch.Tensor, mask: torch.Tensor | None) -> dict[str, np.ndarray]:
+    """Logits `[batch, classes]`; those of tokens without padding, one row behind the other, `[tokens, classes]`."""
+    if mask is not None and logits.ndim == 3 and logits.shape[:2] == mask.shape:
+        return {TOKEN_LOGITS: logits[mask.bool()].cpu().numpy()}
+    return {"logits": logits.cpu().numpy()}
 
 
 def _kept(output: Any, wanted: Wanted, inputs: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:

@@ -172,7 +172,7 @@ def summary(record: dict[str, Any]) -> str:
     if accuracy:
         of = f"{accuracy['right']} of {accuracy['rows']}"
         lines.append(
-            f"accuracy {accuracy['value']:.4f} ({of} rows), agreement with the teacher {accuracy['agreement']:.4f}"
+            f"accuracy {accuracy['value']:.4f} ({of} answers), agreement with the teacher {accuracy['agreement']:.4f}"
         )
     if likeness := record.get("likeness"):
         lines.append(f"cosine to the teacher {likeness['value']:.4f} ({likeness['rows']} rows)")

@@ -14,11 +14,13 @@ from .release import RELEASE, SAMPLE
 
 # Where each new length costs a compilation, rows are padded to a multiple of this; the mask hides the padding.
 PADDED_TO = 32
+# The label of tokens that no word begins with, and of padding.
+IGNORED = -100
 
 
 def read_sample(artifact: ArtifactFacts) -> dict[str, np.ndarray]:
-    """`labels`, `teacher` (logits) and `widths`, one for each row; of each input its rows as `input:<name>`, sequences
-    one behind the other."""
+    """`labels` (of tokens: one at each position), `teacher` (logits) and `widths`, one for each row; of each input its
+    rows as `input:<name>`, sequences one behind the other."""
     try:
         with np.load(RELEASE / SAMPLE, allow_pickle=False) as archive:
             sample = {name: archive[name] for name in archive.files}
@@ -35,6 +37,8 @@ def misfit(sample: dict[str, np.ndarray], artifact: ArtifactFacts) -> str | None
         if name not in sample:
             return f"it has no {name!r}"
     labels, teacher, widths = (sample[name] for name in ("labels", "teacher", "widths"))
+    if teacher.ndim > 2 and teacher.shape[:-1] != labels.shape:
+        return f"labels {list(labels.shape)}, logits of the teacher {list(teacher.shape)}"
     if not len(labels) or len(teacher) != len(labels) or len(widths) != len(labels):
         return f"{len(labels)} labels, {len(teacher)} rows of the teacher, {len(widths)} widths"
     signature = artifact["programs"]["main"]
@@ -56,6 +60,30 @@ def misfit_of(sample: dict[str, np.ndarray], spec: dict[str, Any], bounds: dict[
     if widths.min() < low or (long and widths.max() > high):
         return f"its rows have {widths.min()} to {widths.max()} tokens, the model takes {low} to {high}"
     return None
+
+
+def compared(sample: dict[str, np.ndarray]) -> tuple[list[int], list[int]]:
+    """The labels, and the teacher's classes: one of each row, or of each word that is judged, row after row."""
+    rows = list(zip(sample["labels"], sample["teacher"].argmax(-1)))  # noqa: B905 (Python 3.9 has no strict)
+    labels = [number for row, _ in rows for number in judged(row, row)]
+    return labels, [number for row, said in rows for number in judged(said, row)]
+
+
+def judged(said: np.ndarray, labels: np.ndarray) -> list[int]:
+    """The classes that are judged of one row's.
+
+    Args:
+        said: the class, a number; or that of each token, int `[positions]`.
+        labels: of the row; of tokens int `[longest]`, -100 where nothing is judged.
+
+    >>> judged(np.array(3), np.array(1)), judged(np.array([5, 6, 7]), np.array([-100, 2, -100, -100]))
+    ([3], [6])
+    """
+    if labels.ndim == 0:
+        return [int(said)]
+    width = min(len(said), len(labels))
+    kept: list[int] = said[:width][labels[:width] != IGNORED].tolist()
+    return kept
 
 
 def sample_rows(sample: dict[str, np.ndarray], artifact: ArtifactFacts, compiles: bool) -> Iterator[Feeds]:

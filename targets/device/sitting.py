@@ -22,7 +22,7 @@ from .needs import ArtifactFacts, Feeds, input_specs
 from .pinning import kept_on
 from .quiet import quiet_native
 from .release import ARTIFACT, RELEASE, read_json
-from .sample import read_sample, sample_rows
+from .sample import compared, judged, read_sample, sample_rows
 from .turns import WINDOW, take
 
 Infer = Callable[[Feeds], "dict[str, np.ndarray]"]
@@ -94,7 +94,7 @@ def answers(infer: Infer, feeds: Feeds) -> np.ndarray:
 def judged_by(infer: Infer, facts: ArtifactFacts, compiles: bool) -> dict[str, Any]:
     """`accuracy` on the sample; of vectors, whose labels are pairs `[rows, 3]`, the `likeness` to the teacher's."""
     sample = read_sample(facts)
-    if sample["labels"].ndim > 1:
+    if sample["labels"].ndim == sample["teacher"].ndim > 1:
         return {"accuracy": None, "likeness": likeness_of(infer, sample, facts, compiles)}
     return {"accuracy": accuracy_of(infer, sample, facts, compiles)}
 
@@ -116,7 +116,8 @@ def likeness_of(infer: Infer, sample: dict[str, np.ndarray], facts: ArtifactFact
 
 
 def accuracy_of(infer: Infer, sample: dict[str, np.ndarray], facts: ArtifactFacts, compiles: bool) -> dict[str, Any]:
-    """Right answers on the sample and agreement with the teacher's; the classes themselves are the raw values.
+    """Right answers on the sample and agreement with the teacher's; the classes themselves are the raw values. Of a
+    model that answers for each word, `rows` are words.
 
     Args:
         infer: answers a batch.
@@ -124,8 +125,10 @@ def accuracy_of(infer: Infer, sample: dict[str, np.ndarray], facts: ArtifactFact
         facts: the artifact's record.
         compiles: whether each new length costs a compilation.
     """
-    predicted = [int(answers(infer, feeds)[0].argmax()) for feeds in sample_rows(sample, facts, compiles)]
-    labels, teacher = sample["labels"].tolist(), sample["teacher"].argmax(-1).tolist()
+    said = [answers(infer, feeds)[0].argmax(-1) for feeds in sample_rows(sample, facts, compiles)]
+    rows = zip(said, sample["labels"])  # noqa: B905 (Python 3.9 has no strict)
+    predicted = [number for row, wanted in rows for number in judged(row, wanted)]
+    labels, teacher = compared(sample)
     right = sum(one == other for one, other in zip(predicted, labels))  # noqa: B905 (Python 3.9 has no strict)
     agreed = sum(one == other for one, other in zip(predicted, teacher))  # noqa: B905
     return {

@@ -21,27 +21,55 @@ VECTORS: Kind = "vectors"
 
 
 @dataclass(frozen=True)
+class Span:
+    """A part of a text that the model found.
+
+    Args:
+        text: the part.
+        label: what it is, such as `PER`.
+        score: the model's probability of that, 0..1; of several words the mean of theirs.
+        start: its first character in the text; of a list of words, in the words with a space between each two.
+        end: the character behind its last one.
+    """
+
+    text: str
+    label: str
+    score: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Answer:
     """What the model says of one row.
 
     Args:
-        labels: the class; of several labels those with a probability above one half; none of numbers.
-        scores: probability by label, 0..1, or the number by its name; empty of a vector.
+        labels: the class; of several labels those with a probability above one half; none of numbers; of spans those
+            that were found.
+        scores: probability by label, 0..1, or the number by its name; empty of a vector and of spans.
         vector: the numbers of an embedding, of length 1 together; empty of all others.
+        spans: what was found in a text; None for a model that answers for a row as a whole.
+        words: each word that was read, with its tag as label.
+        unread: words that were not, beyond the longest sequence or without a token.
     """
 
     labels: tuple[str, ...]
     scores: Mapping[str, float]
     vector: tuple[float, ...] = ()
+    spans: tuple[Span, ...] | None = None
+    words: tuple[Span, ...] = ()
+    unread: int = 0
 
     @property
     def label(self) -> str:
-        """The one with the highest score; "" where there are no scores.
+        """The one with the highest score; of spans the first that was found, or nothing; "" of a vector.
 
         >>> Answer(("good",), {"bad": 0.1, "good": 0.9}).label
         'good'
         """
-        return max(self.scores, key=lambda name: self.scores[name], default="")
+        if not self.scores:
+            return self.labels[0] if self.labels else ""
+        return max(self.scores, key=lambda name: self.scores[name])
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from edgepress.targets.bundle.sums import SUMS, check_sums
 from edgepress.targets.errors import ArtifactError, DataError, TargetError, TargetUnavailable
 from edgepress.targets.inference.answers import Answer, Reading, reading_of
 from edgepress.targets.inference.prepare import CONFIG, Prepares, preparer_of, read_json
+from edgepress.targets.inference.words import WordRows
 from edgepress.targets.records import Artifact, Feeds
 
 PREFERRED = ("tensorrt-gpu", "xla-tpu", "onnxruntime-cpu", "tflite-mobile", "pytorch")
@@ -87,7 +88,7 @@ class Bundle:
         if not 1 <= batch <= self.most_rows:
             raise DataError(f"batch is {batch}, and this model takes 1 to {self.most_rows} rows.")
         parts = (rows[start : start + batch] for start in range(0, len(rows), batch))
-        return [answer for part in parts for answer in self._answers(prepare.feeds(part))]
+        return [answer for part in parts for answer in self._answers(prepare, part)]
 
     def __call__(self, row: Any) -> Answer:
         """What the model says of one row."""
@@ -107,11 +108,18 @@ class Bundle:
         with self._lock:
             return self._session.infer(self.artifact.signature.select(feeds))
 
-    def _answers(self, feeds: Feeds) -> list[Answer]:
+    def _answers(self, prepare: Prepares, rows: Sequence[Any]) -> list[Answer]:
+        if isinstance(prepare, WordRows):
+            feeds, words = prepare.read(rows)
+            outputs = self._outputs(feeds)
+            return [one.answer(row, self.labels) for one, row in zip(words, outputs, strict=True)]
+        return self._reading.answers(self._outputs(prepare.feeds(rows)))
+
+    def _outputs(self, feeds: Feeds) -> np.ndarray:
         outputs = next(iter(self.infer(feeds).values()))
         if not np.isfinite(outputs).all():
             raise TargetError("the model gives NaN or infinite outputs. Use another target or precision.")
-        return self._reading.answers(np.asarray(outputs, np.float64))
+        return np.asarray(outputs, np.float64)
 
     def close(self) -> None:
         """Free the session. Calls afterwards fail."""

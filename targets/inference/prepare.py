@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgepress.targets.errors import ArtifactError, DataError, told
+from edgepress.targets.inference.words import WordRows
 from edgepress.targets.preprocess import image_config, sounds, standardise, tokens
 from edgepress.targets.preprocess.pictures import decode_image
 from edgepress.targets.preprocess.pixels import Preprocessing
@@ -127,7 +128,7 @@ def preparer_of(folder: Path, signature: Signature) -> Prepares | None:
         ModelError: a file is damaged, or asks for what is not known here.
     """
     if (folder / tokens.FILE_NAME).is_file():
-        return Texts(folder, signature)
+        return (WordRows if "sequence" in signature.outputs[0].shape else Texts)(folder, signature)
     if (folder / standardise.FILE_NAME).is_file():
         return Vectors(standardise.read_standardisation(folder / standardise.FILE_NAME))
     first, config = signature.inputs[0], read_json(folder / CONFIG)

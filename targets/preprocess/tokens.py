@@ -51,7 +51,14 @@ class Tokens:
         Raises:
             DataError: a row is neither a text nor a pair of them.
         """
-        rows = self._tokenizer.encode_batch([_checked(row) for row in texts])
+        return self.padded(self._tokenizer.encode_batch([_checked(row) for row in texts]))
+
+    def encode(self, rows: Sequence[Sequence[str]]) -> list[Any]:
+        """The tokens of rows of words, each row as tokenizers gives it: ids, type_ids, word_ids."""
+        return list(self._tokenizer.encode_batch([list(row) for row in rows], is_pretokenized=True))
+
+    def padded(self, rows: Sequence[Any]) -> Feeds:
+        """int64 `[batch, sequence]` each, of rows as tokenizers gives them."""
         width = max(self._shortest, *(len(row.ids) for row in rows))
         feeds = {name: np.full((len(rows), width), self._fill(name), np.int64) for name in self._names}
         for number, row in enumerate(rows):

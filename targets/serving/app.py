@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
@@ -134,4 +135,5 @@ def _media_type(request: Request) -> str:
 def _told(answer: Answer) -> dict[str, Any]:
     if answer.vector:
         return {"vector": list(answer.vector)}
-    return {"label": answer.label, "labels": list(answer.labels), "scores": dict(answer.scores)}
+    told = {"label": answer.label, "labels": list(answer.labels), "scores": dict(answer.scores)}
+    return told if answer.spans is None else told | {"spans": [asdict(span) for span in answer.spans]}

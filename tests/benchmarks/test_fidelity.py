@@ -98,7 +98,7 @@ def test_an_output_that_is_not_finite_names_the_batch(bad: float) -> None:
 
 
 def test_outputs_of_the_wrong_shape_and_no_data_are_refused() -> None:
-    with pytest.raises(BenchmarkError, match=r"batch 0: output must be \[2, classes\], got \[3, 2\]"):
+    with pytest.raises(BenchmarkError, match=r"batch 0: output must be \[2, ..., classes\], got \[3, 2\]"):
         predict(Session([np.zeros((3, 2))]), batches(2))
     with pytest.raises(BenchmarkError, match="nothing to predict"):
         predict(Session([]), [])

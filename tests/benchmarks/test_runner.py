@@ -121,7 +121,7 @@ def test_a_record_holds_the_raw_values_and_what_they_tell(release: Path, tmp_pat
     out = tmp_path / "record.json"
     done = run_bare(release, "--samples", "64", "--batch", "1", "2", "--device", "board", "--out", str(out))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "accuracy 0.7500 (3 of 4 rows), agreement with the teacher 1.0000" in done.stdout
+    assert "accuracy 0.7500 (3 of 4 answers), agreement with the teacher 1.0000" in done.stdout
     record = read_record(out)
     assert (record.device, record.target, record.runtime.name) == ("board", TARGET, "onnxruntime")
     assert record.accuracy is not None and record.accuracy.predicted == (0, 1, 0, 1)

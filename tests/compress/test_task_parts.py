@@ -28,8 +28,10 @@ from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.sentences import SentenceInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
+from edgepress.compress.tasks.inputs.words import WordInputs
 from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.compress.tasks.outputs.several import SeveralLabels
+from edgepress.compress.tasks.outputs.tokens import TokenClasses
 from edgepress.compress.tasks.outputs.values import Values
 from edgepress.compress.tasks.outputs.vectors import Vectors
 from edgepress.targets.errors import DataError, ModelError, RecipeError
@@ -64,14 +66,18 @@ def test_the_tasks_of_the_house_are_compositions() -> None:
         "text-regression": (TextInputs, Values, "AutoModelForSequenceClassification"),
         "image-regression": (ImageInputs, Values, "AutoModelForImageClassification"),
         "text-embeddings": (SentenceInputs, Vectors, "AutoModelForTextEmbedding"),
+        "token-classification": (WordInputs, TokenClasses, "AutoModelForTokenClassification"),
     }
     primary = {type(task.outputs): set() for task in TASKS.values()}  # type: dict[type, set[str]]
     for task in TASKS.values():
         primary[type(task.outputs)].add(task.metrics[0])
     assert primary == {
-        Classes: {"accuracy"}, SeveralLabels: {"label-macro-f1", "map"}, Values: {"spearman", "rmse"},
+        Classes: {"accuracy"},
+        SeveralLabels: {"label-macro-f1", "map"},
+        Values: {"spearman", "rmse"},
         Vectors: {"pair-spearman"},
-    }  # fmt: skip
+        TokenClasses: {"entity-f1"},
+    }
 
 
 def test_a_recipe_takes_every_registered_task_and_no_other(third: Task) -> None:
@@ -86,7 +92,7 @@ def test_a_recipe_takes_every_registered_task_and_no_other(third: Task) -> None:
 
 
 def test_a_task_that_is_gone_again_is_no_longer_offered() -> None:
-    with pytest.raises(RecipeError, match=r"allowed: one of .*text-embeddings\.$"):
+    with pytest.raises(RecipeError, match=r"allowed: one of .*token-classification\.$"):
         parse_recipe({**RECIPE, "task": "zzz"}, "r")
 
 

@@ -51,6 +51,33 @@ def tiny_text_teacher(folder: Path, architecture: str = "bert", labels: int = 2)
     return _save(network, folder, tiny_tokenizer(token_types=architecture != "distilbert"))
 
 
+TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+def tiny_tagger(folder: Path, tags: tuple[str, ...] = TAGS) -> Path:
+    """A random bert that gives a tag for each token, and its tokenizer."""
+    from transformers import AutoModelForTokenClassification
+
+    torch.manual_seed(0)
+    config = tiny_text_config(labels=len(tags))
+    config.id2label, config.label2id = dict(enumerate(tags)), {tag: number for number, tag in enumerate(tags)}
+    return _save(AutoModelForTokenClassification.from_config(config), folder, tiny_tokenizer())
+
+
+def tiny_tagged_rows(rows: int = 96) -> list[dict[str, Any]]:
+    """Rows of words whose tags they decide: `actor` begins a person, who goes on with `good`; `scene` is a place."""
+    random = np.random.default_rng(rows)
+    found = []
+    for _ in range(rows):
+        words = [str(word) for word in random.choice(WORDS, int(random.integers(3, 12)))]
+        tags = ["B-PER" if word == "actor" else "B-LOC" if word == "scene" else "O" for word in words]
+        for place in range(1, len(words)):
+            if words[place] == "good" and tags[place - 1].endswith("PER"):
+                tags[place] = "I-PER"
+        found.append({"tokens": words, "tags": tags})
+    return found
+
+
 def tiny_image_config(architecture: str = "resnet", channels: int = 3, labels: int = 10) -> Any:
     """resnet, mobilenet_v2 or vit for images of 32 x 32."""
     import transformers

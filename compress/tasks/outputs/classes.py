@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.compress.data.classes import classes_of
-from edgepress.compress.tasks.outputs.heads import LogitsHead, names_in
-from edgepress.targets.errors import DataError, ModelError
+from edgepress.compress.tasks.outputs.heads import LogitsHead, class_names, soft_classes
+from edgepress.targets.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,12 +39,7 @@ class Classes(LogitsHead):
         Raises:
             ModelError: it is a regression model, which tells no classes apart.
         """
-        if config.num_labels == 1 or config.problem_type == "regression":
-            raise ModelError(
-                f"{source} has one output and tells no classes apart: it is a regression model. "
-                f"Give a classifier as teacher."
-            )
-        return names_in(config)
+        return class_names(config, source)
 
     def truth_of(
         self, raw: Raw, data: Data, names: Sequence[str] | None, model_names: Sequence[str] | None, fine_tuned: bool
@@ -84,20 +79,4 @@ class Classes(LogitsHead):
             teacher: logits `[batch, classes]`.
             temperature: T, which softens both.
         """
-        from torch.nn.functional import log_softmax
-
-        own, wanted = (log_softmax(logits / temperature, -1) for logits in (student, teacher))
-        return softened_divergence(own, wanted, temperature)
-
-
-def softened_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T² * KL(teacher || student), mean over the batch, in nats.
-
-    Args:
-        student: logarithms of probabilities that the temperature softened, `[batch, classes]`.
-        teacher: the same of the teacher.
-        temperature: T.
-    """
-    from torch.nn.functional import kl_div
-
-    return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)
+        return soft_classes(student, teacher, temperature)

@@ -23,6 +23,24 @@ def names_in(config: Any) -> tuple[str, ...]:
     return tuple(str(names[index]) for index in sorted(names))
 
 
+def class_names(config: Any, source: str) -> tuple[str, ...]:
+    """`id2label` of a classifier.
+
+    Args:
+        config: its transformers configuration.
+        source: its folder or hub id, for messages.
+
+    Raises:
+        ModelError: it is a regression model, which tells no classes apart.
+    """
+    if config.num_labels == 1 or config.problem_type == "regression":
+        raise ModelError(
+            f"{source} has one output and tells no classes apart: it is a regression model. "
+            f"Give a classifier as teacher."
+        )
+    return names_in(config)
+
+
 def whole_logits(network: nn.Module, tensors: Mapping[str, Tensor], rows: int, kind: str) -> tuple[TensorSpec, ...]:
     """`logits`, float32 `[batch, outputs]`.
 
@@ -54,6 +72,15 @@ class LogitsHead:
     network_kind: ClassVar[str] = "classifier"
     problem_type: ClassVar[str | None] = None
 
+    @property
+    def sampled(self) -> bool:
+        """Whether answers are classes, which a device can compare with labels: of rows, if not said otherwise."""
+        return bool(getattr(self, "classes", False))
+
+    def judged(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Those of the logits `[batch, ...]` that have a label: all of them."""
+        return logits
+
     def tensors(self, result: Any) -> dict[str, Tensor]:
         """Its `logits`."""
         return {"logits": result.logits}
@@ -74,3 +101,30 @@ class LogitsHead:
         """What a configuration says of such outputs."""
         fields = {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
         return fields | ({"problem_type": self.problem_type} if self.problem_type is not None else {})
+
+
+def soft_classes(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T² * KL(teacher || student) of the softened class probabilities, mean over the batch, in nats.
+
+    Args:
+        student: logits `[batch, classes]`.
+        teacher: logits `[batch, classes]`.
+        temperature: T, which softens both.
+    """
+    from torch.nn.functional import log_softmax
+
+    own, wanted = (log_softmax(logits / temperature, -1) for logits in (student, teacher))
+    return softened_divergence(own, wanted, temperature)
+
+
+def softened_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T² * KL(teacher || student), mean over the batch, in nats.
+
+    Args:
+        student: logarithms of probabilities that the temperature softened, `[batch, classes]`.
+        teacher: the same of the teacher.
+        temperature: T.
+    """
+    from torch.nn.functional import kl_div
+
+    return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)

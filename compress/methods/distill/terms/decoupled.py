@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from edgepress.compress.methods.distill.terms.base import Batch, Term
-from edgepress.compress.tasks.outputs.classes import softened_divergence
+from edgepress.compress.tasks.outputs.heads import softened_divergence
 from edgepress.compress.training.batches import TeacherOutputs
 
 

@@ -27,7 +27,7 @@ def distillation_loss(
     Args:
         student: logits `[batch, classes]`.
         teacher: logits `[batch, classes]`.
-        labels: `[batch]`, int64.
+        labels: `[batch]`, int64; of tokens `[batch, positions]`, logits likewise.
         temperature: T, which softens both.
         alpha: the teacher's share; the labels are not looked at where it is 1.
         kind: of the task's outputs.
@@ -36,7 +36,7 @@ def distillation_loss(
     >>> round(distillation_loss(student, teacher, torch.tensor([0]), temperature=2.0, alpha=1.0).item(), 4)
     0.4438
     """
-    soft = kind.soft_loss(student, teacher, temperature)
+    soft = kind.soft_loss(kind.judged(student, labels), kind.judged(teacher, labels), temperature)
     if alpha == 1:
         return soft
     return (1 - alpha) * kind.loss({"logits": student}, labels) + alpha * soft

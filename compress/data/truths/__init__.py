@@ -1,0 +1,1 @@
+"""How labels become numbers, by their kind."""

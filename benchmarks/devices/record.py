@@ -173,6 +173,20 @@ def read_record(path: Path) -> DeviceRecord:
     return record
 
 
+def kept_records(folder: Path) -> Devices:
+    """The records that were added to a folder before. Raises ArtifactError where they are of another version."""
+    path = folder / "devices.json"
+    if not path.is_file():
+        return Devices()
+    version = version_of(path.read_text(encoding="utf-8", errors="replace"))
+    if version not in (None, SCHEMA_VERSION):
+        raise ArtifactError(
+            f"{path} holds records of schema version {version!r}, this edgepress reads {SCHEMA_VERSION!r}. Move "
+            f"{folder} away, package the release with this version and measure again."
+        )
+    return Devices.read(path)
+
+
 def _content(path: Path) -> dict[str, Any]:
     """The JSON object of a record of this kind and version."""
     try:

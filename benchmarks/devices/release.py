@@ -9,19 +9,16 @@ import numpy as np
 
 from edgepress.benchmarks.devices.record import DeviceRecord
 from edgepress.targets.bundle.sums import check_sums
-from edgepress.targets.errors import ArtifactError, StoreError, told
+from edgepress.targets.errors import ArtifactError, told
 from edgepress.targets.files import plain_name, sha256_of
 from edgepress.targets.records import Artifact
 
 
 class Release:
-    """The release of a run, as far as records are compared with it."""
+    """A release, as far as records are compared with it."""
 
-    def __init__(self, run: Path) -> None:
-        self.folder = run / "release"
-        if not (self.folder / "manifest.json").is_file():
-            state = "has no release" if run.is_dir() else "does not exist"
-            raise StoreError(f"{run} {state}. Give a finished run (runs/<name>); `edgepress run` finishes one.")
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         check_sums(self.folder)  # before anything of it is opened
         try:
             manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ from edgepress.benchmarks.report.wording import MISSING, human_bytes, ms, share,
 from edgepress.benchmarks.statistics import least_samples, median_interval, variation, wilson_interval
 
 if TYPE_CHECKING:
+    from edgepress.benchmarks.devices.outcomes import Outcome
     from edgepress.benchmarks.devices.record import DeviceLatency, DeviceRecord
 
 HEADS = (
@@ -22,8 +23,20 @@ COSTS = (
 )
 
 
-def devices_markdown(records: Sequence[DeviceRecord], run: str, current: Collection[str]) -> str:
-    """One line for each shape of each record; `current`: the record_sha256 of those that are of the run's release."""
+LACKING = ("device", "target", "what happened", "reason")
+
+
+def devices_markdown(
+    records: Sequence[DeviceRecord], run: str, current: Collection[str], outcomes: Sequence[Outcome] = ()
+) -> str:
+    """One line for each shape of each record, and one for each device that has none.
+
+    Args:
+        records: all of them.
+        run: the report's title.
+        current: the record_sha256 of those that are of the run's release.
+        outcomes: what became of the devices of a fleet.
+    """
     ordered = sorted(records, key=lambda record: (record.target, record.device, record.created))
     rows = [
         [escape(cell) for cell in _cells(record, row, record.record_sha256 in current)]
@@ -35,12 +48,20 @@ def devices_markdown(records: Sequence[DeviceRecord], run: str, current: Collect
         f"{len(records)} records of run_benchmark.py, each measured on its device. Accuracy is on the sample that the "
         f"release carries; the raw values are in devices.json.",
         table(HEADS, rows),
+        *lacking(outcomes),
         "## What a start takes",
         "Cold start is from the start of a process to its first answer: it loads Python, NumPy and the runtime. "
         "Peak memory is of the largest of the processes that measured. Energy, in the table above, is for one call.",
         table(COSTS, [[escape(cell) for cell in _costs(record)] for record in ordered]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def lacking(outcomes: Sequence[Outcome]) -> list[str]:
+    """A heading and a line for each device and target that gave no figures; nothing where all did."""
+    found = sorted((one for one in outcomes if one.state != "measured"), key=lambda one: one.place)
+    lines = [(one.device, one.target or "all", one.state, one.reason or MISSING) for one in found]
+    return ["## Not measured", table(LACKING, [[escape(cell) for cell in line] for line in lines])] if lines else []
 
 
 def _cells(record: DeviceRecord, row: DeviceLatency, current: bool) -> tuple[str, ...]:

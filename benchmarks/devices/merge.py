@@ -8,8 +8,10 @@ from pathlib import Path
 
 from edgepress.benchmarks.devices.outcomes import NAME as OUTCOMES
 from edgepress.benchmarks.devices.outcomes import Outcome, read_outcomes
+from edgepress.benchmarks.devices.page import devices_page, sections_of
 from edgepress.benchmarks.devices.record import Devices, kept_records, read_record
 from edgepress.benchmarks.devices.release import Release
+from edgepress.benchmarks.devices.shipping import standings
 from edgepress.benchmarks.devices.views import devices_markdown
 from edgepress.targets.errors import BenchmarkError, StoreError
 from edgepress.targets.files import within, write_whole
@@ -37,7 +39,7 @@ def add_records(run: Path, records: Sequence[Path]) -> Path:
         records: files that `run_benchmark.py` wrote.
 
     Returns:
-        `devices/devices.md`; `devices.json` lies beside it.
+        `devices/devices.md`; `devices.html`, with plots, and `devices.json` lie beside it.
 
     Raises:
         StoreError: the run has no release, or its folder cannot be written.
@@ -55,8 +57,15 @@ def check_run(run: Path) -> None:
         raise StoreError(f"{run} {state}. Give a finished run (runs/<name>); `edgepress run` finishes one.")
 
 
-def merge(place: Place, records: Sequence[Path], outcomes: Sequence[Outcome] = ()) -> Path:
-    """The same for any release: records, and what became of devices, into the report of a place; or nothing at all."""
+def merge(place: Place, records: Sequence[Path], outcomes: Sequence[Outcome] = (), page: bool = True) -> Path:
+    """The same for any release: records, and what became of devices, into the report of a place; or nothing at all.
+
+    Args:
+        place: the release and its report.
+        records: files that `run_benchmark.py` wrote.
+        outcomes: what became of devices; they take the place of those before.
+        page: whether `devices.html`, with its plots, is written anew as well.
+    """
     release = Release(place.release)
     kept = kept_records(place.folder)
     seen = {record.record_sha256: f"{place.folder.parent} has it already" for record in kept.records}
@@ -71,11 +80,14 @@ def merge(place: Place, records: Sequence[Path], outcomes: Sequence[Outcome] = (
     merged = Devices(records=(*kept.records, *added))
     current = {record.record_sha256 for record in merged.records if release.refusal(record) is None}
     fleet = read_outcomes(place.folder).with_new(outcomes)
+    found = standings(merged.records, current, release.gates, release.sizes)
+    sections = sections_of(found, fleet.outcomes)
     # All of it is made before any of it is written: what cannot be shown must not stay behind in devices.json.
     texts = {
         "devices.json": merged.model_dump_json(indent=1) + "\n",
         **({OUTCOMES: fleet.model_dump_json(indent=1) + "\n"} if fleet.outcomes else {}),
-        "devices.md": devices_markdown(merged.records, place.title, current, fleet.outcomes),
+        "devices.md": devices_markdown(merged.records, place.title, current, sections),
+        **({"devices.html": devices_page(place.title, found, fleet.outcomes)} if page else {}),
     }
     try:
         place.folder.mkdir(parents=True, exist_ok=True)

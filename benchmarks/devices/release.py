@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepress.benchmarks.devices.record import DeviceRecord
+from edgepress.benchmarks.records.report import GateVerdict
 from edgepress.targets.bundle.sums import check_sums
 from edgepress.targets.errors import ArtifactError, told
 from edgepress.targets.files import plain_name, sha256_of
@@ -24,6 +25,8 @@ class Release:
             manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
             self.targets = sorted(plain_name(name) for name in manifest["artifacts"])
             self.recipe = manifest["recipe_digest"]
+            self.gates = tuple(GateVerdict.model_validate(gate) for gate in manifest.get("gates", ()))
+            self.sizes = {name: self._artifact(name).bytes for name in self.targets}
             self.known: dict[str, str] = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
         except (ValueError, KeyError, TypeError, RecursionError) as fault:
             raise ArtifactError(
@@ -40,12 +43,15 @@ class Release:
         """Why a record is not of this release; None where it is."""
         if record.target not in self.targets:
             return f"target {record.target!r} is not in it, it has {', '.join(self.targets)}"
-        artifact = Artifact.read(self.folder / record.target / Artifact.FILE_NAME)
+        artifact = self._artifact(record.target)
         stated = {"recipe_digest": self.recipe, "artifact": artifact.name, "precision": artifact.precision}
         for name, want in stated.items():
             if (got := getattr(record, name)) != want:
                 return f"its {name} is {got!r}, the release has {want!r}"
         return self._file_fault(record, artifact) or self._sample_fault(record)
+
+    def _artifact(self, target: str) -> Artifact:
+        return Artifact.read(self.folder / target / Artifact.FILE_NAME)
 
     def _file_fault(self, record: DeviceRecord, artifact: Artifact) -> str | None:
         """The files that a device needs, each with its sha256, and no others."""

@@ -95,7 +95,7 @@ def clear(request: dict[str, Any]) -> Path:
     """Room for a release that is to come: the folder that it is brought to is not there."""
     folder = Path(request["folder"])
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / (request["digest"] + ".part")
+    part = Path(folder, request["digest"] + ".part")
     shutil.rmtree(str(part), ignore_errors=True)
     return part
 
@@ -199,7 +199,7 @@ def main(text: str) -> None:
         else:
             answer = VERBS[request["verb"]](request)
     except (OSError, tarfile.TarError) as fault:
-        name = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+        name = getattr(fault, "strerror", None) or type(fault).__name__
         answer = {"fault": "{}: {}".format(getattr(fault, "filename", None) or request["folder"], name)}
     print("\n" + MARK + json.dumps(answer))
 

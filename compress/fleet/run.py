@@ -67,6 +67,7 @@ class FleetRun:
             finally:  # Ctrl-C, too: what runs on devices ends with its connection
                 self._stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
+        merge(self._place, [])
         order = {name: number for number, name in enumerate(names)}
         return sorted(self._found, key=lambda one: order[one.device])
 
@@ -139,7 +140,7 @@ class FleetRun:
     def _take(self, outcome: Outcome, record: Path | None) -> None:
         """Into the report, and to the terminal."""
         with self._turn:
-            merge(self._place, [record] if record else [], [outcome])
+            merge(self._place, [record] if record else [], [outcome], page=False)
             self._found.append(outcome)
             fields = {"target": outcome.target, "reason": outcome.reason, "seconds": outcome.seconds}
             self._console.event("device", name=outcome.device, state=outcome.state, **fields)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from edgepress.compress.fleet.command import Feed, Hangs, Missing, Ran, Stopped,
 from edgepress.compress.fleet.config import Device, Timing, plan_digest
 from edgepress.compress.fleet.release import Sent, installable
 from edgepress.compress.fleet.ways import SSH_FAILED, way_to
-from edgepress.targets.errors import BenchmarkError
+from edgepress.targets.errors import BenchmarkError, told
 
 PROGRAM = Path(agent.__file__).read_text(encoding="utf-8")
 GRACE_S = 30.0
@@ -128,7 +128,7 @@ class Visit:
             state = "absent" if isinstance(fault, Absent) else "failed"
             take(self._outcome(state, job, fault, began), None)
 
-    def _outcome(self, state: Any, job: Job | None, fault: Exception | None, began: float) -> Outcome:
+    def _outcome(self, state: Any, job: Job | None, fault: BenchmarkError | None, began: float) -> Outcome:
         reason = " ".join(str(fault or "").split())[:900]
         target, plan = (job.target, job.plan) if job else ("", "")
         seconds = time.monotonic() - began
@@ -155,9 +155,9 @@ class Visit:
         modules = dict(pair for one in (NUMPY, *alternatives) for pair in one)
         records = [job.record(self._sent.digest) for job in self._task.jobs]
         try:
-            seen = self._ask("look", modules=modules, records=records)
-        except _NoAnswer as fault:
-            raise BenchmarkError(self._old_python() or str(fault)) from None
+            seen = self._ask("look", {"modules": modules, "records": records})
+        except _NoAnswer as silence:
+            raise BenchmarkError(self._old_python() or told(silence)) from None
         if fault := python_fault(str(seen.get("python"))):
             raise BenchmarkError(fault)
         return checked(seen, {"free": int, "modules": dict, "release": bool, "records": list})
@@ -174,7 +174,7 @@ class Visit:
     def _install(self, packages: tuple[str, ...]) -> None:
         self._say("installing", packages=", ".join(packages))
         name = "venv-" + hashlib.sha256(json.dumps([self._python, *packages]).encode()).hexdigest()[:16]
-        done = self._ask("install", name=name, packages=packages, limit=self._task.limit_s)
+        done = self._ask("install", {"name": name, "packages": packages, "limit": self._task.limit_s})
         if done.get("hangs"):
             raise BenchmarkError(f"installing {', '.join(packages)} hangs: not done within {self._task.limit_s:g} s")
         if not isinstance(done.get("python"), str):
@@ -199,10 +199,10 @@ class Visit:
     def _measure(self, job: Job) -> None:
         with self._alone():
             self._say("measuring", target=job.target)
-            request = {"record": job.record(self._sent.digest), "arguments": self._arguments(job)}
             device, limit = self._task.device, self._task.limit_s
-            more = {"before": device.before, "environment": device.environment, "limit": limit}
-            done = self._ask("measure", **request, **more)
+            given = {"before": device.before, "environment": device.environment, "limit": limit}
+            record = job.record(self._sent.digest)
+            done = self._ask("measure", {**given, "record": record, "arguments": self._arguments(job)})
         if done.get("hangs"):
             raise BenchmarkError(f"the runner hangs: not done within {limit:g} s, and was stopped")
         if done.get("code") != 0:
@@ -217,7 +217,7 @@ class Visit:
         return ["--target", job.target, "--device", self._task.name, *rest, *shapes]
 
     def _fetched(self, job: Job) -> bytes:
-        answer = self._ask("fetch", most_out=2 * MOST_BYTES, record=job.record(self._sent.digest), most=MOST_BYTES)
+        answer = self._ask("fetch", {"record": job.record(self._sent.digest), "most": MOST_BYTES}, most=2 * MOST_BYTES)
         try:
             return base64.b64decode(str(answer["record"]), validate=True)
         except (KeyError, ValueError):
@@ -236,11 +236,13 @@ class Visit:
 
     # --- questions and answers ---
 
-    def _ask(self, verb: str, feed: Feed | None = None, most_out: int = 1 << 20, **more: Any) -> dict[str, Any]:
+    def _ask(
+        self, verb: str, more: Mapping[str, Any] | None = None, feed: Feed | None = None, most: int = 1 << 20
+    ) -> dict[str, Any]:
         """The agent's answer to one request. Raises BenchmarkError where it has a fault, or none is there."""
-        request = {"verb": verb, "folder": self._task.device.place, "digest": self._sent.digest, **more}
+        request = {"verb": verb, "folder": self._task.device.place, "digest": self._sent.digest, **(more or {})}
         argv = [self._python, "-c", PROGRAM, json.dumps(request)]
-        done = self._ran(argv, self._task.limit_s + (GRACE_S if "limit" in more else 0), feed, most_out)
+        done = self._ran(argv, self._task.limit_s + (GRACE_S if "limit" in request else 0), feed, most)
         answer = answered(done.out)
         if answer is None:
             raise _NoAnswer(self._silence(done))
@@ -257,7 +259,9 @@ class Visit:
             raise BenchmarkError(f"it hangs: no answer over {self._way.name} within {limit_s:g} s") from None
         except Missing as fault:
             local = self._task.device.local and self._task.device.user is None
-            raise BenchmarkError(f"no python there: {fault}. Name it with 'python:'" if local else str(fault)) from None
+            raise BenchmarkError(
+                f"no python there: {told(fault)}. Name it with 'python:'" if local else told(fault)
+            ) from None
 
     def _silence(self, done: Ran) -> str:
         """Why there was no answer."""

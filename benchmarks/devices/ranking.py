@@ -61,7 +61,9 @@ def pair_ranking(found: Sequence[Standing]) -> Section:
             lines.append((f"{rank}", device, name, shape_words(shape), *figures))
     heads = ("rank", "device", "artifact", "shape", "p50 ms [95 %]", "time", "accuracy [95 %]", "size")
     notes = ("Ranks are within a shape. Accuracy is on the rows that travel with the release.",)
-    return Section("pairs", "Every artifact on every device", heads, lines, ("device", "artifact", "shape"), notes)
+    return Section(
+        "pairs", "Every artifact on every device", heads, lines, ("rank", "device", "artifact", "shape"), notes
+    )
 
 
 def _accuracy(one: Standing) -> str:
@@ -89,4 +91,4 @@ def _ranking(key: str, title: str, head: str, groups: Mapping[str, Mapping[Any, 
     ]
     heads = ("rank", head, "time", "measurements compared")
     absent = "Not ranked: they were not all measured at anything that they have in common." if len(groups) > 1 else ""
-    return Section(key, title, heads, lines if len(groups) > 1 else [], (head,), (GEOMETRIC,), absent)
+    return Section(key, title, heads, lines if len(groups) > 1 else [], ("rank", head), (GEOMETRIC,), absent)

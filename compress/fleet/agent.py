@@ -45,20 +45,31 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "free": shutil.disk_usage(there).free,
-        "modules": {name: imported(name, package) for name, package in request["modules"].items()},
+        "modules": imported(request["modules"]),
         "release": fault_of(folder / request["digest"], request["digest"]) == "",
         "records": [name for name in request["records"] if (folder / name).is_file()],
     }
 
 
-def imported(module: str, package: str) -> dict[str, str]:
-    """The version of a module's package, or why it cannot be imported; a crash of it is its own process's."""
-    variables = {"ORT_DISABLE_TELEMETRY": "1", **os.environ}
-    command = [sys.executable, "-c", IMPORT, module, package]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=variables, check=False)
-    return (
-        {"version": last_line(done.stdout)} if done.returncode == 0 else {"fault": ending(done.returncode, done.stderr)}
-    )
+def imported(modules: dict[str, str]) -> dict[str, dict[str, str]]:
+    """The version of each module's package, or why it cannot be imported; a crash of one is its own process's."""
+    pipe, variables = subprocess.PIPE, {"ORT_DISABLE_TELEMETRY": "1", **os.environ}
+    children = {
+        module: subprocess.Popen(
+            [sys.executable, "-c", IMPORT, module, package],
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            env=variables,
+        )
+        for module, package in modules.items()
+    }
+    found = {}
+    for module, child in children.items():
+        out, err = child.communicate()
+        broken = child.returncode != 0
+        found[module] = {"fault": ending(child.returncode, err)} if broken else {"version": last_line(out)}
+    return found
 
 
 def fault_of(release: Path, digest: str) -> str:
@@ -81,6 +92,15 @@ def fault_of(release: Path, digest: str) -> str:
 def take(request: dict[str, Any]) -> dict[str, Any]:
     """A release from the standard input, as a tar of plain files."""
     part = clear(request)
+    try:
+        unpack(part)
+    except BaseException:  # a full disk: what came so far must not fill it
+        shutil.rmtree(str(part), ignore_errors=True)
+        raise
+    return settle(request)
+
+
+def unpack(part: Path) -> None:
     with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
         for member in archive:
             content = archive.extractfile(member)
@@ -88,28 +108,28 @@ def take(request: dict[str, Any]) -> dict[str, Any]:
             (part / member.name).parent.mkdir(parents=True, exist_ok=True)
             with (part / member.name).open("wb") as file:
                 shutil.copyfileobj(content, file)
-    return settle(request)
 
 
 def clear(request: dict[str, Any]) -> Path:
     """Room for a release that is to come: the folder that it is brought to is not there."""
     folder = Path(request["folder"])
     folder.mkdir(parents=True, exist_ok=True)
-    part = Path(folder, request["digest"] + ".part")
+    part: Path = folder / request["part"]
     shutil.rmtree(str(part), ignore_errors=True)
     return part
 
 
 def settle(request: dict[str, Any]) -> dict[str, Any]:
     """A release that came, compared with its sums and put into its place."""
-    part = Path(request["folder"], request["digest"] + ".part")
+    place, part = Path(request["folder"], request["digest"]), Path(request["folder"], request["part"])
     fault = fault_of(part, request["digest"])
     if fault:
         shutil.rmtree(str(part), ignore_errors=True)
         return {"fault": "it did not arrive whole: " + fault}
-    place = part.with_suffix("")
-    shutil.rmtree(str(place), ignore_errors=True)
-    part.rename(place)
+    if fault_of(place, request["digest"]):  # else it came by another name of this device meanwhile
+        shutil.rmtree(str(place), ignore_errors=True)
+        part.rename(place)
+    shutil.rmtree(str(part), ignore_errors=True)
     return {}
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
 from pydantic import AfterValidator, Field
 
-from edgepress.compress.recipe.faults import faults_of, first_faults, got
+from edgepress.compress.recipe.faults import faults_of, first_faults, got, visible_line
 from edgepress.compress.recipe.sections import Section
 from edgepress.compress.recipe.yaml_reader import MAX_BYTES, parse_yaml
 from edgepress.targets.device.record import MOST_SAMPLES
@@ -44,16 +45,25 @@ def _below(text: str) -> str:
     return _no_option(text)
 
 
+def _named(pattern: str, what: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"{visible_line(text, 60)!r} is no name of {what}: it must match {pattern}")
+        return text
+
+    return AfterValidator(check)
+
+
 Word = Annotated[str, Field(max_length=LONGEST), AfterValidator(_one_line)]
 Named = Annotated[str, Field(min_length=1, max_length=LONGEST), AfterValidator(_no_option)]
 Folder = Annotated[str, Field(min_length=1, max_length=LONGEST), AfterValidator(_below)]
-DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._()+-]{0,59}$")]
+DeviceName = Annotated[str, _named(r"[A-Za-z0-9][A-Za-z0-9 .,_()+-]{0,59}", "a device")]
 # Of ssh: a name, an alias of ~/.ssh/config or an address; %, which ssh's own options expand, is left to that file.
 Host = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9_:][A-Za-z0-9._:-]*$", max_length=255)]
 Login = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=64)]
 Serial = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._:-]*$", max_length=128)]
 Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._,<>=!~\[\]-]*$", max_length=200)]
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
+Variable = Annotated[str, _named(r"[A-Za-z_][A-Za-z0-9_]{0,99}", "a variable")]
 Whole = Annotated[int, Field(ge=1, le=1_000_000)]
 Sizes = Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MOST_SHAPES)]
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]

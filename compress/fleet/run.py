@@ -174,6 +174,8 @@ def check_asked(record: DeviceRecord, task: Task, target: str) -> None:
             raise ArtifactError(f"it is of the {name} {got[:60]!r}, asked was {want!r}")
     if {row.batch for row in record.latency} != set(timing.batches):
         raise ArtifactError("it is of other batches than those that were asked for")
+    if not {row.threads for row in record.latency} <= {None, *timing.threads}:
+        raise ArtifactError("it is of other threads than those that were asked for")
     if timing.sequences and not {row.sequence for row in record.latency} <= {None, *timing.sequences}:
         raise ArtifactError("it is of other sequences than those that were asked for")
     if any(len(row.samples) != timing.samples for row in record.latency):

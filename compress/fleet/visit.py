@@ -97,6 +97,8 @@ class Visit:
         self._task, self._sent, self._stop, self._machine, self._say = task, sent, stop, machine, say
         self._way = way_to(task.device)
         self._python = task.device.python
+        # Two names of one device may be brought the release at the same time.
+        self._part = f"{sent.digest[:16]}-{hashlib.sha256(task.name.encode()).hexdigest()[:16]}.part"
 
     def run(self, take: Take) -> None:
         """Measure all jobs, and hand over each outcome when it is known."""
@@ -190,7 +192,7 @@ class Visit:
             self._ask("take", feed=self._sent.feed())
             return
         self._ask("clear")
-        command = self._way.push(self._sent.folder, f"{place}/{self._sent.digest}.part")
+        command = self._way.push(self._sent.folder, f"{place}/{self._part}")
         done = ran(command, self._task.limit_s, self._stop)
         if done.code != 0:
             raise BenchmarkError(f"the release cannot be copied: {done.last or f'exit code {done.code}'}")
@@ -240,7 +242,8 @@ class Visit:
         self, verb: str, more: Mapping[str, Any] | None = None, feed: Feed | None = None, most: int = 1 << 20
     ) -> dict[str, Any]:
         """The agent's answer to one request. Raises BenchmarkError where it has a fault, or none is there."""
-        request = {"verb": verb, "folder": self._task.device.place, "digest": self._sent.digest, **(more or {})}
+        place = {"folder": self._task.device.place, "digest": self._sent.digest, "part": self._part}
+        request = {"verb": verb, **place, **(more or {})}
         argv = [self._python, "-c", PROGRAM, json.dumps(request)]
         done = self._ran(argv, self._task.limit_s + (GRACE_S if "limit" in request else 0), feed, most)
         answer = answered(done.out)

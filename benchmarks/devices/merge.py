@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgepress.benchmarks.devices.outcomes import NAME as OUTCOMES
 from edgepress.benchmarks.devices.outcomes import Outcome, read_outcomes
@@ -15,6 +16,9 @@ from edgepress.benchmarks.devices.shipping import standings
 from edgepress.benchmarks.devices.views import devices_markdown
 from edgepress.targets.errors import BenchmarkError, StoreError
 from edgepress.targets.files import within, write_whole
+
+if TYPE_CHECKING:
+    from edgepress.benchmarks.devices.signed import DeviceKey
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,13 @@ class Place:
         return cls(run / "release", within(run, "devices"), run.resolve().name)
 
 
-def add_records(run: Path, records: Sequence[Path]) -> Path:
+def add_records(run: Path, records: Sequence[Path], key: DeviceKey | None = None) -> Path:
     """Check all records, then merge them into `devices/` of the run; nothing is written if one of them is refused.
 
     Args:
         run: the run folder, with the release that was measured.
         records: files that `run_benchmark.py` wrote.
+        key: of the device, which must have signed all of them; None: signatures are not looked at.
 
     Returns:
         `devices/devices.md`; `devices.html`, with plots, and `devices.json` lie beside it.
@@ -47,7 +52,7 @@ def add_records(run: Path, records: Sequence[Path]) -> Path:
         BenchmarkError: a record is there already, or was given twice.
     """
     check_run(run)
-    return merge(Place.of_run(run), records)
+    return merge(Place.of_run(run), records, key=key)
 
 
 def check_run(run: Path) -> None:
@@ -57,7 +62,13 @@ def check_run(run: Path) -> None:
         raise StoreError(f"{run} {state}. Give a finished run (runs/<name>); `edgepress run` finishes one.")
 
 
-def merge(place: Place, records: Sequence[Path], outcomes: Sequence[Outcome] = (), page: bool = True) -> Path:
+def merge(
+    place: Place,
+    records: Sequence[Path],
+    outcomes: Sequence[Outcome] = (),
+    page: bool = True,
+    key: DeviceKey | None = None,
+) -> Path:
     """The same for any release: records, and what became of devices, into the report of a place; or nothing at all.
 
     Args:
@@ -65,13 +76,14 @@ def merge(place: Place, records: Sequence[Path], outcomes: Sequence[Outcome] = (
         records: files that `run_benchmark.py` wrote.
         outcomes: what became of devices; they take the place of those before.
         page: whether `devices.html`, with its plots, is written anew as well.
+        key: which must have signed all of the records.
     """
     release = Release(place.release)
     kept = kept_records(place.folder)
     seen = {record.record_sha256: f"{place.folder.parent} has it already" for record in kept.records}
     added = []
     for path in records:
-        record = read_record(path)
+        record = read_record(path, key)
         release.check(path, record)
         if before := seen.get(record.record_sha256):
             raise BenchmarkError(f"{path} is the same record again: {before}. Leave it out.")

@@ -151,7 +151,8 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     folder = Path(request["folder"]).absolute()
     record = folder / request["record"]
     record.unlink() if record.is_file() else None
-    command = [*request["before"], sys.executable, RUNNER, *request["arguments"], "--out", str(record)]
+    signs = ["--sign", str(Path(request["sign"]).absolute())] if request["sign"] else []
+    command = [*request["before"], sys.executable, RUNNER, *request["arguments"], *signs, "--out", str(record)]
     return kept(command, folder / request["digest"], request["limit"], request["environment"])
 
 

@@ -87,7 +87,8 @@ class Device(Section):
     to the configuration. `user` is the login of ssh; a local device is measured as that user by `sudo -n`. `folder`
     gets the releases, and `python` measures; a folder without / at its beginning lies in the login's home. `before`
     stands before each measurement: `[taskset, -c, "3"]`, `[nice, -n, "19"]`. Devices of the same `machine` are
-    measured one after another. `packages`: what `allow_install` installs, instead of the newest.
+    measured one after another. `sign`: a private key *on the device*, which signs its records, and `public_key`: the
+    other half, here. `packages`: what `allow_install` installs, instead of the newest.
     """
 
     ssh: Host | None = None
@@ -105,6 +106,8 @@ class Device(Section):
     timing: Timing | None = None
     allow_install: bool = False
     packages: Annotated[tuple[Package, ...], Field(max_length=32)] = ()
+    sign: Named | None = None
+    public_key: Named | None = None
     limit: Seconds | None = None
     machine: DeviceName | None = None
 
@@ -120,6 +123,8 @@ class Device(Section):
             raise ValueError("'user' goes with 'ssh' and 'local'")
         if self.local and self.folder is None:
             raise ValueError("a local device needs a 'folder' of its own")
+        if (self.sign is None) != (self.public_key is None):
+            raise ValueError("'sign' (the key on the device) and 'public_key' (its other half, here) go together")
         if self.packages and not self.allow_install:
             raise ValueError("'packages' are what 'allow_install: true' installs")
         return self

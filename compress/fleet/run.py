@@ -12,12 +12,13 @@ from pathlib import Path
 from edgepress.benchmarks.devices.merge import Place, merge
 from edgepress.benchmarks.devices.outcomes import Outcome, read_outcomes
 from edgepress.benchmarks.devices.record import DeviceRecord, kept_records, read_record
+from edgepress.benchmarks.devices.signed import DeviceKey, read_device_key
 from edgepress.compress.fleet.command import Stopped
 from edgepress.compress.fleet.config import Device, Fleet
 from edgepress.compress.fleet.release import Sent
 from edgepress.compress.fleet.visit import Job, Task, Visit, jobs_of
 from edgepress.compress.recipe.faults import nearest
-from edgepress.targets.errors import ArtifactError, BenchmarkError, EdgepressError
+from edgepress.targets.errors import ArtifactError, BenchmarkError, EdgepressError, UnsignedError
 from edgepress.targets.process.scratch import scratch
 from edgepress.targets.progress import Progress
 
@@ -50,6 +51,7 @@ class FleetRun:
         self._turn = threading.Lock()  # of the report and the terminal
         self._machines: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._found: list[Outcome] = []
+        self._keys: dict[str, DeviceKey] = {}
 
     def run(self) -> list[Outcome]:
         """What became of every device and target that was asked for, in the order of the file; what was measured before
@@ -59,6 +61,8 @@ class FleetRun:
             EdgepressError: a device was asked for that the file does not have, or the report cannot be written.
         """
         names = self._names()
+        pairs = ((name, fleet_key) for name in names if (fleet_key := self._fleet.devices[name].public_key) is not None)
+        self._keys = {name: read_device_key(Path(key)) for name, key in pairs}
         tasks = [task for name in names if (task := self._task(name)) is not None]
         with scratch() as folder, ThreadPoolExecutor(self._asked.at_once) as pool:
             futures = [pool.submit(self._visit, task, folder) for task in tasks]
@@ -128,12 +132,12 @@ class FleetRun:
         path = folder / f"{len(content)}-{outcome.plan[:16]}.json"
         path.write_bytes(content)
         try:
-            record = read_record(path)
+            record = read_record(path, self._keys.get(task.name))
             check_asked(record, task, outcome.target)
             sealed = outcome.model_copy(update={"record_sha256": record.record_sha256})
             there = {one.record_sha256 for one in kept_records(self._place.folder).records}
             self._take(sealed, None if record.record_sha256 in there else path)
-        except (ArtifactError, BenchmarkError) as fault:
+        except (ArtifactError, BenchmarkError, UnsignedError) as fault:
             return f"its record was refused: {str(fault).replace(str(path), 'it')}"
         return ""
 

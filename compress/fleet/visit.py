@@ -202,7 +202,7 @@ class Visit:
         with self._alone():
             self._say("measuring", target=job.target)
             device, limit = self._task.device, self._task.limit_s
-            given = {"before": device.before, "environment": device.environment, "limit": limit}
+            given = {"before": device.before, "environment": device.environment, "sign": device.sign, "limit": limit}
             record = job.record(self._sent.digest)
             done = self._ask("measure", {**given, "record": record, "arguments": self._arguments(job)})
         if done.get("hangs"):

@@ -13,6 +13,7 @@ import pytest
 
 from edgepress.benchmarks.devices.outcomes import read_outcomes
 from edgepress.benchmarks.devices.record import Devices
+from edgepress.compress.bundle.keys import make_keys
 from edgepress.compress.fleet import agent
 from tests.benchmarks.devices import TARGET, tiny_record, write_sealed
 from tests.compress.bundles import tiny_bundle
@@ -55,11 +56,14 @@ def records(run: Path) -> list[Any]:
 
 
 def test_two_hosts_are_measured_merged_and_not_measured_again(run: Path, homes: Path, tmp_path: Path) -> None:
-    file = write_fleet(tmp_path / "d.yaml", {"one": {"ssh": "one"}, "two": {"ssh": "two", "folder": "it's a $(place)"}})
+    make_keys(homes / "one" / "own")
+    signs = {"sign": "own.pem", "public_key": str(homes / "one" / "own.pub.pem")}
+    devices = {"one": {"ssh": "one", **signs}, "two": {"ssh": "two", "folder": "it's a $(place)"}}
+    file = write_fleet(tmp_path / "d.yaml", devices)
     done = run_fleet(file, run)
     assert (done.exit_code, rows(done)) == (0, [[name, TARGET, "measured", ""] for name in ("one", "two")]), done.output
     found = records(run)
-    assert sorted(record.device for record in found) == ["one", "two"]
+    assert sorted((record.device, record.signature is not None) for record in found) == [("one", True), ("two", False)]
     assert all(record.accuracy.right == 3 and len(record.latency[0].samples) == 11 for record in found)
     assert (homes / "two" / "it's a $(place)").is_dir() and (homes / "one" / "edgepress-releases").is_dir()
     assert verbs(homes, "one") == ["look", "take", "measure", "fetch"]
@@ -217,11 +221,14 @@ def test_a_forged_record_is_refused(run: Path, homes: Path, tmp_path: Path) -> N
         "faster": ({"latency": [{**good["latency"][0], "p50": 0.5}]}, "it contradicts its raw values: latency.0.p50"),
         "foreign": ({"recipe_digest": "c" * 64}, "it is not of this release: its recipe_digest is 'ccc"),
         "other": ({"device": "board"}, "it is of the device 'board', asked was 'other'"),
+        "unsigned": ({}, "it is not signed. Take it from the device itself"),
     }
-    devices = {}
+    devices: dict[str, dict[str, Any]] = {}
     for name, (change, _) in forgeries.items():
         forged = write_sealed(tmp_path / f"{name}.json", {**good, "device": name, **change})
         devices[name] = {"ssh": "one", "before": runner_giving(forged)}
+    make_keys(tmp_path / "own")
+    devices["unsigned"]["sign"], devices["unsigned"]["public_key"] = "own.pem", str(tmp_path / "own.pub.pem")
     done = run_fleet(write_fleet(tmp_path / "d.yaml", devices), run)
     assert done.exit_code == 1
     for (name, target, state, reason), (_, words) in zip(rows(done), forgeries.values(), strict=True):

@@ -51,6 +51,7 @@ ONE = "devices: {a: {ssh: board, %s}}"
         ("devices: {a: {adb: b, user: c}}", r"devices\.a: 'user' goes with 'ssh' and 'local'"),
         (ONE % "packages: [numpy]", r"devices\.a: 'packages' are what 'allow_install: true' installs"),
         (ONE % "allow_install: true, packages: ['-r/etc/passwd']", r"devices\.a\.packages\[0\]: got"),
+        (ONE % "sign: own.pem", r"devices\.a: 'sign' \(the key on the device\) and 'public_key' .* go together"),
         (ONE % "folder: ../x", r"devices\.a\.folder: '\.\./x' leads out by '\.\.'"),
         (ONE % "folder: -rf", r"devices\.a\.folder: '-rf' begins with '-', which would make it an option"),
         (ONE % "python: -c", r"devices\.a\.python: '-c' begins with '-'"),

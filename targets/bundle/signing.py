@@ -27,7 +27,7 @@ def signed_bytes(record: dict[str, Any]) -> bytes:
     """What is signed of a record: everything but the signature and the digest that covers it.
 
     >>> signed_bytes({"a": 1, "signature": None})
-    b'DSSEv1 48 application/vnd.edgepress.device-record+json 7 {"a":1}'
+    b'DSSEv1 44 application/vnd.edgepress.device-record+json 7 {"a":1}'
     """
     rest = {key: value for key, value in record.items() if key not in OUTSIDE}
     payload = json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,14 @@ def python_with(folder: Path, name: str, code: str) -> str:
     return str(write_program(place / "python", f'#!/bin/sh\nPYTHONPATH="{place}" exec "{sys.executable}" "$@"\n'))
 
 
+def light_python(folder: Path) -> str:
+    """A Python whose runtime is imported at once, for devices whose runner is another one anyway."""
+    found = python_with(folder, "light", "")
+    for name in ("numpy", "onnxruntime"):
+        (folder / "light" / f"{name}.py").touch()
+    return found
+
+
 def write_fleet(path: Path, devices: dict[str, Any], **more: Any) -> Path:
     """A devices.yaml of few samples; a device that names neither has this Python and the one target that runs."""
     common = {"python": sys.executable, "targets": [TARGET]}
@@ -93,6 +103,15 @@ def verbs(homes: Path, host: str) -> list[str]:
     """What a host was asked to do so far."""
     path = homes / f"{host}.verbs"
     return path.read_text().split() if path.is_file() else []
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for something that comes true soon: what was killed may take a moment to go."""
+    for _ in range(300):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it never came true")
 
 
 def new_run(made: Path, folder: Path) -> Path:

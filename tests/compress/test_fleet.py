@@ -18,12 +18,14 @@ from edgepress.compress.fleet import agent
 from tests.benchmarks.devices import TARGET, tiny_record, write_sealed
 from tests.compress.bundles import tiny_bundle
 from tests.compress.fleet import (
+    light_python,
     new_run,
     python_with,
     rows,
     run_fleet,
     runner_giving,
     stand_ins,
+    until,
     verbs,
     write_fleet,
     write_program,
@@ -86,7 +88,7 @@ def test_two_hosts_are_measured_merged_and_not_measured_again(run: Path, homes: 
 def quick(made: Path, tmp_path: Path) -> dict[str, Any]:
     """A device whose runner gives a sound record at once."""
     before = runner_giving(write_sealed(tmp_path / "sound.json", tiny_record(made, device="one")))
-    return {"ssh": "one", "before": before}
+    return {"ssh": "one", "before": before, "python": light_python(tmp_path)}
 
 
 def test_a_record_that_was_not_fetched_is_fetched_and_a_damaged_one_measured_again(
@@ -181,19 +183,20 @@ def test_a_device_that_failed_and_then_works_is_no_failure_any_more(
 
 def test_a_runner_that_hangs_is_stopped_with_all_it_started(run: Path, homes: Path, tmp_path: Path) -> None:
     slow = ["sh", "-c", "echo $$ > pid; sleep 60 & echo $! > child; wait"]
-    file = write_fleet(tmp_path / "d.yaml", {"one": {"ssh": "one", "before": slow, "limit": 4}})
-    done = run_fleet(file, run)
-    assert rows(done) == [["one", TARGET, "failed", "the runner hangs: not done within 4 s, and was stopped"]]
+    device = {"ssh": "one", "before": slow, "limit": 3, "python": light_python(tmp_path)}
+    done = run_fleet(write_fleet(tmp_path / "d.yaml", {"one": device}), run)
+    assert rows(done) == [["one", TARGET, "failed", "the runner hangs: not done within 3 s, and was stopped"]]
     for name in ("pid", "child"):
         (path,) = (homes / "one").glob(f"edgepress-releases/*/{name}")
-        assert not is_alive(int(path.read_text()))
+        until(lambda pid=int(path.read_text()): not is_alive(pid))  # type: ignore[misc]
 
 
 def test_a_phone_over_adb_and_a_local_device(run: Path, homes: Path, tmp_path: Path) -> None:
     (homes / "R58M").mkdir()
+    sound = write_sealed(tmp_path / "desk.json", tiny_record(run / "release", device="desk"))
     devices = {
         "phone": {"adb": "R58M", "folder": "tmp dir"},
-        "desk": {"local": True, "folder": str(tmp_path / "desk")},
+        "desk": {"local": True, "folder": str(tmp_path / "desk"), "before": runner_giving(sound)},
         "lost": {"adb": "R59X"},
     }
     done = run_fleet(write_fleet(tmp_path / "d.yaml", devices), run)
@@ -224,9 +227,10 @@ def test_a_forged_record_is_refused(run: Path, homes: Path, tmp_path: Path) -> N
         "unsigned": ({}, "it is not signed. Take it from the device itself"),
     }
     devices: dict[str, dict[str, Any]] = {}
+    light = light_python(tmp_path)
     for name, (change, _) in forgeries.items():
         forged = write_sealed(tmp_path / f"{name}.json", {**good, "device": name, **change})
-        devices[name] = {"ssh": "one", "before": runner_giving(forged)}
+        devices[name] = {"ssh": "one", "before": runner_giving(forged), "python": light}
     make_keys(tmp_path / "own")
     devices["unsigned"]["sign"], devices["unsigned"]["public_key"] = "own.pem", str(tmp_path / "own.pub.pem")
     done = run_fleet(write_fleet(tmp_path / "d.yaml", devices), run)
@@ -247,7 +251,7 @@ def test_what_cannot_be_installed_is_told(run: Path, homes: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_what_is_missing_is_installed_where_that_is_allowed(
-    run: Path, homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, homes: Path, tmp_path: Path, quick: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a folder of wheels; each only leads to what is installed here."""
     site = next(path for path in sys.path if path.endswith("site-packages"))
@@ -262,7 +266,7 @@ def test_what_is_missing_is_installed_where_that_is_allowed(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     # A device's Python that lacks the runtime; the environment that it makes does not.
-    device = {"ssh": "one", "python": python_with(tmp_path, "lacks", NO_RUNTIME), "allow_install": True}
+    device = quick | {"python": python_with(tmp_path, "lacks", NO_RUNTIME), "allow_install": True}
     done = run_fleet(write_fleet(tmp_path / "d.yaml", {"one": device}), run)
     assert (done.exit_code, [row[2] for row in rows(done)]) == (0, ["measured"]), done.output
     assert verbs(homes, "one") == ["look", "install", "look", "take", "measure", "fetch"]

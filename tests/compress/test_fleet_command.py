@@ -22,14 +22,10 @@ from edgepress.compress.fleet.visit import MODULES, Task, answered
 from edgepress.targets.errors import ArtifactError, BenchmarkError
 from edgepress.targets.runtime import SESSIONS
 from tests.benchmarks.devices import TARGET, tiny_record, tiny_release, write_sealed
+from tests.compress.fleet import until
 from tests.conftest import is_alive
 
-LEAVES_A_CHILD = """
-import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-open(sys.argv[1], "w").write(str(child.pid))
-time.sleep(60)
-"""
+LEAVES_A_CHILD = 'sleep 60 & echo $! > "$0"; wait'
 
 
 def python(code: str, *arguments: str) -> list[str]:
@@ -59,9 +55,10 @@ def test_it_is_stopped_with_all_it_started(limit: float, stops: bool, error: typ
     if stops:
         threading.Timer(1.0, stop.set).start()
     with pytest.raises(error):
-        ran(python(LEAVES_A_CHILD, str(tmp_path / "pid")), limit, stop)
+        ran(["sh", "-c", LEAVES_A_CHILD, str(tmp_path / "pid")], limit, stop)
     assert time.monotonic() - began < 10
-    assert not is_alive(int((tmp_path / "pid").read_text()))
+    pid = int((tmp_path / "pid").read_text())
+    until(lambda: not is_alive(pid))
 
 
 def test_what_says_too_much_or_is_not_there() -> None:

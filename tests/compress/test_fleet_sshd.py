@@ -10,14 +10,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgepress.benchmarks.devices.record import Devices
 from tests.compress.bundles import tiny_bundle
-from tests.compress.fleet import rows, run_fleet, write_fleet
+from tests.compress.fleet import rows, run_fleet, until, write_fleet
 from tests.conftest import is_alive
 
 pytestmark = pytest.mark.slow
@@ -141,11 +141,3 @@ def test_what_runs_on_a_device_ends_where_nobody_waits_any_more(
     until(lambda: not is_alive(pid))
     if way == signal.SIGINT:
         assert going.returncode == 130 and "stopped by Ctrl-C" in told
-
-
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(300):
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it never came true")

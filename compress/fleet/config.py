@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field
 
 from edgepress.compress.recipe.faults import faults_of, first_faults, got, visible_line
 from edgepress.compress.recipe.sections import Section
+from edgepress.compress.recipe.values import resolved
 from edgepress.compress.recipe.yaml_reader import MAX_BYTES, parse_yaml
 from edgepress.targets.device.record import MOST_SAMPLES
 from edgepress.targets.errors import RecipeError, told
@@ -150,20 +151,22 @@ class Fleet(Section):
 
 
 def read_fleet(path: Path) -> Fleet:
-    """The devices in a YAML file.
+    """The devices in a YAML file; `${VAR}` is taken from the environment, as in a recipe.
 
     Raises:
         RecipeError: the file is missing, too large or no YAML, or has faults; the message lists them.
     """
-    content = parse_yaml(_text(path), str(path))
+    faults: list[str] = []
+    content = resolved(parse_yaml(_text(path), str(path)), str(path), faults)
     if not isinstance(content, dict):
         raise RecipeError(f"{path} must hold a mapping with the key 'devices:', got {got(content)}")
-    try:
-        return Fleet.model_validate_json(json.dumps(content), strict=True)
-    except pydantic.ValidationError as error:
-        faults = first_faults(faults_of(error, Fleet))
-        count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise RecipeError("\n  ".join([f"{path} has {count}:", *faults])) from None
+    if not faults:
+        try:
+            return Fleet.model_validate_json(json.dumps(content), strict=True)
+        except pydantic.ValidationError as error:
+            faults = faults_of(error, Fleet)
+    count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+    raise RecipeError("\n  ".join([f"{path} has {count}:", *first_faults(faults)]))
 
 
 def _text(path: Path) -> str:

@@ -186,9 +186,9 @@ def test_a_runner_that_hangs_is_stopped_with_all_it_started(run: Path, homes: Pa
     device = {"ssh": "one", "before": slow, "limit": 3, "python": light_python(tmp_path)}
     done = run_fleet(write_fleet(tmp_path / "d.yaml", {"one": device}), run)
     assert rows(done) == [["one", TARGET, "failed", "the runner hangs: not done within 3 s, and was stopped"]]
-    for name in ("pid", "child"):
-        (path,) = (homes / "one").glob(f"edgepress-releases/*/{name}")
-        until(lambda pid=int(path.read_text()): not is_alive(pid))  # type: ignore[misc]
+    started = [next((homes / "one").glob(f"edgepress-releases/*/{name}")) for name in ("pid", "child")]
+    pids = [int(path.read_text()) for path in started]
+    until(lambda: not any(map(is_alive, pids)))
 
 
 def test_a_phone_over_adb_and_a_local_device(run: Path, homes: Path, tmp_path: Path) -> None:

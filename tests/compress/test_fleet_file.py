@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import re
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ import pytest
 from edgepress.compress.fleet.config import Device, Timing, plan_digest, read_fleet
 from edgepress.compress.fleet.ways import SSH_OPTIONS, way_to
 from edgepress.targets.errors import RecipeError
+from edgepress.targets.text import UNSEEN
+from tests.compress.hostile_yaml import CONSTRUCTED, KEYS, TOKENS, VALUES
 
 
 def written(folder: Path, text: str) -> Path:
@@ -134,3 +139,42 @@ def test_what_a_measurement_depends_on_makes_it_another(change: dict[str, Any], 
     assert plan_digest("b" * 64, "onnxruntime-cpu", device, timing) != before
     assert plan_digest("a" * 64, "xla-tpu", device, timing) != before
     assert plan_digest("a" * 64, "onnxruntime-cpu", device, Timing(samples=50)) != before
+
+
+SOUND = """timing: {samples: 50, threads: [1, 4], batches: [1], sequences: [32]}
+limit: 60
+devices:
+  pi: {ssh: pi@board.local, port: 2222, identity: a, config: b, folder: c, python: d, targets: [xla-tpu], machine: e}
+  phone: {adb: R58M12ABCDE, before: [nice, x], environment: {A: b}, allow_install: true, packages: [a==1]}
+  desk: {local: true, folder: bench, user: me, limit: 5, sign: f, public_key: g, timing: {samples: 20}}
+"""
+WORDS = re.compile(r"[A-Za-z0-9@.=_-]+")
+
+
+def hostile(seed: int) -> str:
+    """A file made to break its reader, or the sound one with some of its words replaced."""
+    dice = random.Random(seed)
+    if seed % 3 == 0:
+        return dice.choice(CONSTRUCTED)(dice).replace("teacher:", "devices:")
+    text = SOUND
+    for _ in range(dice.randrange(1, 4)):
+        found = dice.choice(list(WORDS.finditer(text)))
+        text = text[: found.start()] + dice.choice((*VALUES, *KEYS, *TOKENS)) + text[found.end() :]
+    return text
+
+
+def test_no_file_ends_in_a_traceback_hangs_or_steers_a_terminal(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    count = int(request.config.getoption("--recipes")) // 10
+    outcomes = {"taken": 0, "refused": 0}
+    for seed in range(count):
+        (tmp_path / "devices.yaml").write_text(hostile(seed), encoding="utf-8", errors="replace", newline="")
+        began = time.monotonic()
+        try:
+            read_fleet(tmp_path / "devices.yaml")
+            outcomes["taken"] += 1
+        except RecipeError as fault:
+            outcomes["refused"] += 1
+            assert not UNSEEN.search(str(fault)) and len(str(fault)) < 30_000, seed
+        assert time.monotonic() - began < 5, seed
+    print(outcomes)
+    assert outcomes["refused"] > count // 2 and sum(outcomes.values()) == count

@@ -6,11 +6,12 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
+from edgepress.benchmarks.devices.intervals import p50_interval
 from edgepress.benchmarks.devices.ranking import shape_words
 from edgepress.benchmarks.devices.shipping import Shape, Standing, shape_of
 from edgepress.benchmarks.report.plots.base import LEGEND, SERIES, SYMBOLS, Plot, log_axis, plot
 from edgepress.benchmarks.report.wording import ms, share
-from edgepress.benchmarks.statistics import median_interval, wilson_interval
+from edgepress.benchmarks.statistics import wilson_interval
 
 NOTE = (
     "Accuracy is on the rows that travel with the release; bars are 95 % intervals. Colours are devices, symbols are "
@@ -54,7 +55,7 @@ def _mark(one: Standing, shape: Shape, p50: float) -> dict[str, Any]:
     told = one.record.accuracy
     assert told is not None
     row = next(row for row in one.record.latency if shape_of(row) == shape)
-    left, right = median_interval(row.samples, row.sittings) or (p50, p50)
+    left, right = p50_interval(row) or (p50, p50)
     low, high = wilson_interval(told.right, told.rows)
     up, down = max(0.0, high - told.value), max(0.0, told.value - low)
     return {

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgepress.benchmarks.devices.intervals import p50_interval
 from edgepress.benchmarks.devices.outcomes import Outcome
 from edgepress.benchmarks.devices.shipping import Shape, Standing, choices, shape_of, slowness
 from edgepress.benchmarks.report.sections.base import Line, Section
 from edgepress.benchmarks.report.wording import MISSING, human_bytes, ms, share, with_interval
-from edgepress.benchmarks.statistics import median_interval, wilson_interval
+from edgepress.benchmarks.statistics import wilson_interval
 
 GEOMETRIC = "Time is the geometric mean of p50 over what all of them were measured at, in parts of the first one's."
 
@@ -56,7 +57,7 @@ def pair_ranking(found: Sequence[Standing]) -> Section:
     for shape in dict.fromkeys(shape for shape, *_ in rows):
         mine = sorted((row.p50 or 0.0, one.record.device, one.name, one, row) for at, one, row in rows if at == shape)
         for rank, (p50, device, name, one, row) in enumerate(mine, 1):
-            time = with_interval(ms(p50), median_interval(row.samples, row.sittings), ms)
+            time = with_interval(ms(p50), p50_interval(row), ms)
             figures = (time, f"{p50 / mine[0][0]:.2f}", _accuracy(one), human_bytes(one.bytes))
             lines.append((f"{rank}", device, name, shape_words(shape), *figures))
     heads = ("rank", "device", "artifact", "shape", "p50 ms [95 %]", "time", "accuracy [95 %]", "size")

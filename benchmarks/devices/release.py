@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ class Release:
             self.targets = sorted(plain_name(name) for name in manifest["artifacts"])
             self.name, self.recipe = manifest["name"], manifest["recipe_digest"]
             self.gates = tuple(GateVerdict.model_validate(gate) for gate in manifest.get("gates", ()))
-            self.sizes = {name: self._artifact(name).bytes for name in self.targets}
+            self._artifacts = {name: Artifact.read(folder / name / Artifact.FILE_NAME) for name in self.targets}
             self.known: dict[str, str] = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
         except (ValueError, KeyError, TypeError, RecursionError) as fault:
             raise ArtifactError(
@@ -44,7 +45,7 @@ class Release:
         """Why a record is not of this release; None where it is."""
         if record.target not in self.targets:
             return f"target {record.target!r} is not in it, it has {', '.join(self.targets)}"
-        artifact = self._artifact(record.target)
+        artifact = self._artifacts[record.target]
         stated = {
             "name": self.name,
             "recipe_digest": self.recipe,
@@ -56,8 +57,16 @@ class Release:
                 return f"its {name} is {got!r}, the release has {want!r}"
         return self._file_fault(record, artifact) or self._sample_fault(record)
 
-    def _artifact(self, target: str) -> Artifact:
-        return Artifact.read(self.folder / target / Artifact.FILE_NAME)
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the artifact of each target."""
+        return {name: artifact.bytes for name, artifact in self._artifacts.items()}
+
+    @cached_property
+    def _sample(self) -> tuple[list[int], list[int]]:
+        """Labels and the teacher's classes of the rows that travel with it."""
+        with np.load(self.folder / SAMPLE, allow_pickle=False) as sample:
+            return sample["labels"].tolist(), sample["teacher"].argmax(-1).tolist()
 
     def _file_fault(self, record: DeviceRecord, artifact: Artifact) -> str | None:
         """The files that a device needs, each with its sha256, and no others."""
@@ -78,8 +87,6 @@ class Release:
         # Else a forger names another sample, whose labels nobody has.
         if record.sample_sha256 is None or record.sample_sha256 != self.known.get(SAMPLE):
             return "its accuracy is on other rows than those that travel with the release"
-        with np.load(self.folder / SAMPLE, allow_pickle=False) as sample:
-            labels, teacher = sample["labels"].tolist(), sample["teacher"].argmax(-1).tolist()
-        if (list(told.labels), list(told.teacher)) != (labels, teacher):
+        if (list(told.labels), list(told.teacher)) != self._sample:
             return "its labels or the teacher's classes are not those of the sample"
         return None

@@ -12,12 +12,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from edgepress.benchmarks.devices.intervals import p50_interval
 from edgepress.benchmarks.devices.record import DeviceAccuracy, DeviceLatency, DeviceRecord
 from edgepress.benchmarks.judge.latency import PERCENTILES, ROUNDING
 from edgepress.benchmarks.metrics.base import ACCURACY
 from edgepress.benchmarks.records.report import GateVerdict
 from edgepress.benchmarks.report.wording import gate_text
-from edgepress.benchmarks.statistics import difference_interval, median_interval, wilson_interval
+from edgepress.benchmarks.statistics import difference_interval, wilson_interval
 
 Shape = tuple[int, int | None, int | None]
 
@@ -103,7 +104,7 @@ def _latency_fault(record: DeviceRecord, gate: GateVerdict) -> str:
 def _percentile(row: DeviceLatency, share: float, at_bound: bool) -> float | None:
     """In ms; of a p50 the upper end of its interval where a gate is judged there."""
     value: float | None = getattr(row, f"p{share:g}")
-    ends = median_interval(row.samples, row.sittings) if share == 50 and at_bound else None
+    ends = p50_interval(row) if share == 50 and at_bound else None
     return value if ends is None else ends[1]
 
 
@@ -160,7 +161,7 @@ def as_fast(one: Standing, other: Standing) -> bool:
     """Whether the 95 % intervals of the medians overlap at every shape that both have."""
     rows = {shape_of(row): row for row in one.record.latency}
     pairs = [(rows[shape_of(row)], row) for row in other.record.latency if shape_of(row) in rows]
-    ends = [tuple(median_interval(row.samples, row.sittings) for row in pair) for pair in pairs]
+    ends = [tuple(p50_interval(row) for row in pair) for pair in pairs]
     return all(a is None or b is None or (a[0] <= b[1] and b[0] <= a[1]) for a, b in ends)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from edgepress.benchmarks.devices.intervals import p50_interval
 from edgepress.benchmarks.devices.ranking import shape_words
 from edgepress.benchmarks.devices.shipping import shape_of
 from edgepress.benchmarks.report.markdown import escape, table
 from edgepress.benchmarks.report.wording import MISSING, human_bytes, ms, share, with_interval
-from edgepress.benchmarks.statistics import least_samples, median_interval, variation, wilson_interval
+from edgepress.benchmarks.statistics import least_samples, variation, wilson_interval
 
 if TYPE_CHECKING:
     from edgepress.benchmarks.devices.record import DeviceLatency, DeviceRecord
@@ -84,7 +85,7 @@ def _cells(record: DeviceRecord, row: DeviceLatency, age: str) -> tuple[str, ...
         accuracy,
         share(told.agreement if told else None),
         shape_words(shape_of(row)),
-        with_interval(_percentile(row.p50, 50, row), median_interval(row.samples, row.sittings), ms),
+        with_interval(_percentile(row.p50, 50, row), p50_interval(row), ms),
         _percentile(row.p90, 90, row),
         str(len(row.samples)),
         MISSING if row.energy_uj is None else f"{row.energy_uj / 1000 / len(row.samples):.3g}",

@@ -86,7 +86,7 @@ class Device(Section):
 
     `port`, `identity` (a private key's file) and `config` (an ssh configuration) go with ssh; everything else is left
     to the configuration. `user` is the login of ssh; a local device is measured as that user by `sudo -n`. `folder`
-    gets the releases, and `python` measures; a folder without / at its beginning lies in the login's home. `before`
+    gets the releases, and `python` measures; without / at its beginning it lies in the login's home, or here. `before`
     stands before each measurement: `[taskset, -c, "3"]`, `[nice, -n, "19"]`. Devices of the same `machine` are
     measured one after another. `sign`: a private key *on the device*, which signs its records, and `public_key`: the
     other half, here. `packages`: what `allow_install` installs, instead of the newest.
@@ -124,6 +124,8 @@ class Device(Section):
             raise ValueError("'user' goes with 'ssh' and 'local'")
         if self.local and self.folder is None:
             raise ValueError("a local device needs a 'folder' of its own")
+        if self.local and self.user and not str(self.folder).startswith("/"):
+            raise ValueError("a local device of another 'user' needs a 'folder' that begins with /")
         if (self.sign is None) != (self.public_key is None):
             raise ValueError("'sign' (the key on the device) and 'public_key' (its other half, here) go together")
         if self.packages and not self.allow_install:

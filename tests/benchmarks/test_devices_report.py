@@ -20,6 +20,7 @@ from edgepress.benchmarks.devices.shipping import Standing, choices, gate_fault,
 from edgepress.benchmarks.records.report import GateVerdict
 from edgepress.targets.text import UNSEEN
 from tests.benchmarks.devices import TARGET, seal_sums, tiny_record, tiny_release, write_sealed
+from tests.benchmarks.test_page_in_browser import CHROMIUM, WIDER, opened
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +203,16 @@ def test_a_release_whose_gates_are_none_is_damaged(tmp_path: Path) -> None:
     seal_sums(release, manifest["files"])
     with pytest.raises(Exception, match=r"manifest\.json is damaged \(ValidationError"):
         add_records(tmp_path / "run", [])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")
+def test_the_page_draws_its_plots_at_phone_width_and_asks_for_nothing(fleet: list[Standing], tmp_path: Path) -> None:
+    place = tmp_path / "devices.html"
+    place.write_text(devices_page("digits", fleet, [Outcome(device="dead", state="failed", reason="off")]))
+    with opened(place, 390) as (tab, faults):
+        assert tab.locator(".plot").count() == 2
+        assert not tab.evaluate(WIDER)
+        assert tab.locator("#ship").text_content() == "Which artifact to ship"
+        assert tab.locator("#lacking").count() == 1
+        assert faults == []

@@ -54,6 +54,7 @@ ONE = "devices: {a: {ssh: board, %s}}"
         ("devices: {a: {local: true}}", r"devices\.a: a local device needs a 'folder' of its own"),
         ("devices: {a: {adb: b, port: 22}}", r"devices\.a: 'port' goes with 'ssh'"),
         ("devices: {a: {adb: b, user: c}}", r"devices\.a: 'user' goes with 'ssh' and 'local'"),
+        ("devices: {a: {local: true, folder: x, user: b}}", r"a local device of another 'user' needs a 'folder' that"),
         (ONE % "packages: [numpy]", r"devices\.a: 'packages' are what 'allow_install: true' installs"),
         (ONE % "allow_install: true, packages: ['-r/etc/passwd']", r"devices\.a\.packages\[0\]: got"),
         (ONE % "sign: own.pem", r"devices\.a: 'sign' \(the key on the device\) and 'public_key' .* go together"),
@@ -115,7 +116,7 @@ def test_words_reach_a_device_as_they_are_and_no_shell_of_ours_reads_them() -> N
     assert "BatchMode=yes" in command and "ForwardAgent=no" in command
     android = way_to(Device(adb="R5")).words(["python3", *HOSTILE])
     assert android[:4] == ["adb", "-s", "R5", "shell"] and shlex.split(android[4]) == ["python3", *HOSTILE]
-    here = Device(local=True, folder="x", user="bench")
+    here = Device(local=True, folder="/x", user="bench")
     assert way_to(here).words(["p", "$x"]) == ["sudo", "-n", "-H", "-u", "bench", "--", "p", "$x"]
     assert way_to(here.model_copy(update={"user": None})).words(HOSTILE) == HOSTILE
 
@@ -146,7 +147,7 @@ limit: 60
 devices:
   pi: {ssh: pi@board.local, port: 2222, identity: a, config: b, folder: c, python: d, targets: [xla-tpu], machine: e}
   phone: {adb: R58M12ABCDE, before: [nice, x], environment: {A: b}, allow_install: true, packages: [a==1]}
-  desk: {local: true, folder: bench, user: me, limit: 5, sign: f, public_key: g, timing: {samples: 20}}
+  desk: {local: true, folder: /bench, user: me, limit: 5, sign: f, public_key: g, timing: {samples: 20}}
 """
 WORDS = re.compile(r"[A-Za-z0-9@.=_-]+")
 

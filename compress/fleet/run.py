@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgepress.benchmarks.devices.merge import Place, merge
-from edgepress.benchmarks.devices.outcomes import Outcome, read_outcomes
+from edgepress.benchmarks.devices.outcomes import Outcome, Outcomes, read_outcomes
 from edgepress.benchmarks.devices.record import DeviceRecord, kept_records, read_record
 from edgepress.benchmarks.devices.signed import DeviceKey, read_device_key
 from edgepress.compress.fleet.command import Stopped
@@ -52,6 +52,8 @@ class FleetRun:
         self._machines: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._found: list[Outcome] = []
         self._keys: dict[str, DeviceKey] = {}
+        self._before = Outcomes()
+        self._there: set[str] = set()  # record_sha256 of what is in the report
 
     def run(self) -> list[Outcome]:
         """What became of every device and target that was asked for, in the order of the file; what was measured before
@@ -63,9 +65,11 @@ class FleetRun:
         names = self._names()
         pairs = ((name, fleet_key) for name in names if (fleet_key := self._fleet.devices[name].public_key) is not None)
         self._keys = {name: read_device_key(Path(key)) for name, key in pairs}
+        self._before = read_outcomes(self._place.folder)
+        self._there = {one.record_sha256 for one in kept_records(self._place.folder).records}
         tasks = [task for name in names if (task := self._task(name)) is not None]
         with scratch() as folder, ThreadPoolExecutor(self._asked.at_once) as pool:
-            futures = [pool.submit(self._visit, task, folder) for task in tasks]
+            futures = [pool.submit(self._visit, task, self._machine(task), folder) for task in tasks]
             try:
                 waited_for(futures)
             finally:  # Ctrl-C, too: what runs on devices ends with its connection
@@ -97,16 +101,16 @@ class FleetRun:
         return Task(name, device, timing, limit, left, self._asked.again) if left else None
 
     def _measured_before(self, name: str, job: Job) -> bool:
-        before = read_outcomes(self._place.folder).measured(name, job.target, job.plan)
-        there = {record.record_sha256 for record in kept_records(self._place.folder).records}
-        if before is None or before.record_sha256 not in there:
+        before = self._before.measured(name, job.target, job.plan)
+        if before is None or before.record_sha256 not in self._there:
             return False
         self._found.append(before)
         return True
 
-    def _visit(self, task: Task, folder: Path) -> None:
-        machine = self._machines[machine_of(task.name, task.device)]
+    def _machine(self, task: Task) -> threading.Lock:
+        return self._machines[machine_of(task.device)]
 
+    def _visit(self, task: Task, machine: threading.Lock, folder: Path) -> None:
         def take(outcome: Outcome, record: bytes | None) -> str:
             return self._checked(task, outcome, record, folder)
 
@@ -135,8 +139,7 @@ class FleetRun:
             record = read_record(path, self._keys.get(task.name))
             check_asked(record, task, outcome.target)
             sealed = outcome.model_copy(update={"record_sha256": record.record_sha256})
-            there = {one.record_sha256 for one in kept_records(self._place.folder).records}
-            self._take(sealed, None if record.record_sha256 in there else path)
+            self._take(sealed, path)
         except (ArtifactError, BenchmarkError, UnsignedError) as fault:
             return f"its record was refused: {str(fault).replace(str(path), 'it')}"
         return ""
@@ -144,7 +147,9 @@ class FleetRun:
     def _take(self, outcome: Outcome, record: Path | None) -> None:
         """Into the report, and to the terminal."""
         with self._turn:
-            merge(self._place, [record] if record else [], [outcome], page=False)
+            new = [record] if record is not None and outcome.record_sha256 not in self._there else []
+            merge(self._place, new, [outcome], page=False)
+            self._there |= {outcome.record_sha256} if outcome.record_sha256 else set()
             self._found.append(outcome)
             fields = {"target": outcome.target, "reason": outcome.reason, "seconds": outcome.seconds}
             self._console.event("device", name=outcome.device, state=outcome.state, **fields)
@@ -159,7 +164,7 @@ def waited_for(futures: Sequence[Future[None]]) -> None:
             one.result()
 
 
-def machine_of(name: str, device: Device) -> str:
+def machine_of(device: Device) -> str:
     """What devices share that must not be measured at the same time."""
     if device.machine:
         return f"machine {device.machine}"

@@ -88,11 +88,11 @@ def test_the_agent_needs_python_3_9_alone() -> None:
 
 def test_devices_of_one_machine_take_turns() -> None:
     here, there = Device(local=True, folder="a"), Device(ssh="me@Board")
-    assert machine_of("a", here) == machine_of("b", here.model_copy(update={"folder": "b"}))
-    assert machine_of("a", there) == machine_of("b", Device(ssh="you@board"))
-    assert machine_of("a", there) != machine_of("b", Device(ssh="board", port=2222))
+    assert machine_of(here) == machine_of(here.model_copy(update={"folder": "b"}))
+    assert machine_of(there) == machine_of(Device(ssh="you@board"))
+    assert machine_of(there) != machine_of(Device(ssh="board", port=2222))
     shared = [Device(ssh="a", machine="rack 1"), Device(ssh="b", machine="rack 1")]
-    assert machine_of("a", shared[0]) == machine_of("b", shared[1])
+    assert machine_of(shared[0]) == machine_of(shared[1])
 
 
 @pytest.mark.parametrize(

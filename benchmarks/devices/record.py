@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
@@ -17,6 +17,9 @@ from edgepress.targets.device.percentiles import PERCENTILES, told_percentile
 from edgepress.targets.device.record import KIND, MOST_SAMPLES, SCHEMA_VERSION, record_sha256
 from edgepress.targets.errors import ArtifactError, told
 from edgepress.targets.records import Record
+
+if TYPE_CHECKING:
+    from edgepress.benchmarks.devices.signed import DeviceKey
 
 SAME = 1e-9
 AGAIN = "Copy it again from the device, or measure again there."
@@ -110,6 +113,13 @@ def _bounded(value: Any, depth: int = 0) -> Any:
     return value
 
 
+class DeviceSignature(Record):
+    """By the device's key: sha256 of its public half as PEM, and base64 of ECDSA's DER."""
+
+    key: Sha256
+    ecdsa_p256_sha256: Annotated[str, Field(pattern="^[A-Za-z0-9+/=]{64,128}$")]
+
+
 class DeviceRecord(Record):
     """What one device measured of one artifact. `files`: path in the release -> sha256.
 
@@ -141,6 +151,7 @@ class DeviceRecord(Record):
     latency: Annotated[tuple[DeviceLatency, ...], Field(min_length=1, max_length=1000), AfterValidator(_few_enough)]
     peak_memory_bytes: Whole | None
     created: Text
+    signature: DeviceSignature | None = None
     record_sha256: Sha256
 
 
@@ -160,11 +171,12 @@ def version_of(text: str) -> object:
     return found.get("schema_version") if isinstance(found, dict) else None
 
 
-def read_record(path: Path) -> DeviceRecord:
-    """One record whose figures are those of its raw values.
+def read_record(path: Path, key: DeviceKey | None = None) -> DeviceRecord:
+    """One record whose figures are those of its raw values, signed by `key` where one is given.
 
     Raises:
         ArtifactError: it is not; the message says what was wrong.
+        UnsignedError: it is not signed by the key.
     """
     content = _content(path)
     got, want = record_sha256(content), content.get("record_sha256")
@@ -173,6 +185,8 @@ def read_record(path: Path) -> DeviceRecord:
             f"{path} was changed after it was written: its content has the sha256 {got[:16]}…, it says "
             f"{str(want)[:16]}…. {AGAIN}"
         )
+    if key is not None:
+        key.check(path, content)
     try:
         record = DeviceRecord.model_validate_json(json.dumps(content))
     except ValidationError as fault:
@@ -181,6 +195,20 @@ def read_record(path: Path) -> DeviceRecord:
     for contradiction in (*_latency_faults(record), *_accuracy_faults(record), *_likeness_faults(record)):
         raise ArtifactError(f"{path} contradicts its raw values: {contradiction}. {AGAIN}")
     return record
+
+
+def kept_records(folder: Path) -> Devices:
+    """The records that were added to a folder before. Raises ArtifactError where they are of another version."""
+    path = folder / "devices.json"
+    if not path.is_file():
+        return Devices()
+    version = version_of(path.read_text(encoding="utf-8", errors="replace"))
+    if version not in (None, SCHEMA_VERSION):
+        raise ArtifactError(
+            f"{path} holds records of schema version {version!r}, this edgepress reads {SCHEMA_VERSION!r}. Move "
+            f"{folder} away, package the release with this version and measure again."
+        )
+    return Devices.read(path)
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from edgepress.benchmarks.devices.record import DeviceRecord
+from edgepress.benchmarks.records.report import GateVerdict
 from edgepress.targets.bundle.sums import check_sums
 from edgepress.targets.device.sample import compared
-from edgepress.targets.errors import ArtifactError, StoreError, told
-from edgepress.targets.files import plain_name, sha256_of
+from edgepress.targets.errors import ArtifactError, told
+from edgepress.targets.files import plain_name
 from edgepress.targets.records import Artifact
+
+SAMPLE = "sample.npz"
 
 
 class Release:
-    """The release of a run, as far as records are compared with it."""
+    """A release, as far as records are compared with it."""
 
-    def __init__(self, run: Path) -> None:
-        self.folder = run / "release"
-        if not (self.folder / "manifest.json").is_file():
-            state = "has no release" if run.is_dir() else "does not exist"
-            raise StoreError(f"{run} {state}. Give a finished run (runs/<name>); `edgepress run` finishes one.")
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         check_sums(self.folder)  # before anything of it is opened
         try:
             manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
             self.targets = sorted(plain_name(name) for name in manifest["artifacts"])
-            self.recipe = manifest["recipe_digest"]
+            self.name, self.recipe = manifest["name"], manifest["recipe_digest"]
+            self.gates = tuple(GateVerdict.model_validate(gate) for gate in manifest.get("gates", ()))
+            self._artifacts = {name: Artifact.read(folder / name / Artifact.FILE_NAME) for name in self.targets}
             self.known: dict[str, str] = {entry["path"]: entry["sha256"] for entry in manifest["files"]}
         except (ValueError, KeyError, TypeError, RecursionError) as fault:
             raise ArtifactError(
                 f"{self.folder / 'manifest.json'} is damaged ({told(fault)}). Make it with `edgepress run`."
             ) from None
-        self._sample = self.folder / "sample.npz"
 
     def check(self, path: Path, record: DeviceRecord) -> None:
         """Raises ArtifactError for a record of other files than the released ones, or of other labels."""
@@ -44,12 +46,28 @@ class Release:
         """Why a record is not of this release; None where it is."""
         if record.target not in self.targets:
             return f"target {record.target!r} is not in it, it has {', '.join(self.targets)}"
-        artifact = Artifact.read(self.folder / record.target / Artifact.FILE_NAME)
-        stated = {"recipe_digest": self.recipe, "artifact": artifact.name, "precision": artifact.precision}
+        artifact = self._artifacts[record.target]
+        stated = {
+            "name": self.name,
+            "recipe_digest": self.recipe,
+            "artifact": artifact.name,
+            "precision": artifact.precision,
+        }
         for name, want in stated.items():
             if (got := getattr(record, name)) != want:
                 return f"its {name} is {got!r}, the release has {want!r}"
         return self._file_fault(record, artifact) or self._sample_fault(record)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the artifact of each target."""
+        return {name: artifact.bytes for name, artifact in self._artifacts.items()}
+
+    @cached_property
+    def _sample(self) -> tuple[list[int], list[int]]:
+        """Labels and the teacher's classes of the rows that travel with it."""
+        with np.load(self.folder / SAMPLE, allow_pickle=False) as sample:
+            return compared({name: sample[name] for name in ("labels", "teacher")})
 
     def _file_fault(self, record: DeviceRecord, artifact: Artifact) -> str | None:
         """The files that a device needs, each with its sha256, and no others."""
@@ -63,12 +81,13 @@ class Release:
         return None
 
     def _sample_fault(self, record: DeviceRecord) -> str | None:
-        """Labels that are not the sample's, where that sample is still here."""
+        """Rows, labels or teacher's classes that are not the sample's."""
         told = record.accuracy
-        if told is None or not self._sample.is_file() or sha256_of(self._sample) != record.sample_sha256:
+        if told is None:
             return None
-        with np.load(self._sample, allow_pickle=False) as sample:
-            labels, teacher = compared({name: sample[name] for name in ("labels", "teacher")})
-        if (list(told.labels), list(told.teacher)) != (labels, teacher):
+        # Else a forger names another sample, whose labels nobody has.
+        if record.sample_sha256 is None or record.sample_sha256 != self.known.get(SAMPLE):
+            return "its accuracy is on other rows than those that travel with the release"
+        if (list(told.labels), list(told.teacher)) != self._sample:
             return "its labels or the teacher's classes are not those of the sample"
         return None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from edgepress.benchmarks.devices.intervals import p50_interval
+from edgepress.benchmarks.devices.ranking import shape_words
+from edgepress.benchmarks.devices.shipping import shape_of
 from edgepress.benchmarks.report.markdown import escape, table
 from edgepress.benchmarks.report.wording import MISSING, human_bytes, ms, share, with_interval
-from edgepress.benchmarks.statistics import least_samples, median_interval, variation, wilson_interval
+from edgepress.benchmarks.statistics import least_samples, variation, wilson_interval
 
 if TYPE_CHECKING:
     from edgepress.benchmarks.devices.record import DeviceLatency, DeviceRecord
+    from edgepress.benchmarks.report.sections.base import Section
 
 HEADS = (
     *("device", "CPU", "target", "artifact", "runtime", "accuracy [95 %]", "agreement"),
@@ -22,11 +26,21 @@ COSTS = (
 )
 
 
-def devices_markdown(records: Sequence[DeviceRecord], run: str, current: Collection[str]) -> str:
-    """One line for each shape of each record; `current`: the record_sha256 of those that are of the run's release."""
+def devices_markdown(
+    records: Sequence[DeviceRecord], run: str, current: Collection[str], sections: Sequence[Section] = ()
+) -> str:
+    """One line for each shape of each record, and one for each device that has none.
+
+    Args:
+        records: all of them.
+        run: the report's title.
+        current: the record_sha256 of those that are of the run's release.
+        sections: what to ship, rankings, and what was not measured.
+    """
     ordered = sorted(records, key=lambda record: (record.target, record.device, record.created))
+    newest = {(record.device, record.target): record.record_sha256 for record in records}
     rows = [
-        [escape(cell) for cell in _cells(record, row, record.record_sha256 in current)]
+        [escape(cell) for cell in _cells(record, row, _age(record, current, newest))]
         for record in ordered
         for row in record.latency
     ]
@@ -35,6 +49,7 @@ def devices_markdown(records: Sequence[DeviceRecord], run: str, current: Collect
         f"{len(records)} records of run_benchmark.py, each measured on its device. Accuracy is on the sample that the "
         f"release carries; the raw values are in devices.json.",
         table(HEADS, rows),
+        *(part for one in sections for part in _section(one)),
         "## What a start takes",
         "Cold start is from the start of a process to its first answer: it loads Python, NumPy and the runtime. "
         "Peak memory is of the largest of the processes that measured. Energy, in the table above, is for one call.",
@@ -43,7 +58,22 @@ def devices_markdown(records: Sequence[DeviceRecord], run: str, current: Collect
     return "\n\n".join(parts) + "\n"
 
 
-def _cells(record: DeviceRecord, row: DeviceLatency, current: bool) -> tuple[str, ...]:
+def _section(one: Section) -> list[str]:
+    """Heading, table and notes; nothing where there is nothing to tell."""
+    if not one.lines:
+        return [f"## {one.title}", one.absent] if one.absent else []
+    return [f"## {one.title}", table(one.heads, [[escape(cell) for cell in line] for line in one.lines]), *one.notes]
+
+
+def _age(record: DeviceRecord, current: Collection[str], newest: Mapping[tuple[str, str], str]) -> str:
+    """What is out of date about a record; empty where nothing is."""
+    if record.record_sha256 not in current:
+        return "of an earlier release of this run"
+    again = newest[record.device, record.target] != record.record_sha256
+    return "measured again since" if again else ""
+
+
+def _cells(record: DeviceRecord, row: DeviceLatency, age: str) -> tuple[str, ...]:
     told, likeness = record.accuracy, record.likeness
     accuracy = with_interval(share(told.value), wilson_interval(told.right, told.rows), share) if told else MISSING
     return (
@@ -54,12 +84,12 @@ def _cells(record: DeviceRecord, row: DeviceLatency, current: bool) -> tuple[str
         f"{record.runtime.name} {record.runtime.version}",
         accuracy,
         share(told.agreement if told else None) if likeness is None else f"cosine {likeness.value:.4f}",
-        _shape(row),
-        with_interval(_percentile(row.p50, 50, row), median_interval(row.samples, row.sittings), ms),
+        shape_words(shape_of(row)),
+        with_interval(_percentile(row.p50, 50, row), p50_interval(row), ms),
         _percentile(row.p90, 90, row),
         str(len(row.samples)),
         MISSING if row.energy_uj is None else f"{row.energy_uj / 1000 / len(row.samples):.3g}",
-        "; ".join(remarks(record, row, current)) or MISSING,
+        "; ".join(remarks(record, row, age)) or MISSING,
     )
 
 
@@ -79,20 +109,13 @@ def _costs(record: DeviceRecord) -> tuple[str, ...]:
     )
 
 
-def _shape(row: DeviceLatency) -> str:
-    """Rows, tokens and threads of a call: 'batch 1, sequence 32, 1 thread'."""
-    length = [] if row.sequence is None else [f"sequence {row.sequence}"]
-    threads = [] if row.threads is None else [f"{row.threads} thread{'s' if row.threads > 1 else ''}"]
-    return ", ".join([f"batch {row.batch}", *length, *threads])
-
-
 def _percentile(value: float | None, percentile: float, row: DeviceLatency) -> str:
     return f"needs {least_samples(percentile)}, has {len(row.samples)}" if value is None else ms(value)
 
 
-def remarks(record: DeviceRecord, row: DeviceLatency, current: bool) -> list[str]:
+def remarks(record: DeviceRecord, row: DeviceLatency, age: str = "") -> list[str]:
     """What a reader must know before comparing this line with another one."""
-    found = [] if current else ["of an earlier release of this run"]
+    found = [age] if age else []
     found += record.remarks
     if record.target == "xla-tpu" and record.runtime.runs_on == "CPU":
         found.append("no TPU there: the same program on the CPU")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgepress.compress.cli.common import AllOption, AllowCodeOption, JsonOption, errors_told, show_result
+from edgepress.compress.cli.devices import devices_app
 from edgepress.compress.cli.package import package
 from edgepress.compress.cli.push import push
 from edgepress.compress.cli.report import report_app
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 
 app.add_typer(report_app, name="report")
+app.add_typer(devices_app, name="devices")
 app.command()(package)
 app.command()(serve)
 app.command()(verify)

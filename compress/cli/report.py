@@ -101,13 +101,22 @@ def compare(
 def add(
     run: Annotated[Path, typer.Argument(help="The run folder whose release was measured: runs/<name>.")],
     records: Annotated[list[Path], typer.Argument(help="Records that run_benchmark.py wrote on devices.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="PUBLIC.pem", help="The device's public key: it must have signed them."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Check the records of devices and merge them into one hardware report of the run."""
     with errors_told(json) as console:
         from edgepress.benchmarks.devices.merge import add_records
 
-        console.line(f"Hardware report: {add_records(run, records)}")
+        public = None
+        if key is not None:
+            from edgepress.benchmarks.devices.signed import read_device_key
+
+            public = read_device_key(key)
+        console.line(f"Hardware report: {add_records(run, records, public)}")
 
 
 def find_report(path: Path) -> Report:

@@ -92,6 +92,7 @@ def _locate(
     path: list[str | int] = []
     owner, annotation = model, typing.cast(Any, model)
     for part in location:
+        annotation = _without_bounds(annotation)
         section = _section(annotation)
         if section is not None and isinstance(part, str):
             owner = section
@@ -111,6 +112,12 @@ def _locate(
         else:
             break
     return tuple(path), annotation, owner
+
+
+def _without_bounds(annotation: Any) -> Any:
+    """What an annotation bounds, where it bounds a list or mapping."""
+    inner = typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+    return inner if typing.get_origin(inner) in (tuple, dict) else annotation
 
 
 def _members(annotation: Any) -> list[Any]:

@@ -14,7 +14,7 @@ WINGS = ("bundle", "device", "onnx_graph", "tflite_mobile", "xla_tpu", "tensorrt
 TRAVELLING = (
     *("errors.py", "files.py", "runtime.py", "telemetry.py", "text.py"),
     *(f"{wing}/__init__.py" for wing in WINGS),
-    "bundle/sums.py",
+    *("bundle/signing.py", "bundle/sums.py"),
     *(f"device/{name}.py" for name in ("apart", "clock", "energy", "environment", "main", "needs", "percentiles")),
     *(f"device/{name}.py" for name in ("pinning", "quiet", "record", "release", "sample", "sitting", "turns")),
     *("onnx_graph/session.py", "onnx_graph/sums.py", "tflite_mobile/padding.py", "tflite_mobile/session.py"),

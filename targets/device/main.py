@@ -20,6 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ..bundle.signing import check_key, sign
 from ..errors import BenchmarkError, EdgepressError
 from ..files import write_whole
 from ..runtime import SESSIONS, THREADED
@@ -213,6 +214,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sequence", type=whole, nargs="+", help="tokens in a row (default 32 128)")
     parser.add_argument("--limit", type=whole, default=1800, help="seconds for each process of it (default 1800)")
     parser.add_argument("--device", help="how the report calls this device (default: its CPU and cores)")
+    parser.add_argument("--sign", metavar="KEY", help="sign the record with this private key (P-256, PEM), by openssl")
     parser.add_argument("--out", type=Path, default=Path("record.json"), help="the record (default record.json)")
     options = parser.parse_args(arguments)
     for name in ("threads", "batch", "sequence"):  # a shape is timed once
@@ -228,8 +230,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parsed(given)
     try:
         try_place(options.out)
+        if options.sign:
+            check_key(options.sign)
         record = measured(options)
-        write(record, options.out)
+        write({**record, **({"signature": sign(record, options.sign)} if options.sign else {})}, options.out)
     except EdgepressError as fault:
         print(visible(f"error: {fault}"), file=sys.stderr)
         return 2

@@ -60,6 +60,7 @@ def test_every_edgepress_command_in_the_docs_exists(root: Path) -> None:
 
 def test_every_python_block_of_the_docs_is_python_and_every_recipe_is_one(root: Path, tmp_path: Path) -> None:
     from edgepress import Recipe
+    from edgepress.compress.fleet.config import read_fleet
 
     for page in [root / "README.md", *pages(root)]:
         text = page.read_text(encoding="utf-8")
@@ -68,7 +69,8 @@ def test_every_python_block_of_the_docs_is_python_and_every_recipe_is_one(root: 
         for number, block in enumerate(blocks(text, "yaml")):
             path = tmp_path / f"{page.stem}-{number}.yaml"
             path.write_text(block, encoding="utf-8")
-            assert Recipe.load(path).stages, page.name
+            is_fleet = re.search(r"^devices:", block, re.MULTILINE)
+            assert read_fleet(path).devices if is_fleet else Recipe.load(path).stages, page.name
 
 
 @pytest.mark.parametrize("folder", ["compress", "targets", "benchmarks"])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgepress.benchmarks.devices.merge import add_records
-from edgepress.benchmarks.devices.record import Devices, read_record
+from edgepress.benchmarks.devices.record import DeviceRecord, Devices, read_record
+from edgepress.benchmarks.devices.release import Release
+from edgepress.targets.device.record import record_sha256
 from edgepress.targets.errors import ArtifactError, BenchmarkError, StoreError
 from tests.benchmarks.devices import seal_sums, tiny_record, tiny_release, write_sealed
 
@@ -140,6 +142,9 @@ FOREIGN: list[tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = [
         lambda r: {**r, "files": {**r["files"], "onnxruntime-cpu/model.onnx": "0" * 64}},
         "onnxruntime-cpu/model.onnx had the sha256 0000000000000000…, the released one has ",
     ),
+    (lambda r: {**r, "name": "other"}, "its name is 'other', the release has 'tiny'"),
+    (lambda r: {**r, "sample_sha256": "0" * 64}, "its accuracy is on other rows than those that travel with the"),
+    (lambda r: {**r, "sample_sha256": None}, "its accuracy is on other rows than those that travel with the release"),
     (lambda r: {**r, "files": {}}, "onnxruntime-cpu/artifact.json had the sha256 None…"),
     (lambda r: {**r, "files": {**r["files"], "x": "0" * 64}}, "it names x, which is no file of the artifact"),
     (
@@ -231,3 +236,100 @@ def test_a_release_that_was_changed_takes_no_records(run: Path, sound: dict[str,
     (run / "release/sample.npz").write_bytes(b"x")
     with pytest.raises(ArtifactError, match=r"sample\.npz is not the released file: its sha256 is"):
         add_records(run, [one])
+
+
+# --- the whole kind of damage and forgery ----------------------------------------------------------------------------
+
+
+def leaves(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The place of every value in a record that is no list or mapping."""
+    if isinstance(value, dict | list) and value:
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(inner, (*place, key))
+    else:
+        yield place
+
+
+def other(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return ("1" if value[:1] == "0" else "0") + value[1:]
+    return ["1"] if value == [] else 1 if value is None else value + 1
+
+
+def with_other(record: dict[str, Any], place: tuple[Any, ...]) -> dict[str, Any]:
+    changed: Any = json.loads(json.dumps(record))
+    inner = changed
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = other(inner[place[-1]])
+    return dict(changed)
+
+
+# What nobody but the device itself can know, and nothing else in the record or the release contradicts.
+ITS_WORD = {
+    *("runner_sha256", "device", "open_ms", "first_inference_ms", "cold_start_ms", "energy_note", "created"),
+    *("peak_memory_bytes", "runtime.name", "runtime.version", "remarks"),
+    *(f"environment.{name}" for name in ("cpu", "usable_cores", "logical_cores", "cpu_quota", "governor")),
+    *(f"environment.temperature_{when}_c" for when in ("before", "after")),
+    *(f"latency.0.{name}" for name in ("batch", "sequence", "threads", "pinned.0", "warmup_rounds", "stable")),
+    "latency.0.energy_uj",
+}
+
+
+def test_every_value_of_a_record_that_is_changed_is_found_and_forged_where_anything_contradicts_it(
+    tmp_path: Path,
+) -> None:
+    """Changed: by the record's own sha256. Sealed anew: by its raw values or the release; the rest is the device's
+    word, for which a signature is."""
+    believed = set()
+    sound = tiny_record(tiny_release(tmp_path / "release"))
+    release = Release(tmp_path / "release")
+    for place in leaves(sound):
+        forged = with_other(sound, place)
+        careless = tmp_path / "careless.json"
+        careless.write_text(json.dumps({**forged, "record_sha256": record_sha256(sound)}))
+        with pytest.raises(ArtifactError):
+            read_record(careless)
+        path = write_sealed(tmp_path / "forged.json", forged)
+        try:
+            release.check(path, read_record(path))
+        except ArtifactError as fault:
+            assert "\n" not in str(fault)
+        else:
+            believed.add(".".join(map(str, place)))
+    samples = {f"latency.0.samples.{number}" for number in range(11)}
+    # One sample may be another as long as the median stays: those above it may grow.
+    assert believed - ITS_WORD <= samples and believed >= ITS_WORD
+    assert {f"latency.0.samples.{number}" for number in range(5)} & believed == set()
+
+
+def test_a_flipped_bit_of_a_record_is_found(
+    sound: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    path = write_sealed(tmp_path / "record.json", sound)
+    content = path.read_bytes()
+    count = int(request.config.getoption("--tamper"))
+    for number in range(count):
+        damaged, bit = bytearray(content), number * 8 * len(content) // count
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:  # white space that became other white space says the same
+            assert read_record(path).model_dump_json() == reference(content), bit
+        except ArtifactError as fault:
+            assert "\n" not in str(fault)
+
+
+def reference(content: bytes) -> str:
+    return DeviceRecord.model_validate_json(content).model_dump_json()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_record_that_was_cut_is_damaged(sound: dict[str, Any], tmp_path: Path, share: float) -> None:
+    path = write_sealed(tmp_path / "record.json", sound)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ArtifactError, match=r"record\.json is damaged: .*\. Copy it again from the device"):
+        read_record(path)

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from edgepress.benchmarks.devices.signed import DeviceKey, read_device_key
 from edgepress.benchmarks.records.files import write_report
 from edgepress.benchmarks.records.report import LatencyRow, Report, Row
+from edgepress.compress.bundle.keys import make_keys
 from edgepress.compress.cli.app import app
 from edgepress.compress.cli.common import show_result
 from edgepress.compress.cli.console import Console
@@ -180,11 +182,13 @@ def test_help_explains_all_three() -> None:
     assert "--fail-on-regression" in edgepress("report", "compare", "--help").stdout
 
 
-def test_add_hands_over_the_records_and_tells_where_the_report_lies(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[tuple[Path, list[Path]]] = []
+def test_add_hands_over_the_records_and_tells_where_the_report_lies(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[tuple[Path, list[Path], str | None]] = []
 
-    def add_records(run: Path, records: Sequence[Path]) -> Path:
-        given.append((run, list(records)))
+    def add_records(run: Path, records: Sequence[Path], key: DeviceKey | None) -> Path:
+        given.append((run, list(records), key.hint if key else None))
         return run / "hardware"
 
     module = ModuleType("edgepress.benchmarks.devices.merge")
@@ -192,5 +196,10 @@ def test_add_hands_over_the_records_and_tells_where_the_report_lies(monkeypatch:
     monkeypatch.setitem(sys.modules, "edgepress.benchmarks.devices.merge", module)
     told = edgepress("report", "add", "runs/a", "one.json", "two.json")
     assert (told.exit_code, told.stdout) == (0, "Hardware report: runs/a/hardware\n")
-    assert given == [(Path("runs/a"), [Path("one.json"), Path("two.json")])]
+    assert given == [(Path("runs/a"), [Path("one.json"), Path("two.json")], None)]
+    _, public = make_keys(tmp_path / "board")
+    assert edgepress("report", "add", "runs/a", "one.json", "--key", str(public)).exit_code == 0
+    assert given[1][2] == read_device_key(public).hint
+    told = edgepress("report", "add", "runs/a", "one.json", "--key", str(tmp_path / "none"))
+    assert told.exit_code == 2 and "the key" in told.stderr and len(given) == 2
     assert edgepress("report", "add", "runs/a").exit_code == 2

@@ -84,11 +84,11 @@ def _work(operation: Any) -> int:
     shapes = [list(operation.get_input_shape(at)) for at in (0, 1)]
     if kind == "MatMul":
         inner = shapes[0][-2 if operation.get_attributes()["transpose_a"] else -1]
-        return math.prod(operation.get_output_shape(0)) * inner
+        return int(math.prod(operation.get_output_shape(0)) * inner)
     # Convolutions [out, in, ...], with a leading axis of groups where there are some; the backward ones the other way.
     rows = 2 if kind.startswith("Group") else 1
     side = math.prod(shapes[0]) if "Backprop" in kind else math.prod(operation.get_output_shape(0))
-    return side * math.prod(shapes[1][rows:])
+    return int(side * math.prod(shapes[1][rows:]))
 
 
 def _weight_size(operation: Any) -> int:

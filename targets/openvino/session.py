@@ -61,8 +61,8 @@ class OpenVinoSession:
     def _named(self, found: Any, length: int | None = None) -> dict[str, np.ndarray]:
         """Copies: the request writes its next answer into the same memory. Of padded rows the padding is cut off."""
         outputs = {spec["name"]: np.array(found[spec["name"]]) for spec in self._outputs}
-        for spec in self._outputs if length is not None else ():
-            if "sequence" in spec["shape"]:
+        for spec in self._outputs:
+            if length is not None and "sequence" in spec["shape"]:
                 axis = list(spec["shape"]).index("sequence")
                 outputs[spec["name"]] = outputs[spec["name"]].take(range(length), axis)
         return outputs

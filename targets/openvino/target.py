@@ -86,7 +86,7 @@ class OpenVino(Backend[Path]):
     def _computes(self, precision: Precision) -> bool:
         import openvino
 
-        if precision == "int8":
+        if precision in ("fp32", "int8"):
             return True
         if precision == "fp16" and self.options.device == "CPU":
             return False  # CPUs are asked for bf16: their fp16 units are of AMX alone
@@ -134,6 +134,8 @@ class OpenVino(Backend[Path]):
         from edgepress.targets.openvino.macs import count_macs
         from edgepress.targets.openvino.quantize import quantized
 
+        if not self._computes(candidate.precision):
+            raise TargetError(f"{candidate.name}: OpenVINO computes nothing in {candidate.precision} on this machine.")
         int8 = candidate.precision == "int8"
         if int8:
             model = quantized(source.prepared, source.model.module, candidate, source.calibration)

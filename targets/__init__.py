@@ -23,6 +23,7 @@ TARGETS: dict[str, str] = {
     "pytorch": "edgepress.targets.pytorch:PyTorch",
     "onnxruntime-cpu": "edgepress.targets.onnxruntime_cpu.target:OnnxRuntimeCpu",
     "tensorrt-gpu": "edgepress.targets.tensorrt_gpu.target:TensorRtGpu",
+    "openvino": "edgepress.targets.openvino.target:OpenVino",
     "tflite-mobile": "edgepress.targets.tflite_mobile.target:TfliteMobile",
     "xla-tpu": "edgepress.targets.xla_tpu.target:XlaTpu",
 }

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 SESSIONS = {
     "onnxruntime-cpu": "onnx_graph",
+    "openvino": "openvino",
     "tflite-mobile": "tflite_mobile",
     "xla-tpu": "xla_tpu",
     "tensorrt-gpu": "tensorrt_gpu",
 }
 """Target -> the folder whose `session.py` opens its artifacts."""
-THREADED = ("onnxruntime-cpu", "tflite-mobile")
+THREADED = ("onnxruntime-cpu", "openvino", "tflite-mobile")
 """Targets whose sessions obey a number of threads; the others decide on their threads themselves."""
 
 

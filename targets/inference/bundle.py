@@ -20,7 +20,7 @@ from edgepress.targets.inference.prepare import CONFIG, Prepares, preparer_of, r
 from edgepress.targets.inference.words import WordRows
 from edgepress.targets.records import Artifact, Feeds
 
-PREFERRED = ("tensorrt-gpu", "xla-tpu", "onnxruntime-cpu", "tflite-mobile", "pytorch")
+PREFERRED = ("tensorrt-gpu", "xla-tpu", "openvino", "onnxruntime-cpu", "tflite-mobile", "pytorch")
 """Which artifact of a release is opened where nobody says: the first one whose hardware is here."""
 
 

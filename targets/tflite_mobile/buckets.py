@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from edgepress.targets.errors import TargetError
+from edgepress.targets.lengths import padding
 from edgepress.targets.records import Feeds, Signature
-from edgepress.targets.tflite_mobile import padding
 
 SHORTEST = 32
 # To calibrate each program on every row took as long as to convert a BERT-base, with rows that it never gets.

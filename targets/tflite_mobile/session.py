@@ -22,7 +22,7 @@ from ..device.needs import (
 )
 from ..device.quiet import quiet_native
 from ..errors import ArtifactError, told
-from .padding import axes_of, fitted, fitting, lengths_of, longest
+from ..lengths.padding import axes_of, fitted, fitting, lengths_of, longest
 
 MODEL_FILE = "model.tflite"
 # The second is the old name, with wheels for boards that the first has none for.

@@ -16,6 +16,7 @@ from tests.end_to_end.recipes import command, environment
 LOADED = {
     "onnxruntime-cpu": "onnxruntime",
     "tensorrt-gpu": "tensorrt_rtx",
+    "openvino": "openvino",
     "tflite-mobile": "ai_edge_litert",
     "xla-tpu": "jax",
 }
@@ -23,8 +24,10 @@ FAULT = "libmissing.so.1: cannot open shared object file: No such file or direct
 # Packages of the backends, each with the only targets that may load it. litert-torch itself is made with jax, and
 # TensorRT's graph is written and checked with ONNX Runtime's tools.
 OWNERS = {
-    "onnxruntime": ("onnxruntime-cpu", "tensorrt-gpu"),
-    "onnx": ("onnxruntime-cpu", "tensorrt-gpu"),
+    "onnxruntime": ("onnxruntime-cpu", "openvino", "tensorrt-gpu"),
+    "onnx": ("onnxruntime-cpu", "openvino", "tensorrt-gpu"),
+    "openvino": ("openvino",),
+    "nncf": ("openvino",),
     "tensorrt_rtx": ("tensorrt-gpu",),
     "litert_torch": ("tflite-mobile",),
     "ai_edge_litert": ("tflite-mobile",),

@@ -227,7 +227,8 @@ def test_int8_multiplies_in_int8_and_is_smaller(case: Exported, exported: Export
         kind = "resnet" if case.model.task == "image-classification" else "bert"
         plain = exported(case.target.name, kind, case.target.candidates(case.model, "fp32")[0])
         assert 0 < case.artifact.int8_mac_share <= 1
-        if case.target.name != "tensorrt-gpu":  # the engine of a tiny model is nearly all kernels, and int8 has more
+        # Of a tiny model an engine is nearly all kernels, and OpenVINO's XML nearly all quantizers: int8 has more.
+        if case.target.name not in ("tensorrt-gpu", "openvino"):
             assert case.artifact.bytes < plain.artifact.bytes
     else:
         assert case.artifact.int8_mac_share == 0

@@ -55,10 +55,17 @@ def newer_torch(folder: Path) -> Path:
     return path
 
 
+def newer_openvino(folder: Path) -> Path:
+    path = folder / "model.xml"
+    path.write_text(path.read_text().replace('version="11"', 'version="99"', 1))
+    return path
+
+
 NEWER = {
     "pytorch": newer_torch,
     "onnxruntime-cpu": newer_onnx,
     "tensorrt-gpu": newer_onnx,  # its stand-in; an engine of another version can only be refused by a GPU's driver
+    "openvino": newer_openvino,
     "tflite-mobile": newer_tflite,
     "xla-tpu": newer_jax,
 }

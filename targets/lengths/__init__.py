@@ -1,0 +1,1 @@
+"""Sequences of any length for graphs of fixed lengths."""

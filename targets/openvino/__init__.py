@@ -1,0 +1,1 @@
+"""OpenVINO on Intel and AMD CPUs, Intel GPUs and NPUs."""

@@ -54,7 +54,7 @@ class Words:
             for kind, first, last in found
         )
         labels = tuple(dict.fromkeys(span.label for span in spans))
-        return Answer(labels, {}, spans, words, len(self.places) - len(read))
+        return Answer(labels, {}, spans=spans, words=words, unread=len(self.places) - len(read))
 
     def _span(self, label: str, first: int, last: int, score: float) -> Span:
         start, end = self.places[first][0], self.places[last][1]

@@ -27,7 +27,7 @@ def keep_zero_padding(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.op_type == "Pad" and _pads_zeros(node, view) and _is_pooled(node, view):
             name = f"{node.output[0]}_almost_zero"
-            model.graph.initializer.append(numpy_helper.from_array(np.float32(ALMOST_ZERO).reshape(()), name))
+            model.graph.initializer.append(numpy_helper.from_array(np.array(ALMOST_ZERO, np.float32), name))
             given = [*node.input, ""][:3]
             given[2] = name
             node.input[:] = [*given, *node.input[3:]]

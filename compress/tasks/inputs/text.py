@@ -16,7 +16,6 @@ from edgepress.compress.data.rows import Kind, Raw, Rows, Texts, label_values
 from edgepress.compress.model.hub import find_file, network_class, quiet
 from edgepress.compress.recipe.data import Columns, Data
 from edgepress.compress.recipe.paths import pinned
-from edgepress.compress.tasks.base import Features
 from edgepress.compress.tasks.inputs.columns import Column, first_named, most
 from edgepress.compress.tasks.trial import MAX_BATCH, Trial, forward_names, takes
 from edgepress.targets.errors import DataError, ModelError, told

@@ -75,7 +75,8 @@ TEXT: dict[str, dict[str, Any]] = {
     | {"vocab_size": 40, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4,
        "decoder_start_token_id": 0},
     "bart": COMMON
-    | {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
+    | {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1},
+       "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
        "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "decoder_start_token_id": 3},
 }  # fmt: skip
 

@@ -68,7 +68,7 @@ Variable = Annotated[str, _named(r"[A-Za-z_][A-Za-z0-9_]{0,99}", "a variable")]
 Whole = Annotated[int, Field(ge=1, le=1_000_000)]
 Sizes = Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MOST_SHAPES)]
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
-TargetName = Literal["onnxruntime-cpu", "tflite-mobile", "xla-tpu", "tensorrt-gpu"]
+TargetName = Literal["onnxruntime-cpu", "openvino", "tflite-mobile", "xla-tpu", "tensorrt-gpu"]
 assert set(TargetName.__args__) == set(SESSIONS)  # type: ignore[attr-defined]
 
 

@@ -88,6 +88,7 @@ def installable(targets: Sequence[str]) -> tuple[str, ...]:
     """What pip installs for these targets; those of TensorRT come with the GPU's own libraries, and are not."""
     packages = {
         "onnxruntime-cpu": ("onnxruntime",),
+        "openvino": ("openvino",),
         "tflite-mobile": ("ai-edge-litert",),
         "xla-tpu": ("jax", "safetensors"),
     }

@@ -31,6 +31,7 @@ NOT_FOUND = (126, 127)  # of a shell: no such program, or one that may not be ru
 NUMPY = (("numpy", "numpy"),)
 MODULES: dict[str, tuple[tuple[tuple[str, str], ...], ...]] = {
     "onnxruntime-cpu": ((("onnxruntime", "onnxruntime"),),),
+    "openvino": ((("openvino", "openvino"),),),
     "tflite-mobile": (
         (("ai_edge_litert.interpreter", "ai-edge-litert"),),
         (("tflite_runtime.interpreter", "tflite-runtime"),),

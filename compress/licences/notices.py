@@ -66,10 +66,12 @@ def licence_text(package: str) -> str:
     Raises:
         EdgepressError: it brings none.
     """
-    for name in ("licenses/LICENSE", "licenses/LICENSE.txt", "LICENSE", "LICENSE.txt"):
-        text = metadata.distribution(package).read_text(name)
-        if text:
-            return text
+    names = ("licenses/LICENSE", "licenses/LICENSE.txt", "LICENSE", "LICENSE.txt")
+    # Every one of that name: in the source tree its egg-info, which has no texts, is found before what is installed.
+    for one in metadata.distributions(name=package):
+        for name in names:
+            if text := one.read_text(name):
+                return text
     raise EdgepressError(
         f"{package} is installed without its licence text, which travels in releases. Install it again: pip install "
         f"--force-reinstall --no-deps {package}"

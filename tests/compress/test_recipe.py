@@ -93,7 +93,7 @@ def test_all_faults_come_in_one_message() -> None:
         ({"stages": ["quantize", {"prune": {"ffn": 0.5}}]}, "stages[0].quantize: must be the last stage"),
         (
             {"targets": ["onnxruntime"]},
-            "targets[0]: unknown target 'onnxruntime'. Allowed: pytorch, onnxruntime-cpu, tensorrt-gpu, "
+            "targets[0]: unknown target 'onnxruntime'. Allowed: pytorch, onnxruntime-cpu, tensorrt-gpu, openvino, "
             "tflite-mobile, xla-tpu. Did",
         ),
         ({"targets": []}, "targets: empty. Allowed: one or more of pytorch"),

@@ -68,7 +68,7 @@ def test_hostile_yaml_is_one_fault_with_its_place(tmp_path: Path, text: str, wor
         ('"\\e[31mred": 1', "\\x1b[31mred: the character U+001B in a key. Remove it."),
         ('"a\\nerror: x": 1', "a\\nerror: x: unknown key."),
         ("targets: [2024-01-01]", "targets[0]: unknown target '2024-01-01'"),
-        ("targets: [pytorch" + ", pytorch" * 20_000 + "]", "targets: got 20001 of them, and there are 5: pytorch"),
+        ("targets: [pytorch" + ", pytorch" * 20_000 + "]", "targets: got 20001 of them, and there are 6: pytorch"),
         ("stages: [" + "quantize, " * 20_000 + "]", "stages: got 20000 of them, allowed: at most 100."),
         ("student: {model: ' '}", 'student.model: got " ", allowed: text that is not empty.'),
         ("student: {model: \"a\\0b\"}", "student.model: the character U+0000 in a text. Remove it."),

@@ -96,4 +96,4 @@ def test_a_choice_of_the_users_own_stays() -> None:
 
     mine = {"ORT_DISABLE_TELEMETRY": "0"}
     silence(mine)
-    assert mine == {"ORT_DISABLE_TELEMETRY": "0", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    assert mine == {"ORT_DISABLE_TELEMETRY": "0", "HF_HUB_DISABLE_TELEMETRY": "1", "NNCF_CI": "1"}

@@ -92,7 +92,7 @@ def test_what_is_no_row_of_words_is_told(rows: WordRows, row: Any) -> None:
 
 
 def test_a_service_gives_spans_too() -> None:
-    told = _told(Answer(("PER",), {}, (Span("Ann", "PER", 0.5, 0, 3),)))
+    told = _told(Answer(("PER",), {}, spans=(Span("Ann", "PER", 0.5, 0, 3),)))
     assert told["spans"] == [{"text": "Ann", "label": "PER", "score": 0.5, "start": 0, "end": 3}]
     assert "spans" not in _told(Answer(("good",), {"good": 1.0}))
 

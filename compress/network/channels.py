@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,9 @@ from edgepress.compress.network.slicing import Group, Member, can_cut, is_depthw
 from edgepress.targets.errors import StageError, told
 from edgepress.targets.records import Feeds
 
+LONGEST_S = 120.0
+"""Not every search comes to an end; see `_end_after`."""
+
 
 def channel_groups(network: nn.Module, example: Feeds) -> tuple[list[Group], list[str]]:
     """Groups of output channels that must leave together (residuals, depthwise, batch norm), and why others stay.
@@ -25,6 +30,7 @@ def channel_groups(network: nn.Module, example: Feeds) -> tuple[list[Group], lis
     """
     traced = copy.deepcopy(network).eval().requires_grad_(True)  # the graph is read from autograd
     graph = _dependency_graph(traced, example)
+    _end_after(graph, LONGEST_S, type(network).__name__)
     names: dict[Any, str] = {module: name for name, module in traced.named_modules()}
     names |= {parameter: name for name, parameter in traced.named_parameters()}
     heads = [layer for a in attentions(traced) for layer in (a.query, a.key, a.value, a.output)]
@@ -54,6 +60,30 @@ def _dependency_graph(network: nn.Module, example: Feeds) -> Any:
                 f"prune: the channels of {type(network).__name__} cannot be traced ({told(fault)}). "
                 f"Remove 'channels' from the recipe."
             ) from fault
+
+
+def _end_after(graph: Any, seconds: float, network: str) -> None:
+    """Have the search for groups end: where channels are split and joined many times over (FocalNet), torch-pruning
+    follows each way anew and comes to no end.
+
+    Args:
+        graph: torch-pruning's.
+        seconds: from now on.
+        network: its class, for the message.
+    """
+    end = time.monotonic() + seconds
+
+    def asked(triggers: Callable[[Any], bool], function: Any) -> bool:
+        if time.monotonic() > end:
+            raise StageError(
+                f"prune: the channels of {network} depend on one another in too many ways: which of them belong "
+                f"together is not found within {seconds:g} s. Remove 'channels' from the recipe."
+            )
+        return triggers(function)
+
+    for node in graph.module2node.values():
+        for dependency in node.dependencies:
+            dependency.is_triggered_by = partial(asked, dependency.is_triggered_by)
 
 
 def _last_layer(network: nn.Module, example: Feeds) -> nn.Module:

@@ -264,6 +264,14 @@ def test_pruning_what_a_model_lacks_says_what_it_has(name: str, shares: dict[str
         plan_pruning(model, Prune(**shares), feeds_of(model), [])
 
 
+def test_a_search_for_channels_that_belong_together_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of FocalNet torch-pruning's search took over ten minutes, until it was stopped."""
+    monkeypatch.setattr("edgepress.compress.network.channels.LONGEST_S", 0.0)
+    model = tiny("resnet")
+    with pytest.raises(StageError, match=r"ResNet.* depend on one another .* not found within 0 s\. Remove 'channels'"):
+        plan_pruning(model, Prune(channels=0.5), feeds_of(model), [])
+
+
 def test_channels_that_all_must_stay_are_told_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     notes = ["stem: kept, stem (OwnConv) cannot be made smaller", "block: kept, block is a grouped convolution"]
     monkeypatch.setattr("edgepress.compress.network.channels.channel_groups", lambda *_: ([], notes))

@@ -1,4 +1,4 @@
-"""Tags of words on two targets, packaged, measured on a device, and answered without torch."""
+"""Tags of words through a run, packaged, measured on a device, and answered without torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.compress.tiny import tiny_tagged_rows, tiny_tagger
 from tests.end_to_end.conftest import finish, made_once
 from tests.end_to_end.recipes import BENCHMARK, TRAINING, edgepress, environment
 
-TARGETS = ["onnxruntime-cpu", "tflite-mobile"]
+TARGETS = ["onnxruntime-cpu"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
@@ -75,7 +75,7 @@ def run(shared_folder: Path) -> Path:
     return made_once(shared_folder / "words", make) / "runs/words"
 
 
-def test_every_target_has_an_int8_artifact_judged_by_entities(run: Path) -> None:
+def test_the_run_ends_with_an_int8_artifact_judged_by_entities(run: Path) -> None:
     report = json.loads((run / "report/report.json").read_text())
     chosen = {row["target"]: row for row in report["candidates"] if row["chosen"]}
     assert list(chosen) == TARGETS and {row["precision"] for row in chosen.values()} == {"int8"}
@@ -109,7 +109,7 @@ def test_spans_are_answered_without_torch_and_transformers(run: Path) -> None:
 
 def test_what_is_no_row_of_words_is_told(run: Path) -> None:
     with (
-        open_bundle(run / "release", target="tflite-mobile") as bundle,
+        open_bundle(run / "release") as bundle,
         pytest.raises(DataError, match=r"a text, or a list of its words is asked for, got \['a', 7\]"),
     ):
         bundle(["a", 7])
@@ -117,7 +117,7 @@ def test_what_is_no_row_of_words_is_told(run: Path) -> None:
 
 def test_a_device_compares_the_words_of_the_sample(run: Path, tmp_path: Path) -> None:
     release = shutil.copytree(run / "release", tmp_path / "device")
-    done = run_bare(release, "--target", "tflite-mobile", "--samples", "11")
+    done = run_bare(release, "--target", "onnxruntime-cpu", "--samples", "11")
     assert done.returncode == 0, done.stderr
     with np.load(release / "sample.npz") as sample:
         words = int((sample["labels"] != -100).sum())

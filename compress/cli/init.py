@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
@@ -22,6 +23,7 @@ LABELS = (
 SCORES = ("score", "similarity", "similarity_score", "relatedness", "relatedness_score", "gold")
 OF_PAIRS = {"text_pair": "text_pair", "label": "score"}
 """What the columns of pairs are called in a template where the training file has none."""
+GATE = re.compile(r"  max_accuracy_drop: .*\n(  # min_accuracy.*\n)+(  # metrics: .*\n)?")
 LOOKED_AT = 200
 """Rows whose values are looked at."""
 MOST_KINDS = 50
@@ -58,7 +60,13 @@ def recipe_template(task: str, data: str | None) -> str:
     text = template.read_text(encoding="utf-8")
     for name, value in values.items():
         text = text.replace(f"<{name}>", value)
-    return text
+    return text if "accuracy" in known.metrics else GATE.sub(_gate_of(known), text)
+
+
+def _gate_of(task: Task) -> str:
+    """The gate of a task without accuracy: of its first metric that is a share of something, where more is better."""
+    key = next(key for key in task.metrics if METRICS[key].higher_is_better and METRICS[key].against == "labels")
+    return f"  metrics: {{{key}: {{max_drop: 0.03}}}}  # how much worse than the teacher's; also min, min_ratio\n"
 
 
 def metric_words(task: Task) -> str:

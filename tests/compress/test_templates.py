@@ -13,6 +13,7 @@ import pytest
 from edgepress.compress.cli.init import recipe_template
 from edgepress.compress.recipe.methods import FAMILIES, METHODS, find
 from edgepress.compress.recipe.recipe import Recipe
+from edgepress.compress.recipe.sections import ACCURACY
 from edgepress.compress.tasks import TASKS
 from edgepress.targets.errors import DataError, RecipeError
 from tests.compress.tiny import tiny_text_data
@@ -39,6 +40,15 @@ def test_a_template_can_be_read_and_has_all_kinds_of_stages(tmp_path: Path, task
     recipe = read(tmp_path, task, None)
     assert recipe.task == task
     assert [stage.kind for stage in recipe.stages] == list(FAMILIES)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_gates_of_a_template_are_of_metrics_that_the_task_has(tmp_path: Path, task: str) -> None:
+    """A gate of accuracy is always missed where the outputs are numbers, and that shows at the end of a run."""
+    gates = read(tmp_path, task, None).gates.flat(only_set=True)
+    names = [ACCURACY.get(name, name) for name in gates]
+    asked = {name.partition(".")[0] for name in names if "." in name}
+    assert asked and asked <= set(TASKS[task].metrics)
 
 
 def test_the_templates_explain_every_option() -> None:

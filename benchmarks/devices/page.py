@@ -9,6 +9,7 @@ from edgepress.benchmarks.devices.outcomes import Outcome
 from edgepress.benchmarks.devices.plots import NOTE, tradeoffs
 from edgepress.benchmarks.devices.ranking import artifact_ranking, device_ranking, pair_ranking, ship_section
 from edgepress.benchmarks.devices.shipping import Standing
+from edgepress.benchmarks.report.environment import templates
 from edgepress.benchmarks.report.plots.base import library
 from edgepress.benchmarks.report.sections.base import Section
 from edgepress.targets.text import visible
@@ -22,17 +23,8 @@ def devices_page(title: str, found: Sequence[Standing], outcomes: Sequence[Outco
         found: what stands for each device and target.
         outcomes: what became of the devices of a fleet.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("edgepress.benchmarks.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     found = [_visible(one) for one in found]
-    return environment.get_template("devices.html.j2").render(
+    return templates().get_template("devices.html.j2").render(
         title=visible(title), sections=[_seen(one) for one in sections_of(found, outcomes)],
         plots=tradeoffs(found), note=NOTE, library=library(),
     )  # fmt: skip

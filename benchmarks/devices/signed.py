@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepress.targets.bundle.keys import key_bytes, key_hint, public_key
 from edgepress.targets.bundle.signing import P256, signed_bytes
 from edgepress.targets.errors import EdgepressError, UnsignedError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-MOST_KEY_BYTES = 64 << 10
-
 
 class DeviceKey:
     """A public key, and what it is known by: the sha256 of its PEM."""
 
     def __init__(self, key: EllipticCurvePublicKey) -> None:
-        from cryptography.hazmat.primitives import serialization as form
-
-        pem = key.public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
-        self._key, self.hint = key, hashlib.sha256(pem).hexdigest()
+        self._key, self.hint = key, key_hint(key)
 
     def check(self, path: Path, content: dict[str, Any]) -> None:
         """Raises UnsignedError for a record that this key has not signed as it is."""
@@ -54,21 +49,10 @@ def read_device_key(path: Path) -> DeviceKey:
     Raises:
         EdgepressError: it cannot be read or is of another kind, or cryptography is not here.
     """
-    try:
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
-    except ImportError:
-        raise EdgepressError(
-            "signatures need the package cryptography. Install it: pip install 'edgepress[sign]'"
-        ) from None
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_KEY_BYTES)
-        key = load_pem_public_key(content)
-    except OSError as fault:
-        raise EdgepressError(f"the key {path} cannot be read ({fault.strerror}). Give its PEM file") from None
-    except ValueError:
-        raise EdgepressError(f"{path} is no public key in PEM. Give the file NAME.pub.pem of the device") from None
+    content = key_bytes(path)
+    key = public_key(content, path, "the device")
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     if not isinstance(key, ec.EllipticCurvePublicKey) or not content.lstrip().startswith(P256):
         raise EdgepressError(f"{path} is a key of another kind, not ECDSA on P-256. Make one with `edgepress keygen`")
     return DeviceKey(key)

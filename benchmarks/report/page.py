@@ -10,6 +10,7 @@ from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.records.report import Report, Row, Shape
 from edgepress.benchmarks.report import verdicts, wording
 from edgepress.benchmarks.report.columns import columns, primary
+from edgepress.benchmarks.report.environment import templates
 from edgepress.benchmarks.report.markdown import value_text
 from edgepress.benchmarks.report.methods import METHODS
 from edgepress.benchmarks.report.plots import base as plots
@@ -47,17 +48,10 @@ class Part(NamedTuple):
 
 def page(report: Report) -> str:
     """The whole page; every text of the report is escaped, and what cannot be seen in it is made visible."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("edgepress.benchmarks.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
-        _view(Report.model_validate(all_visible(report.model_dump())))
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(_view(Report.model_validate(all_visible(report.model_dump()))))
     )
 
 

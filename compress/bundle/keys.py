@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepress.targets.bundle.keys import check_cryptography, key_bytes, pem_of, public_key
 from edgepress.targets.errors import EdgepressError
 
 if TYPE_CHECKING:
@@ -16,17 +16,6 @@ if TYPE_CHECKING:
 PASSPHRASE = "EDGEPRESS_KEY_PASSPHRASE"
 """The variable that holds the passphrase of a private key; without it keys are written and read in the clear."""
 CURVES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
-MOST_KEY_BYTES = 64 << 10
-
-
-def check_cryptography() -> None:
-    """Raises EdgepressError where the library is not here; says what to install."""
-    try:
-        import cryptography.hazmat.primitives.asymmetric.ec  # noqa: F401
-    except ImportError:
-        raise EdgepressError(
-            "signatures need the package cryptography. Install it: pip install 'edgepress[sign]'"
-        ) from None
 
 
 def make_keys(name: Path) -> tuple[Path, Path]:
@@ -50,7 +39,7 @@ def make_keys(name: Path) -> tuple[Path, Path]:
     try:
         with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(content)
-        public.write_bytes(_pem(key.public_key()))
+        public.write_bytes(pem_of(key.public_key()))
     except OSError as fault:
         raise EdgepressError(f"{private} cannot be written ({fault.strerror}). Give another name") from None
     return private, public
@@ -58,7 +47,7 @@ def make_keys(name: Path) -> tuple[Path, Path]:
 
 def read_private(path: Path) -> EllipticCurvePrivateKey:
     """The private key in a PEM file. Raises EdgepressError where it is none, or its passphrase is missing or wrong."""
-    content = _content(path)
+    content = key_bytes(path)
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -79,24 +68,13 @@ def read_private(path: Path) -> EllipticCurvePrivateKey:
 
 def read_public(path: Path) -> EllipticCurvePublicKey:
     """The public key in a PEM file. Raises EdgepressError where it is none, or of another kind."""
-    content = _content(path)
-    from cryptography.exceptions import UnsupportedAlgorithm
+    key = public_key(key_bytes(path), path, "who released it")
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    try:
-        key = load_pem_public_key(content)
-    except (ValueError, UnsupportedAlgorithm):
-        raise EdgepressError(f"{path} is no public key in PEM. Give the file NAME.pub.pem of who released it") from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise EdgepressError(_other_kind(path))
     _check_curve(path, key)
     return key
-
-
-def key_hint(key: EllipticCurvePublicKey) -> str:
-    """What a key is known by: the sha256 of its PEM."""
-    return hashlib.sha256(_pem(key)).hexdigest()
 
 
 def digest_of(key: EllipticCurvePublicKey) -> HashAlgorithm:
@@ -106,21 +84,6 @@ def digest_of(key: EllipticCurvePublicKey) -> HashAlgorithm:
     found: Any = getattr(hashes, CURVES[key.curve.name])
     algorithm: HashAlgorithm = found()
     return algorithm
-
-
-def _pem(key: EllipticCurvePublicKey) -> bytes:
-    from cryptography.hazmat.primitives import serialization as form
-
-    return key.public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
-
-
-def _content(path: Path) -> bytes:
-    check_cryptography()
-    try:
-        with path.open("rb") as file:
-            return file.read(MOST_KEY_BYTES)
-    except OSError as fault:
-        raise EdgepressError(f"the key {path} cannot be read ({fault.strerror}). Give its PEM file") from None
 
 
 def _check_curve(path: Path, key: EllipticCurvePublicKey) -> None:

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from edgepress.compress.bundle.keys import digest_of, key_hint
+from edgepress.compress.bundle.keys import digest_of
+from edgepress.targets.bundle import signing
+from edgepress.targets.bundle.keys import key_hint
 from edgepress.targets.bundle.sums import SIGNATURE, listed
 from edgepress.targets.errors import BundleError, UnsignedError
 from edgepress.targets.files import sha256_of, write_whole
@@ -86,7 +88,7 @@ def encoded(payload: bytes) -> bytes:
     >>> encoded(b"{}")
     b'DSSEv1 28 application/vnd.in-toto+json 2 {}'
     """
-    return f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} {len(payload)} ".encode() + payload
+    return signing.encoded(PAYLOAD_TYPE, payload)
 
 
 def statement(files: Mapping[str, str], name: str) -> bytes:

@@ -30,8 +30,12 @@ def signed_bytes(record: dict[str, Any]) -> bytes:
     b'DSSEv1 44 application/vnd.edgepress.device-record+json 7 {"a":1}'
     """
     rest = {key: value for key, value in record.items() if key not in OUTSIDE}
-    payload = json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()
-    return f"DSSEv1 {len(PAYLOAD_TYPE)} {PAYLOAD_TYPE} {len(payload)} ".encode() + payload
+    return encoded(PAYLOAD_TYPE, json.dumps(rest, sort_keys=True, separators=(",", ":")).encode())
+
+
+def encoded(kind: str, payload: bytes) -> bytes:
+    """DSSE's encoding of a payload and its type: what is signed of an envelope."""
+    return f"DSSEv1 {len(kind)} {kind} {len(payload)} ".encode() + payload
 
 
 def sign(record: dict[str, Any], key: str) -> dict[str, str]:

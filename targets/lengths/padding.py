@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,30 @@ def fitting(length: int, buckets: Mapping[str, int]) -> str:
 def fitted(feeds: Feeds, axes: Axes, length: int) -> dict[str, np.ndarray]:
     """The feeds as a graph of `length` tokens takes them: int32 for int64; cut, or padded with zeros, which the mask
     hides."""
-    return {name: _of_length(as_int32(feeds[name]), axis, length) for name, axis in axes.items()}
+    return padded({name: as_int32(feeds[name]) for name in axes}, axes, length)
+
+
+def padded(feeds: Feeds, axes: Axes, length: int) -> dict[str, np.ndarray]:
+    """The feeds with `length` tokens, their types as they are; see `fitted`."""
+    return {name: _of_length(feeds[name], axis, length) for name, axis in axes.items()}
+
+
+def without_padding(
+    outputs: Mapping[str, np.ndarray], specs: Iterable[Mapping[str, Any]], length: int
+) -> dict[str, np.ndarray]:
+    """Outputs that have a sequence too, cut to that of the feeds.
+
+    Args:
+        outputs: by name.
+        specs: name and shape of each, as the signature has them.
+        length: tokens of the feeds.
+    """
+    cut = dict(outputs)
+    for spec in specs:
+        if "sequence" in spec["shape"]:
+            axis = list(spec["shape"]).index("sequence")
+            cut[spec["name"]] = cut[spec["name"]].take(range(length), axis)
+    return cut
 
 
 def _of_length(value: np.ndarray, axis: int | None, length: int) -> np.ndarray:

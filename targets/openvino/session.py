@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from ..device.needs import (
     refuse_settings,
 )
 from ..errors import ArtifactError, TargetUnavailable, told
-from ..lengths.padding import axes_of, fitted, longest
+from ..lengths.padding import axes_of, longest, padded, without_padding
 
 MODEL_FILE, WEIGHTS_FILE = "model.xml", "model.bin"
 SETTINGS = ("device", "precision", "lengths")
@@ -38,11 +40,15 @@ class OpenVinoSession:
     """
 
     def __init__(self, folder: Path, facts: ArtifactFacts, threads: int, device: str) -> None:
+        import openvino
+
         self._outputs = output_specs(facts)
         self._axes = axes_of((spec["name"], spec["shape"]) for spec in input_specs(facts))
-        self._kinds = {spec["name"]: spec["dtype"] for spec in input_specs(facts)}
-        self._folder, self._device = folder, device
+        self._path, self._device = folder / MODEL_FILE, device
         self._config = _config(facts["settings"].get("precision", "f32"), threads, device)
+        self._core = openvino.Core()
+        with _told(self._path):
+            self._model = self._core.read_model(self._path, folder / WEIGHTS_FILE)
         self._any: Any = None
         self._fixed = {length: self._request(length) for length in facts["settings"].get("lengths", ())}
         if not self._fixed:
@@ -55,32 +61,21 @@ class OpenVinoSession:
         if fixed is None or len(next(iter(feeds.values()))) > 1:
             self._any = self._any or self._request(None)
             return self._named(self._any.infer(dict(feeds)))
-        ready = {name: value.astype(self._kinds[name]) for name, value in fitted(feeds, self._axes, fixed).items()}
-        return self._named(self._fixed[fixed].infer(ready), length)
+        found = self._fixed[fixed].infer(padded(feeds, self._axes, fixed))
+        return without_padding(self._named(found), self._outputs, length)
 
-    def _named(self, found: Any, length: int | None = None) -> dict[str, np.ndarray]:
-        """Copies: the request writes its next answer into the same memory. Of padded rows the padding is cut off."""
-        outputs = {spec["name"]: np.array(found[spec["name"]]) for spec in self._outputs}
-        for spec in self._outputs:
-            if length is not None and "sequence" in spec["shape"]:
-                axis = list(spec["shape"]).index("sequence")
-                outputs[spec["name"]] = outputs[spec["name"]].take(range(length), axis)
-        return outputs
+    def _named(self, found: Any) -> dict[str, np.ndarray]:
+        """Copies: the request writes its next answer into the same memory."""
+        return {spec["name"]: np.array(found[spec["name"]]) for spec in self._outputs}
 
     def _request(self, length: int | None) -> Any:
-        import openvino
-
-        path = self._folder / MODEL_FILE
-        try:
-            core = openvino.Core()
-            model = core.read_model(path, self._folder / WEIGHTS_FILE)
+        with _told(self._path):
+            model = self._model.clone()
             if length is not None:
                 model.reshape(
                     {one: _fixed(one.partial_shape, self._axes[one.any_name], length) for one in model.inputs}
                 )
-            compiled = core.compile_model(model, self._device, self._config)
-        except Exception as fault:  # its errors share no base class
-            raise ArtifactError(f"{path} cannot be opened by openvino {openvino.__version__}: {told(fault)}") from fault
+            compiled = self._core.compile_model(model, self._device, self._config)
         _check_precision(compiled, self._config, self._device)
         return compiled.create_infer_request()
 
@@ -111,6 +106,17 @@ def devices() -> list[str]:
     import openvino
 
     return list(dict.fromkeys(name.partition(".")[0] for name in openvino.Core().available_devices))
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Raises ArtifactError for whatever OpenVINO says: its errors share no base class."""
+    import openvino
+
+    try:
+        yield
+    except Exception as fault:
+        raise ArtifactError(f"{path} cannot be opened by openvino {openvino.__version__}: {told(fault)}") from fault
 
 
 def _device(facts: ArtifactFacts) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from edgepress.targets.backend import Backend, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
 from edgepress.targets.exportable import Exportable
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
+from edgepress.targets.lengths.choice import has_mask, lengths_within
 from edgepress.targets.openvino.session import MODEL_FILE, WEIGHTS_FILE, OpenVinoSession, devices, open_session
 from edgepress.targets.options import Options
 from edgepress.targets.protocols import Runner
@@ -28,7 +29,6 @@ from edgepress.targets.records import (
 
 ONNX_FILE = "model.onnx"
 PACKAGES = ("onnx", "onnxruntime", "onnxscript", "onnxslim", "openvino", "nncf")
-SHORTEST = 32
 HINTS: dict[Precision, str] = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 CAPABILITY: dict[Precision, str] = {"bf16": "BF16", "fp16": "FP16"}
 
@@ -84,12 +84,12 @@ class OpenVino(Backend[Path]):
         return tuple(made)
 
     def _computes(self, precision: Precision) -> bool:
-        import openvino
-
         if precision in ("fp32", "int8"):
             return True
         if precision == "fp16" and self.options.device == "CPU":
             return False  # CPUs are asked for bf16: their fp16 units are of AMX alone
+        import openvino
+
         device = self.options.device if self.options.device in devices() else "CPU"
         return CAPABILITY[precision] in openvino.Core().get_property(device, "OPTIMIZATION_CAPABILITIES")
 
@@ -143,10 +143,11 @@ class OpenVino(Backend[Path]):
             model = openvino.Core().read_model(source.prepared)
         # save_model makes weights 16-bit unless it is told not to, whatever the file is called.
         openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=candidate.precision in ("bf16", "fp16"))
+        fixed = candidate.options.get("lengths") == "fixed"
         settings = Settings(
             device=self.options.device,
             precision=HINTS[candidate.precision],  # type: ignore[arg-type]
-            lengths=self._lengths(source.model.signature) if candidate.options.get("lengths") == "fixed" else (),
+            lengths=lengths_within(*source.model.signature.bounds["sequence"], self.options.lengths) if fixed else (),
         )
         return Made(
             precision=candidate.precision,
@@ -154,11 +155,6 @@ class OpenVino(Backend[Path]):
             settings=settings.model_dump(mode="json"),
             versions=versions_of(*PACKAGES, "torch"),
         )
-
-    def _lengths(self, signature: Signature) -> tuple[int, ...]:
-        low, high = signature.bounds["sequence"]
-        doubled = [length for length in (SHORTEST * 2**power for power in range(16)) if low <= length < high]
-        return tuple(sorted({*(self.options.lengths or doubled), high}))
 
     @contextmanager
     def _session(self, opening: Opening) -> Iterator[Runner]:
@@ -174,9 +170,9 @@ class OpenVino(Backend[Path]):
 def can_pad(signature: Signature) -> bool:
     """Whether rows may get longer without another answer: there is a sequence that varies, and a mask."""
     low, high = signature.bounds.get("sequence", (0, 0))
-    return low < high and any(spec.name == "attention_mask" for spec in signature.inputs)
+    return low < high and has_mask(signature)
 
 
 def _fixed(candidate: Candidate) -> Candidate:
-    options: Mapping[str, Any] = {**candidate.options, "lengths": "fixed"}
-    return Candidate(name=f"{candidate.name}-lengths", precision=candidate.precision, options=dict(options))
+    options = {**candidate.options, "lengths": "fixed"}
+    return Candidate(name=f"{candidate.name}-lengths", precision=candidate.precision, options=options)

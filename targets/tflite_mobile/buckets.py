@@ -8,9 +8,9 @@ import numpy as np
 
 from edgepress.targets.errors import TargetError
 from edgepress.targets.lengths import padding
+from edgepress.targets.lengths.choice import has_mask, lengths_within
 from edgepress.targets.records import Feeds, Signature
 
-SHORTEST = 32
 # To calibrate each program on every row took as long as to convert a BERT-base, with rows that it never gets.
 LEAST_ROWS = 64
 
@@ -42,12 +42,7 @@ def sequence_lengths(signature: Signature, wanted: Sequence[int]) -> tuple[int, 
             f"tflite-mobile pads sequences to fixed lengths, and this model has no attention_mask to hide padding. "
             f"Give it one, or fix its sequence length (bounds are {low} to {high})."
         )
-    doubled = [length for length in (SHORTEST * 2**power for power in range(16)) if low <= length < high]
-    return tuple(sorted({*(wanted or doubled), high}))
-
-
-def has_mask(signature: Signature) -> bool:
-    return any(spec.name == "attention_mask" for spec in signature.inputs)
+    return lengths_within(low, high, wanted)
 
 
 def names_of(lengths: Sequence[int]) -> dict[str, int]:

@@ -22,7 +22,7 @@ from ..device.needs import (
 )
 from ..device.quiet import quiet_native
 from ..errors import ArtifactError, told
-from ..lengths.padding import axes_of, fitted, fitting, lengths_of, longest
+from ..lengths.padding import axes_of, fitted, fitting, lengths_of, longest, without_padding
 
 MODEL_FILE = "model.tflite"
 # The second is the old name, with wheels for boards that the first has none for.
@@ -62,7 +62,7 @@ class TfliteSession:
         rows = len(next(iter(ready.values())))
         answers = [self._run(name, {key: value[row : row + 1] for key, value in ready.items()}) for row in range(rows)]
         joined = {spec["name"]: np.concatenate([one[spec["name"]] for one in answers]) for spec in self._wanted}
-        return self._without_padding(joined, length)
+        return without_padding(joined, self._wanted, length)
 
     def _run(self, name: str, row: Feeds) -> dict[str, np.ndarray]:
         details = self._inputs[name]
@@ -71,14 +71,6 @@ class TfliteSession:
             spec["name"]: _dequantized(given[spec["name"]], self._outputs[name][spec["name"]], spec["dtype"])
             for spec in self._wanted
         }
-
-    def _without_padding(self, outputs: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
-        """Outputs that have a sequence too, cut to that of the feeds."""
-        for spec in self._wanted:
-            if "sequence" in spec["shape"]:
-                axis = list(spec["shape"]).index("sequence")
-                outputs[spec["name"]] = outputs[spec["name"]].take(range(length), axis)
-        return outputs
 
     def close(self) -> None:
         """Nothing outlives the object."""

@@ -14,6 +14,7 @@ from edgepress.targets.backend import Backend, absent
 from edgepress.targets.exportable import Exportable
 from edgepress.targets.graph.fixed import fixed_digests
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
+from edgepress.targets.lengths.choice import has_mask
 from edgepress.targets.options import Options
 from edgepress.targets.process.feeds import save_feeds
 from edgepress.targets.process.scratch import scratch
@@ -31,7 +32,6 @@ from edgepress.targets.records import (
 from edgepress.targets.tflite_mobile.buckets import (
     calibration_rows,
     fitting,
-    has_mask,
     lengths_of,
     programs_of,
     sequence_lengths,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Callable
@@ -100,9 +101,13 @@ def test_keys_that_cannot_sign_are_told_before_anything_is_measured(
 
 def test_public_keys_that_are_none_are_told(keys: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "none.pem").write_text("x")
+    der = base64.b64decode("".join(keys[1].read_text().splitlines()[1:-1]))
+    unknown = base64.b64encode(der.replace(bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d030163")))
+    (tmp_path / "curve.pem").write_bytes(b"-----BEGIN PUBLIC KEY-----\n%b\n-----END PUBLIC KEY-----\n" % unknown)
     for path, words in (
         (tmp_path / "gone.pem", r"cannot be read \(No such file"),
         (tmp_path / "none.pem", "is no public key in PEM"),
+        (tmp_path / "curve.pem", r"curve\.pem is no public key in PEM\. Give the file NAME\.pub\.pem of the device"),
         (keys[0], "is no public key in PEM"),
     ):
         with pytest.raises(EdgepressError, match=words):

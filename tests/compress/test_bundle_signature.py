@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from edgepress.benchmarks.records.report import Report
 from edgepress.compress.bundle import keys
 from edgepress.compress.bundle.contents import read_folder
-from edgepress.compress.bundle.keys import PASSPHRASE, key_hint, make_keys, read_private, read_public
+from edgepress.compress.bundle.keys import PASSPHRASE, make_keys, read_private, read_public
 from edgepress.compress.bundle.manifest import Manifest
 from edgepress.compress.bundle.part import archive_release
 from edgepress.compress.bundle.signature import (
@@ -34,6 +34,7 @@ from edgepress.compress.bundle.signature import (
     wrapped,
 )
 from edgepress.compress.cli.app import app
+from edgepress.targets.bundle.keys import key_hint
 from edgepress.targets.errors import BundleError, EdgepressError, UnsignedError
 from tests.benchmarks.devices import TARGET
 from tests.compress.bundles import flip, seal_as, tiny_bundle

@@ -29,8 +29,8 @@ test: $(VENV)/.installed-dev legacy signing ## all tests; PYTEST_ARGS="-m 'not s
 		$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 soak: $(VENV)/.installed-dev ## 10,000 hostile recipes, 2,000 bits flipped in a bundle, and a run killed 100 times (30 minutes)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -p no:cacheprovider --recipes 10000 tests/compress/test_hostile_recipes.py tests/compress/test_fleet_file.py
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -p no:cacheprovider --tamper 2000 tests/compress/test_bundle*.py tests/benchmarks/test_device_record.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -p no:cacheprovider --recipes 10000 tests/compress/recipe/test_hostile_recipes.py tests/compress/fleet/test_fleet_file.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -p no:cacheprovider --tamper 2000 tests/compress/bundle/test_bundle*.py tests/benchmarks/devices/test_device_record.py
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s -p no:cacheprovider --kills 100 tests/end_to_end/test_random_kills.py
 
 check: $(VENV)/.installed-dev .typing ## format, lint and types, as in CI

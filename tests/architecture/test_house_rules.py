@@ -82,7 +82,7 @@ def test_nothing_runs_code_out_of_data(root: Path) -> None:
         for path in sources(root)
         for _, what in forbidden(ast.parse(path.read_text(encoding="utf-8")))
     ]
-    # The one place that runs a file of the user's own, by leave and as it was told: tests/compress/test_own_code.py.
+    # The one place that runs a file of the user's own, with leave: tests/compress/model/test_own_code.py.
     assert found == [("compress/model/code.py", "exec")]
 
 

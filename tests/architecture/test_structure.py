@@ -10,6 +10,7 @@ import pytest
 from tests.architecture.test_imports import PACKAGES, imports, sources
 
 FULLEST = 15
+FULLEST_OF_TESTS = 25  # whole runs, which have no wing of their own
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -71,6 +72,13 @@ def test_no_folder_is_a_corridor(root: Path) -> None:
         if folder.is_dir() and folder.name != "__pycache__"
     }
     assert {name: count for name, count in counts.items() if count > FULLEST} == {}
+
+
+def test_no_folder_of_tests_is_a_corridor(root: Path) -> None:
+    """Tests lie beside their wing: a folder's tests are what its wing promises."""
+    folders = [path for path in (root / "tests").rglob("*") if path.is_dir() and path.name != "__pycache__"]
+    counts = {path.relative_to(root).as_posix(): len(list(path.glob("test_*.py"))) for path in folders}
+    assert {name: count for name, count in counts.items() if count > FULLEST_OF_TESTS} == {}
 
 
 def test_nothing_imports_in_a_circle(root: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.test_readme import blocks
-from tests.benchmarks.devices import run_bare, seal, tiny_release
+from tests.benchmarks.tiny_release import run_bare, seal, tiny_release
 
 pytestmark = pytest.mark.slow
 PACKAGES = ("compress", "benchmarks", "targets")

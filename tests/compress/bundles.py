@@ -10,7 +10,7 @@ from pathlib import Path
 from edgepress.benchmarks.records.report import GateVerdict, Report, Row
 from edgepress.compress.bundle.manifest import Manifest, chosen_of, seal
 from edgepress.targets.records import Artifact
-from tests.benchmarks.devices import TARGET, tiny_release
+from tests.benchmarks.tiny_release import TARGET, tiny_release
 
 OTHER = "xla-tpu"
 HELD = GateVerdict(gate="max_bytes", target=TARGET, limit=1e6, measured=300.0, passed=True)

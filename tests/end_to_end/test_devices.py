@@ -15,7 +15,7 @@ from edgepress.compress.bundle.part import archive_release
 from edgepress.compress.bundle.verify import verify
 from edgepress.compress.pipeline.publish import check_release
 from tests.architecture.test_readme import blocks
-from tests.benchmarks.devices import bare, run_bare, seal
+from tests.benchmarks.tiny_release import bare, run_bare, seal
 from tests.end_to_end.conftest import finish, made_once
 from tests.end_to_end.recipes import PLAIN, changed, edgepress, hashes, leftovers, write_text_inputs
 

@@ -14,7 +14,7 @@ import pytest
 
 from edgepress.benchmarks.devices.record import read_record
 from edgepress.targets.errors import ArtifactError
-from tests.benchmarks.devices import run_bare, write_sealed
+from tests.benchmarks.tiny_release import run_bare, write_sealed
 from tests.compress.tiny import tiny_pairs, tiny_sentence_teacher, tiny_text_data
 from tests.end_to_end.conftest import finish, made_once
 from tests.end_to_end.recipes import BENCHMARK, TRAINING, edgepress, environment

@@ -10,7 +10,7 @@ import pytest
 
 from edgepress import Recipe
 from edgepress.compress.pipeline.plan import plan
-from tests.compress.test_teacher import only_backbone
+from tests.compress.training.test_teacher import only_backbone
 from tests.end_to_end.recipes import PLAIN, changed, edgepress, stage_hashes, write_recipe
 from tests.end_to_end.test_kill import TRAINING, dies_at, training_done_before
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.devices import tiny_release
+from tests.benchmarks.tiny_release import tiny_release
 from tests.conftest import ROOT
 from tests.end_to_end.recipes import PLAIN, changed, command, write_recipe, write_text_inputs
 

@@ -16,7 +16,7 @@ from edgepress import targets
 from edgepress.benchmarks.devices.record import read_record
 from edgepress.targets import open_bundle
 from edgepress.targets.errors import DataError
-from tests.benchmarks.devices import run_bare
+from tests.benchmarks.tiny_release import run_bare
 from tests.compress.rows import lines
 from tests.compress.tiny import tiny_tagged_rows, tiny_tagger
 from tests.end_to_end.conftest import finish, made_once

@@ -197,6 +197,17 @@ class Recipe(Readable):
             yield (
                 "teacher.tokenizer: missing. A text model trained in the run needs the folder or hub id of a tokenizer."
             )
+        yield from self.metrics_at_fault(load_task(self.task).metrics)
+
+    def metrics_at_fault(self, known: tuple[str, ...]) -> Iterator[str]:
+        """A line for each metric that is asked for and is not one of the task's, `known`: a gate on it could only be
+        missed, after hours of training."""
+        asked = [("metric", self.metric)] if self.metric is not None else []
+        asked += [("gates.metrics", key) for key in self.gates.metric_keys]
+        asked += [(f"gates.{short}", "accuracy") for short in self.gates.short_forms]
+        for place, key in asked:
+            if key not in known:
+                yield f"{place}: {self.task} does not take {key!r}; it takes {', '.join(known)}."
 
     @classmethod
     def load(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:

@@ -219,6 +219,12 @@ class Gates(Limits):
         keys = [key for limits in (self, *self.by_target.values()) for key in limits.metrics]
         return tuple(dict.fromkeys(keys))
 
+    @property
+    def short_forms(self) -> tuple[str, ...]:
+        """The short names of gates on accuracy that have a limit, for all targets or for one."""
+        everywhere = (self, *self.by_target.values())
+        return tuple(short for short in ACCURACY if any(getattr(one, short) is not None for one in everywhere))
+
     @pydantic.field_validator("confidence")
     @classmethod
     def _of_the_report(cls, value: float | None) -> float | None:

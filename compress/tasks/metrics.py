@@ -17,10 +17,7 @@ def metrics_of(task: Task, recipe: Recipe) -> tuple[str, ...]:
     Raises:
         RecipeError: the recipe's metric, or one that its gates name, is none of the task's.
     """
-    asked = [("metric", recipe.metric)] if recipe.metric is not None else []
-    asked += [("gates.metrics", key) for key in recipe.gates.metric_keys]
-    for place, key in asked:
-        if key not in task.metrics:
-            raise RecipeError(f"{place}: {task.name} does not take {key!r}; it takes {', '.join(task.metrics)}")
+    if fault := next(recipe.metrics_at_fault(task.metrics), None):
+        raise RecipeError(fault)
     primary = recipe.metric or task.metrics[0]
     return (primary, *(key for key in task.metrics if key != primary))

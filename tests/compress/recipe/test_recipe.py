@@ -294,9 +294,18 @@ def test_a_metric_that_the_task_does_not_take_is_named_before_any_work() -> None
     assert metrics_of(task, recipe.model_copy(update={"metric": "macro-f1"})) == ("macro-f1", "accuracy", "kl")
     with pytest.raises(RecipeError, match="metric: text-classification does not take 'wer'; it takes accuracy, macro"):
         metrics_of(task, recipe.model_copy(update={"metric": "wer"}))
-    gated = parse_recipe(mapping(gates={"metrics": {"rmse": {"max": 1.0}}}), "r.yaml")
-    with pytest.raises(RecipeError, match=r"gates.metrics: text-classification does not take 'rmse'"):
-        metrics_of(task, gated)
+    assert "gates.metrics: text-classification does not take 'rmse'" in faults(
+        gates={"metrics": {"rmse": {"max": 1.0}}}
+    )
+    assert "metric: text-classification does not take 'rmse'; it takes accuracy, macro-f1" in faults(metric="rmse")
+
+
+@pytest.mark.parametrize("gates", [{"min_accuracy": 0.8}, {"by_target": {"pytorch": {"max_accuracy_drop": 0.1}}}])
+def test_a_gate_on_accuracy_of_a_task_without_it_is_refused_when_the_recipe_is_read(gates: dict[str, Any]) -> None:
+    words = faults(task="text-regression", gates=gates, targets=["pytorch"])
+    assert (
+        "_accuracy" in words and "text-regression does not take 'accuracy'; it takes spearman, pearson, rmse" in words
+    )
 
 
 def test_sequences_that_the_recipe_does_not_name_follow_the_longest_text() -> None:

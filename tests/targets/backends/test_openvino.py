@@ -194,3 +194,23 @@ def test_a_damaged_graph_is_one_line(exported: Export, tmp_path: Path) -> None:
         pass
     assert str(caught.value).startswith(f"{tmp_path / 'model.xml'} cannot be opened by openvino 20")
     assert "\n" not in str(caught.value)
+
+
+def test_int8_weights_take_half_their_range_so_that_no_processor_overflows(exported: Export) -> None:
+    """Pairs of products are added in 16 bits where there is no VNNI: 2 * 255 * 127 overflows, 2 * 255 * 64 does not."""
+    import openvino
+
+    case = exported("openvino", "bert", candidate("bert", "int8"))
+    graph = openvino.Core().read_model(case.folder / "model.xml")
+    products = [node for node in graph.get_ordered_ops() if node.get_type_name() == "MatMul"]
+    weights = [values for node in products if (values := int8_weights(node)) is not None]
+    assert len(weights) > 4
+    assert max(int(abs(values.astype(int)).max()) for values in weights) <= 64
+
+
+def int8_weights(product: Any) -> np.ndarray | None:
+    """The int8 constant behind the conversions and scales of a product's second input; None where there is none."""
+    node = product.input_value(1).get_node()
+    while node.get_input_size():
+        node = node.input_value(0).get_node()
+    return node.get_data() if str(node.get_element_type()) == "<Type: 'int8_t'>" else None

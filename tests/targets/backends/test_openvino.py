@@ -209,8 +209,10 @@ def test_int8_weights_take_half_their_range_so_that_no_processor_overflows(expor
 
 
 def int8_weights(product: Any) -> np.ndarray | None:
-    """The int8 constant behind the conversions and scales of a product's second input; None where there is none."""
+    """The int8 constant behind the conversion and scale of a product's second input; None where there is none."""
     node = product.input_value(1).get_node()
-    while node.get_input_size():
+    while node.get_type_name() in ("Multiply", "Convert"):
         node = node.input_value(0).get_node()
+    if node.get_type_name() != "Constant":
+        return None  # the product of two activations
     return node.get_data() if str(node.get_element_type()) == "<Type: 'int8_t'>" else None

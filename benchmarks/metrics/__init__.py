@@ -14,10 +14,11 @@ from edgepress.benchmarks.metrics.classes import (
 )
 from edgepress.benchmarks.metrics.detection import FalseAlarms
 from edgepress.benchmarks.metrics.imbalance import AreaUnderCurve, Matthews
+from edgepress.benchmarks.metrics.next_tokens import NextTokenAccuracy, NextTokenAgreement, Perplexity
 from edgepress.benchmarks.metrics.pairs import PairPearson, PairSpearman, Recall
 from edgepress.benchmarks.metrics.several import ExactLabels, LabelAgreement, LabelMacroF1, MeanAveragePrecision
 from edgepress.benchmarks.metrics.text import ExactMatch, WordErrorRate
-from edgepress.benchmarks.metrics.tokens import EntityF1, Perplexity, TokenAccuracy, TokenAgreement
+from edgepress.benchmarks.metrics.tokens import EntityF1, TokenAccuracy, TokenAgreement
 from edgepress.benchmarks.metrics.vectors import Cosine, Pearson, RootMeanSquare, SignalToNoise, Spearman
 from edgepress.targets.errors import BenchmarkError
 
@@ -39,6 +40,8 @@ METRICS: dict[str, Metric] = {
     "token-accuracy": TokenAccuracy(),
     "token-agreement": TokenAgreement(),
     "perplexity": Perplexity(),
+    "next-token-accuracy": NextTokenAccuracy(),
+    "next-token-agreement": NextTokenAgreement(),
     "entity-f1": EntityF1(),
     "wer": WordErrorRate(),
     "exact-match": ExactMatch(),

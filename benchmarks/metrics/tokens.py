@@ -1,4 +1,4 @@
-"""Metrics of an answer for each token: token accuracy, entities found, perplexity."""
+"""Metrics of an answer for each token: token accuracy, entities found."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from edgepress.benchmarks.metrics.base import Against, Unit, ratio, same_rows
-from edgepress.benchmarks.metrics.classes import log_softmax
 from edgepress.targets.errors import BenchmarkError
 from edgepress.targets.inference.spans import Place, are_tags, spans_in
 
@@ -33,26 +32,6 @@ class TokenAccuracy:
 
     def value(self, means: np.ndarray) -> np.ndarray:
         return ratio(means[..., 0], means[..., 1])
-
-
-class Perplexity:
-    """exp of the mean -log p(label) over the judged tokens."""
-
-    key, name = "perplexity", "perplexity"
-    unit: Unit = "1"
-    higher_is_better = False
-    against: Against = "labels"
-
-    def counts(self, truth: Any, answers: Any) -> np.ndarray:
-        """`[rows, 2]`: sum of -log p(label) in nats, and judged tokens."""
-        labels, logits = _tokens(self.key, truth, answers)
-        judged = labels != IGNORED
-        own = np.take_along_axis(log_softmax(logits), np.where(judged, labels, 0)[..., None], axis=-1)[..., 0]
-        return np.stack([-(own * judged).sum(-1), judged.sum(-1)], axis=1)
-
-    def value(self, means: np.ndarray) -> np.ndarray:
-        found: np.ndarray = np.exp(ratio(means[..., 0], means[..., 1]))
-        return found
 
 
 class EntityF1:

@@ -84,21 +84,27 @@ def _columns(task: Task, data: str | None) -> dict[str, str | list[str]]:
         return {**usual}
     rows = first_rows(source.path, LOOKED_AT)
     columns = {name: Column(name, tuple(row.get(name) for row in rows)) for name in rows[0]}
+    if task.own_truth:
+        return dict(_guessed(inputs, columns, str(data)))
     if task.unlabelled:
         return {**usual, **_pairs(inputs, columns, str(data))}
     label = _label(columns, inputs.usual_names)
     others = {name: column for name, column in columns.items() if name != label}
     if label is None or not others:
         raise DataError(f"{data} needs a label column and one more; it has {', '.join(columns)}.")
-    if (found := inputs.guess_columns(others)) is None:
+    return {**_guessed(inputs, others, str(data)), "label": label}
+
+
+def _guessed(inputs: Inputs, columns: Mapping[str, Column], data: str) -> Mapping[str, str | list[str]]:
+    """The columns of inputs. Raises DataError where none can be."""
+    if (found := inputs.guess_columns(columns)) is None:
         raise DataError(f"{data} has no column of {inputs.content}; it has {', '.join(columns)}.")
-    return {**found, "label": label}
+    return found
 
 
 def _pairs(inputs: Inputs, columns: Mapping[str, Column], data: str) -> dict[str, str | list[str]]:
     """The columns of inputs and, where there is a number beside them, of the score."""
-    if (found := inputs.guess_columns(columns)) is None:
-        raise DataError(f"{data} has no column of {inputs.content}; it has {', '.join(columns)}.")
+    found = _guessed(inputs, columns, data)
     numbers = [name for name, column in columns.items() if _is_score(column) and name not in found.values()]
     label = first_named(numbers, (*SCORES, *LABELS)) or next(reversed(numbers), None)
     return {**found} | ({"label": label} if label is not None and "text_pair" in found else {})

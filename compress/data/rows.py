@@ -181,6 +181,11 @@ class ReadingTask(Protocol):
         """Whether rows to learn from may lack labels and second texts."""
         ...
 
+    @property
+    def own_truth(self) -> bool:
+        """Whether rows are their own truth, so that there is no column of labels."""
+        ...
+
 
 def label_values(table: Mapping[str, Sequence[Any]], names: Columns) -> Sequence[Any]:
     """The labels of a table, one a row: a column's values, or tuples of several columns'."""

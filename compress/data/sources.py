@@ -164,7 +164,7 @@ def read_raw(reference: str, split: str, data: Data, task: ReadingTask) -> Raw:
 def wanted_of(data: Data, task: ReadingTask, there: Container[str]) -> list[str]:
     """The columns to read of those that are there: all of the inputs and labels, or, where rows may lack labels, those
     that are there and the inputs' first one."""
-    names = [*task.inputs.columns(data.columns), *data.columns.labels]
+    names = [*task.inputs.columns(data.columns), *(() if task.own_truth else data.columns.labels)]
     return names if not task.unlabelled else [names[0], *(name for name in names[1:] if name in there)]
 
 

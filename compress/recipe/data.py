@@ -10,12 +10,15 @@ from edgepress.compress.recipe.sections import Fraction, Section, Source
 
 
 class Columns(Section):
-    """Names of the columns in the user's files. `tokens` holds the words of a row. `label` may be a list: of the
+    """Names of the columns in the user's files. `prompt` and `completion` hold what is given and what is to follow it;
+    without `prompt` a text is one piece. `tokens` holds the words of a row. `label` may be a list: of the
     numbers of a row, or of columns that hold 0 and 1, one for each of several labels. `features` are the columns of
     vectors, which `edgepress init` fills in."""
 
     text: str = "text"
     text_pair: str | None = None
+    prompt: str | None = None
+    completion: str = "completion"
     tokens: str = "tokens"
     image: str = "image"
     audio: str = "audio"

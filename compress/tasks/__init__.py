@@ -5,12 +5,14 @@ from __future__ import annotations
 from edgepress.compress.tasks.base import Task
 from edgepress.compress.tasks.inputs.arrays import ArrayInputs
 from edgepress.compress.tasks.inputs.audio import AudioInputs
+from edgepress.compress.tasks.inputs.continued import ContinuedInputs
 from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.sentences import SentenceInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.inputs.words import WordInputs
 from edgepress.compress.tasks.outputs.classes import Classes
+from edgepress.compress.tasks.outputs.next_tokens import NextTokens
 from edgepress.compress.tasks.outputs.several import SeveralLabels
 from edgepress.compress.tasks.outputs.tokens import TokenClasses
 from edgepress.compress.tasks.outputs.values import Values
@@ -21,6 +23,7 @@ OF_CLASSES = ("accuracy", "macro-f1", "balanced-accuracy", "mcc", "auroc", "log-
 OF_LABELS = ("label-macro-f1", "exact-labels", "map", "label-agreement", "sqnr")
 OF_VALUES = ("spearman", "pearson", "rmse", "sqnr")
 OF_VECTORS = ("pair-spearman", "pair-pearson", "recall-at-1", "recall-at-10", "cosine", "sqnr")
+OF_NEXT_TOKENS = ("perplexity", "next-token-accuracy", "next-token-agreement")
 OF_TOKENS = ("entity-f1", "token-accuracy", "token-agreement", "sqnr")
 
 TASKS: dict[str, Task] = {
@@ -108,6 +111,14 @@ TASKS: dict[str, Task] = {
         outputs=TokenClasses(),
         network="AutoModelForTokenClassification",
         metrics=OF_TOKENS,
+    ),
+    "text-generation": Task(
+        name="text-generation",
+        inputs=ContinuedInputs(),
+        outputs=NextTokens(),
+        network="AutoModelForCausalLM",
+        metrics=OF_NEXT_TOKENS,
+        own_truth=True,
     ),
 }
 

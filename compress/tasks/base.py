@@ -177,6 +177,11 @@ class Outputs(TruthReader, Protocol):
         """Whether answers are classes, of rows or of tokens, so that a device can compare them with labels."""
         ...
 
+    @property
+    def keeps_likeliest(self) -> bool:
+        """Whether only the likeliest outputs of a teacher are kept, since there are too many; see `kept`."""
+        ...
+
     def judged(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Those of the logits that have a label and so are learned, `[..., outputs]`.
 
@@ -239,6 +244,16 @@ class Outputs(TruthReader, Protocol):
         """What the answers are compared with, `[rows]`."""
         ...
 
+    def kept(self, logits: Tensor, most: int | None, temperature: float) -> Tensor:
+        """What is kept of a teacher's logits for `soft_loss`: all of them, unless they are too many.
+
+        Args:
+            logits: `[batch, ...]`.
+            most: outputs a place that may be kept; None for all.
+            temperature: of the loss that reads them.
+        """
+        ...
+
     def loss(self, tensors: Mapping[str, Tensor], truth: Tensor) -> Tensor:
         """The training loss without a teacher, a scalar, of `tensors` of a batch and its truth `[batch, ...]`."""
         ...
@@ -266,6 +281,8 @@ class Task:
         metrics: keys of `benchmarks.metrics.METRICS`; the first one is primary unless the recipe's `metric` names
             another.
         unlabelled: whether rows to learn from may lack labels and second texts: a teacher says all there is to learn.
+        own_truth: whether rows are their own truth, as texts of which each token follows from those before it: there is
+            no column of labels.
     """
 
     name: str
@@ -274,6 +291,7 @@ class Task:
     network: str
     metrics: tuple[str, ...]
     unlabelled: bool = False
+    own_truth: bool = False
 
     def load_processor(self, source: str) -> Any:
         """The processor beside the model `source`, see `Inputs.load_processor`."""

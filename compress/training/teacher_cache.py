@@ -25,6 +25,7 @@ from torch import nn
 
 from edgepress.compress.model.model import Model, unique_state
 from edgepress.compress.network.hidden_states import Grid, at_grid, attention_maps, hidden_states, state_of
+from edgepress.compress.tasks import load_task
 from edgepress.targets.errors import StageError
 from edgepress.targets.records import Record
 
@@ -43,12 +44,15 @@ TOKEN_LOGITS = "token_logits"
 class Wanted(Record):
     """What is kept besides the logits: hidden states and (head-averaged) attention maps of these teacher layers,
     counted as in transformers' `hidden_states` (0 is the embedding); the grids that hidden states are averaged to, one
-    a layer, None keeps all positions; and the precision the teacher computes in."""
+    a layer, None keeps all positions; and the precision the teacher computes in. Of tasks with too many outputs to keep
+    them all (`Outputs.kept`) also how many are kept of each place, and the temperature that softened them."""
 
     hidden: tuple[int, ...] = ()
     grids: tuple[Grid | None, ...] = ()
     attention: tuple[int, ...] = ()
     precision: Literal["fp32", "bf16"] = "fp32"
+    likeliest: int | None = None
+    temperature: float = 1.0
 
 
 class CacheCard(Record):
@@ -259,7 +263,7 @@ def _write_shard(path: Path, pieces: Iterator[dict[str, np.ndarray]]) -> None:
 def _outputs(teacher: Model, features: Features, rows: np.ndarray, wanted: Wanted) -> Iterator[dict[str, np.ndarray]]:
     """The teacher on `rows`, batch by batch: arrays without padding, hidden states and attention in fp16."""
     network = teacher.network.eval()
-    device = next(network.parameters()).device
+    device, outputs = next(network.parameters()).device, load_task(teacher.task).outputs
     options = {"output_hidden_states": bool(wanted.hidden), "output_attentions": bool(wanted.attention)}
     for start in range(0, len(rows), BATCH):
         feeds = teacher.signature.select(features.batch(rows[start : start + BATCH]))
@@ -269,7 +273,8 @@ def _outputs(teacher: Model, features: Features, rows: np.ndarray, wanted: Wante
         if not torch.isfinite(output.logits).all():
             raise StageError("the teacher's logits are not finite on the training data; check the teacher's weights")
         kept = _kept(output, wanted, inputs)
-        yield _answers(output.logits.float(), inputs.get("attention_mask")) | kept
+        logits = outputs.kept(output.logits.float(), wanted.likeliest, wanted.temperature)
+        yield _answers(logits, inputs.get("attention_mask")) | kept
 
 
 def _answers(logits: torch.Tensor, mask: torch.Tensor | None) -> dict[str, np.ndarray]:

@@ -180,3 +180,51 @@ def tiny_pairs(folder: Path, name: str = "pairs.jsonl", rows: int = 24) -> Path:
     path = folder / name
     path.write_text("".join(json.dumps(row) + "\n" for row in found))
     return path
+
+
+def tiny_decoder_tokenizer(pad: bool = False) -> Any:
+    """One token a word, `<s>` before a text; `</s>` ends one, and nothing pads unless `pad` is set."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ("<unk>", "<s>", "</s>", *WORDS, *(("<pad>",) if pad else ()))
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"} | ({"pad_token": "<pad>"} if pad else {})
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+
+
+def tiny_decoder_config(architecture: str = "llama", layers: int = 2) -> Any:
+    """Width 16 with 4 heads that share 2 keys, as transformers' AutoConfig makes them; embeddings are tied."""
+    from transformers import AutoConfig
+
+    sizes = {
+        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 64, "vocab_size": 3 + len(WORDS),
+        "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": True,
+    }  # fmt: skip
+    return AutoConfig.for_model(architecture, **sizes)
+
+
+def tiny_decoder(folder: Path, architecture: str = "llama", layers: int = 2) -> Path:
+    """A random decoder and its tokenizer, as `save_pretrained` writes them."""
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    return _save(
+        AutoModelForCausalLM.from_config(tiny_decoder_config(architecture, layers)), folder, tiny_decoder_tokenizer()
+    )
+
+
+def tiny_stories(rows: int = 96) -> list[dict[str, str]]:
+    """Texts in which each word follows from the one before it: the next in `WORDS`, or the third after it."""
+    random = np.random.default_rng(rows)
+    found = []
+    for _ in range(rows):
+        place, words = int(random.integers(len(WORDS))), []
+        for step in random.choice([1, 3], int(random.integers(5, 12)), p=[0.8, 0.2]):
+            words.append(WORDS[place])
+            place = (place + int(step)) % len(WORDS)
+        found.append({"text": " ".join(words)})
+    return found

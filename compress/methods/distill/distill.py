@@ -95,7 +95,7 @@ def plan_distillation(model: Model, options: Distill, data: Data) -> Distillatio
     numbers = tuple((pair.student, pair.teacher) for pair in pairs)
     widths = tuple((pair.own.width, pair.wanted.width) for pair in pairs)
     places = tuple((pair.own, pair.grid) for pair in pairs)
-    wanted = needs_of(options, Compared(numbers, widths, places), training.precision)
+    wanted = needs_of(options, Compared(numbers, widths, places), training.precision, data.task.outputs)
     settled_options = options.model_copy(update={"training": training})
     return DistillationPlan(options=settled_options, pairs=numbers, widths=widths, places=places, wanted=wanted)
 

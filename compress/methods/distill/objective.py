@@ -104,9 +104,18 @@ def needs_every_layer(options: Distill) -> bool:
     return any(term.layers and not term.last for term in map(find_term, options.weights))
 
 
-def needs_of(options: Distill, compared: Compared, precision: str) -> Wanted:
-    """What all terms together need of the teacher, computed in this precision."""
+def needs_of(options: Distill, compared: Compared, precision: str, kind: Outputs = CLASSES) -> Wanted:
+    """What all terms together need of the teacher.
+
+    Args:
+        options: which terms have a weight.
+        compared: which layers they compare.
+        precision: that the teacher computes in.
+        kind: of the task's outputs; of some only the likeliest are kept.
+    """
     found: dict[str, Any] = {"precision": "bf16" if precision == "bf16" else "fp32"}
+    if kind.keeps_likeliest:
+        found |= {"likeliest": options.likeliest, "temperature": options.temperature}
     for name in options.weights:
         found |= find_term(name).needs(compared).model_dump(exclude_defaults=True)
     return Wanted(**found)

@@ -18,6 +18,9 @@ class Distill(StageOptions):
     """Knowledge distillation: (1 - alpha) * cross-entropy + alpha * T² * KL, plus `hidden` * mean squared difference of
     hidden states (embeddings included) and `attention` * KL of attention maps; `terms: {NAME: weight}` adds others.
 
+    Of a decoder's vocabulary the teacher's `likeliest` tokens are kept at each place, with their probabilities and the
+    mass of all others; as many as the vocabulary has make the loss exact.
+
     `layers_first: N` makes two trainings of it, as TinyBERT does: N epochs of the terms that compare layers, then
     `training` with the terms of the answers alone.
 
@@ -30,6 +33,7 @@ class Distill(StageOptions):
     hidden: Annotated[float, Field(ge=0)] = 0.0
     attention: Annotated[float, Field(ge=0)] = 0.0
     terms: dict[str, Annotated[float, Field(ge=0)]] = {}
+    likeliest: Annotated[int, Field(ge=1)] = 128
     layer_map: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     layers_first: Annotated[float, Field(ge=0)] = 0.0
     control: bool = False

@@ -125,7 +125,7 @@ class TextInputs:
         Raises:
             DataError: a cell is no text.
         """
-        texts = [_checked(table[column], column, origin) for column in self.columns(names)]
+        texts = [checked_texts(table[column], column, origin) for column in self.columns(names)]
         return Raw(origin, label_values(table, names), texts=(texts[0], texts[1] if len(texts) > 1 else None))
 
     def load_processor(self, source: str, network: str) -> Any:
@@ -154,11 +154,15 @@ class TextInputs:
             raise ModelError(f"the tokenizer of {source} cannot be loaded: {told(fault)}") from None
         if not tokenizer.is_fast:
             raise ModelError(f"the tokenizer of {source} has no tokenizer.json. Save its fast version there.")
-        if tokenizer.pad_token_id is None:
-            raise ModelError(f"the tokenizer of {source} has no padding token. Set its pad_token and save it again.")
+        self.check_tokenizer(tokenizer, source)
         names = _model_inputs(source, network)
         tokenizer.model_input_names = [name for name in tokenizer.model_input_names if names is None or name in names]
         return tokenizer
+
+    def check_tokenizer(self, tokenizer: Any, source: str) -> None:
+        """Whether the tokenizer of `source` can make batches. Raises ModelError where it has no padding token."""
+        if tokenizer.pad_token_id is None:
+            raise ModelError(f"the tokenizer of {source} has no padding token. Set its pad_token and save it again.")
 
     def begin_processor(self, config: Mapping[str, Any]) -> None:
         """Nothing: a tokenizer is given, never made."""
@@ -256,7 +260,17 @@ class TextInputs:
         return "transformers", 'transformers.AutoTokenizer.from_pretrained(".")("some text", return_tensors="np")'
 
 
-def _checked(values: Sequence[Any], column: str, origin: str) -> list[str]:
+def checked_texts(values: Sequence[Any], column: str, origin: str) -> list[str]:
+    """A column of texts, lone halves of characters replaced.
+
+    Args:
+        values: the cells.
+        column: its name, for messages.
+        origin: names the table in messages.
+
+    Raises:
+        DataError: a cell is no text; names its row.
+    """
     for row, value in enumerate(values, start=1):
         if not isinstance(value, str):
             raise DataError(f"{origin}, row {row}: {column!r} must be text, got {value!r:.60}. Mend or remove the row.")

@@ -71,6 +71,7 @@ class LogitsHead:
 
     network_kind: ClassVar[str] = "classifier"
     problem_type: ClassVar[str | None] = None
+    keeps_likeliest: ClassVar[bool] = False
 
     @property
     def sampled(self) -> bool:
@@ -79,6 +80,10 @@ class LogitsHead:
 
     def judged(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Those of the logits `[batch, ...]` that have a label: all of them."""
+        return logits
+
+    def kept(self, logits: Tensor, most: int | None, temperature: float) -> Tensor:
+        """The teacher's logits as they are: a row has few of them."""
         return logits
 
     def tensors(self, result: Any) -> dict[str, Tensor]:

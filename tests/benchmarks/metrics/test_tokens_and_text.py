@@ -23,19 +23,6 @@ def test_token_accuracy_leaves_out_tokens_that_are_not_judged() -> None:
     assert value_of(METRICS["token-accuracy"], counts) == pytest.approx(3 / 5)
 
 
-def test_the_perplexity_of_even_logits_is_the_number_of_classes() -> None:
-    assert value_of(METRICS["perplexity"], METRICS["perplexity"].counts(LABELS, np.zeros((2, 3, 7)))) == pytest.approx(
-        7
-    )
-
-
-def test_perplexity_is_of_all_tokens_together() -> None:
-    """Three tokens at log(1 + e^-4) nats, two at 4 more."""
-    loss = math.log(1 + math.exp(-4))
-    counts = METRICS["perplexity"].counts(LABELS, LOGITS)
-    assert value_of(METRICS["perplexity"], counts) == pytest.approx(math.exp((5 * loss + 8) / 5))
-
-
 def test_an_entity_counts_only_where_type_and_both_ends_are_right() -> None:
     """Three entities, three predicted, one found: F1 = 2 / 6."""
     truth = [["B-PER", "I-PER", "O", "B-LOC"], ["B-ORG", "O"]]
@@ -62,9 +49,9 @@ def test_rows_of_another_length_are_named() -> None:
     with pytest.raises(BenchmarkError, match="entity-f1: row 0 has 2 tags and 1 answers"):
         METRICS["entity-f1"].counts([["O", "O"]], [["O"]])
     with pytest.raises(
-        BenchmarkError, match=r"perplexity needs labels \[rows, tokens\] and logits .* got \[2, 3\] and"
+        BenchmarkError, match=r"token-accuracy needs labels \[rows, tokens\] and logits .* got \[2, 3\] and"
     ):
-        METRICS["perplexity"].counts(LABELS, LABELS)
+        METRICS["token-accuracy"].counts(LABELS, LABELS)
 
 
 def test_word_errors_are_edits_over_words_of_all_rows() -> None:

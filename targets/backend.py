@@ -19,12 +19,13 @@ import pydantic
 
 from edgepress.targets.device.pinning import usable_cores
 from edgepress.targets.errors import ArtifactError, TargetBroken, TargetError, TargetUnavailable, told
-from edgepress.targets.exportable import Exportable
+from edgepress.targets.exportable import Exportable, stepping_of
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.options import Options
 from edgepress.targets.protocols import Runner, Session
 from edgepress.targets.records import (
     MAIN,
+    STEP,
     Artifact,
     Availability,
     Candidate,
@@ -240,6 +241,7 @@ class Backend(ABC, Generic[Prepared]):
         """Make one candidate, compare it with torch, and write its record: the only way to an `Artifact`."""
         from edgepress.targets.acceptance.accept import accept, refuse_false_precision
         from edgepress.targets.acceptance.seal import sealed
+        from edgepress.targets.acceptance.steps import accept_steps
 
         if candidate.precision not in self.precisions:
             known = " and ".join(filter(None, (", ".join(self.precisions[:-1]), self.precisions[-1])))
@@ -254,6 +256,8 @@ class Backend(ABC, Generic[Prepared]):
             session = CheckedSession(runner, programs)
             signature, ready = source.model.signature, lambda feeds: self._comparable(feeds, source)
             comparison = accept(session, source.reference, signature, candidate.precision, ready)
+            if STEP in programs and (steps := stepping_of(source.model)) is not None:
+                accept_steps(session, steps, candidate.precision)
         origin = (self.name, self.options.model_dump(mode="json"))
         return sealed(made, candidate, folder, source, comparison, origin)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from edgepress.targets.records import Description, Signature
+from edgepress.targets.records import Description, Feeds, Signature
 
 if TYPE_CHECKING:
     import torch
@@ -20,3 +20,27 @@ class Exportable(Protocol):
     def signature(self) -> Signature: ...
     @property
     def description(self) -> Description: ...
+
+
+class Stepping(Exportable, Protocol):
+    """A model that answers step by step: `signature.state` names what the next step takes of what this one gives."""
+
+    @property
+    def example(self) -> Feeds:
+        """Feeds of a step to trace it with, no size of them 0 or 1."""
+        ...
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    """A model that is used step by step, as decoders are."""
+
+    @property
+    def stepping(self) -> Stepping | None:
+        """None where this one is used in single calls all the same."""
+        ...
+
+
+def stepping_of(model: Exportable) -> Stepping | None:
+    """The form of a model that answers step by step; None where it has none."""
+    return model.stepping if isinstance(model, Decodes) else None

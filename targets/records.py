@@ -19,6 +19,8 @@ from edgepress.targets.layouts import as_written_today
 from edgepress.targets.text import sane_numbers
 
 MAIN = "main"  # the program that every artifact has
+STEP = "step"  # that of a decoder: a few tokens more, with the state of those before them
+TOTAL = "total"  # positions behind a step: those before it and its own
 Feeds = Mapping[str, np.ndarray]
 PlainPath = Annotated[str, pydantic.AfterValidator(plain_path)]
 PlainName = Annotated[str, pydantic.AfterValidator(plain_name)]

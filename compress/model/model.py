@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +22,9 @@ from edgepress.compress.model.sparsity import sparse_names
 from edgepress.compress.tasks import TASKS, load_task
 from edgepress.targets.errors import ModelError, told
 from edgepress.targets.records import Description, Record, Signature
+
+if TYPE_CHECKING:
+    from edgepress.compress.model.stepping import Stepping
 
 TaskName = str
 """A key of `TASKS`."""
@@ -76,6 +79,17 @@ class Model:
     def description(self) -> Description:
         """The class names of the network's configuration."""
         return Description(labels=load_task(self.task).outputs.labels(self.network.config))
+
+    @property
+    def stepping(self) -> Stepping | None:
+        """The network with its cache as inputs and outputs, for targets that decode; None where nothing is decoded.
+
+        Raises:
+            ModelError: the network's cache is of no kind that can be handed back in.
+        """
+        from edgepress.compress.model.stepping import stepping_of
+
+        return stepping_of(self) if load_task(self.task).outputs.decodes else None
 
     @property
     def parameters(self) -> int:

@@ -178,6 +178,11 @@ class Outputs(TruthReader, Protocol):
         ...
 
     @property
+    def decodes(self) -> bool:
+        """Whether an answer is made step by step, each from the outputs of the one before."""
+        ...
+
+    @property
     def keeps_likeliest(self) -> bool:
         """Whether only the likeliest outputs of a teacher are kept, since there are too many; see `kept`."""
         ...

@@ -13,6 +13,7 @@ from ..errors import ArtifactError, TargetUnavailable, told
 
 Feeds = Mapping[str, np.ndarray]
 MAIN = "main"
+STEP = "step"  # of a decoder: a few tokens more, with the caches of those before them
 """The program that callers feed; others may stand behind it."""
 ArtifactFacts = Mapping[str, Any]
 """`artifact.json` as plain data: pydantic is not on the device."""

@@ -7,7 +7,7 @@ import re
 from contextlib import redirect_stderr
 from io import StringIO
 from traceback import walk_tb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ import torch
 from edgepress.targets.errors import TargetError, told
 from edgepress.targets.exportable import Exportable
 from edgepress.targets.process.quiet import quiet
-from edgepress.targets.records import Feeds, Signature
+from edgepress.targets.records import TOTAL, Feeds, Signature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,10 +134,15 @@ def is_transformer(module: torch.nn.Module) -> bool:
     return linear >= convolutions
 
 
-def dynamic_shapes(signature: Signature) -> tuple[dict[int, torch.export.Dim], ...]:
-    """Per input {dimension: Dim with bounds}; a dimension whose bounds are equal is static and left out."""
+def dynamic_shapes(signature: Signature) -> tuple[dict[int, Any], ...]:
+    """Per input {dimension: Dim with bounds}; a dimension whose bounds are equal is static and left out.
+
+    Of a step, `total` is what there was and what is new: torch finds the sum by itself, and takes no name for it.
+    """
     dims = {
-        name: torch.export.Dim(name, min=low, max=high) for name, (low, high) in signature.bounds.items() if low < high
+        name: torch.export.Dim.AUTO if signature.state and name == TOTAL else torch.export.Dim(name, min=low, max=high)
+        for name, (low, high) in signature.bounds.items()
+        if low < high
     }
     return tuple(
         {place: dims[name] for place, name in enumerate(spec.shape) if isinstance(name, str) and name in dims}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..device.needs import MAIN, ArtifactFacts, Feeds, Runtime, needed, output_specs, refuse_settings
+from ..device.needs import MAIN, STEP, ArtifactFacts, Feeds, Runtime, needed, output_specs, refuse_settings
 from ..errors import ArtifactError, told
 from . import sums
 
@@ -23,24 +24,38 @@ SETTINGS = ("disabled_optimizers", "spinning", "saturate")
 class OrtSession:
     """One `onnxruntime.InferenceSession`.
 
+    A decoder's file is its program "step"; "main" is that step with caches of no positions.
+
     Args:
         path: of the ONNX file.
-        outputs: names of the outputs that are asked for.
+        outputs: names of the outputs that are asked for, by the program.
         settings: of the session; see `settings.Settings`.
         threads: of its pool.
+        state: specs of the caches that a step takes; none of other models.
 
     Raises:
         ArtifactError: ONNX Runtime cannot read the file.
     """
 
-    def __init__(self, path: Path, outputs: list[str], settings: dict[str, Any], threads: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        outputs: dict[str, list[str]],
+        settings: dict[str, Any],
+        threads: int,
+        state: Sequence[dict[str, Any]] = (),
+    ) -> None:
         self._outputs = outputs
+        self._state = state
         self._session = _open(path, settings, threads)
 
     def run(self, feeds: Feeds, program: str = MAIN) -> dict[str, np.ndarray]:
         """Arrays by the outputs' names."""
-        values = self._session.run(self._outputs, dict(feeds))
-        return dict(zip(self._outputs, values))  # noqa: B905 (Python 3.9 has no strict)
+        names = self._outputs[program]
+        given = dict(feeds)
+        if self._state and program == MAIN:
+            given.update(empty_state(self._state, len(next(iter(given.values())))))
+        return dict(zip(names, self._session.run(names, given)))  # noqa: B905 (Python 3.9 has no strict)
 
     def close(self) -> None:
         """Nothing outlives the object."""
@@ -54,7 +69,37 @@ def load_runtime(facts: ArtifactFacts) -> Runtime:
 def open_session(folder: Path, facts: ArtifactFacts, threads: int) -> OrtSession:
     """The artifact in `folder` with its own settings."""
     refuse_settings(facts, SETTINGS)
-    return OrtSession(folder / MODEL_FILE, [spec["name"] for spec in output_specs(facts)], facts["settings"], threads)
+    outputs = {program: [spec["name"] for spec in output_specs(facts, program)] for program in facts["programs"]}
+    return OrtSession(folder / MODEL_FILE, outputs, facts["settings"], threads, state_specs(facts))
+
+
+def state_specs(facts: ArtifactFacts) -> list[dict[str, Any]]:
+    """The inputs of a decoder's step that the step before it gives; none of other models."""
+    step = facts["programs"].get(STEP)
+    if step is None:
+        return []
+    fed_back = set(step["state"].values())
+    return [spec for spec in step["inputs"] if spec["name"] in fed_back]
+
+
+def empty_state(specs: Sequence[dict[str, Any]], rows: int) -> dict[str, np.ndarray]:
+    """Caches of no positions: what a prompt begins with.
+
+    Args:
+        specs: name, dtype and shape `[batch, heads, past, width]` of each.
+        rows: of the batch.
+
+    >>> spec = {"name": "past_key_values.0.key", "dtype": "float32", "shape": ["batch", 2, "past", 4]}
+    >>> empty_state([spec], 3)["past_key_values.0.key"].shape
+    (3, 2, 0, 4)
+    """
+    sizes = {"batch": rows, "past": 0}
+    return {
+        spec["name"]: np.zeros(
+            [sizes[size] if isinstance(size, str) else size for size in spec["shape"]], spec["dtype"]
+        )
+        for spec in specs
+    }
 
 
 def _open(path: Path, settings: dict[str, Any], threads: int) -> onnxruntime.InferenceSession:

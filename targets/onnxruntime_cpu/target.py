@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 from edgepress.targets.backend import Backend
 from edgepress.targets.errors import TargetError, told
-from edgepress.targets.exportable import Exportable
+from edgepress.targets.exportable import Exportable, stepping_of
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
-from edgepress.targets.onnx_graph.session import MODEL_FILE, open_session
+from edgepress.targets.onnx_graph.session import MODEL_FILE, empty_state, open_session
 from edgepress.targets.onnx_graph.settings import Settings
 from edgepress.targets.protocols import Runner
-from edgepress.targets.records import Artifact, Candidate, Feeds, MacCount, Precision, WeightCount
+from edgepress.targets.records import STEP, Artifact, Candidate, Feeds, MacCount, Precision, Signature, WeightCount
 
 
 class OnnxRuntimeCpu(Backend[Path]):
@@ -46,7 +46,7 @@ class OnnxRuntimeCpu(Backend[Path]):
         from edgepress.targets.onnx_graph.macs import count_macs
 
         self._require(self.exports_with)
-        return count_macs(folder / MODEL_FILE, feeds)
+        return count_macs(folder / MODEL_FILE, with_state(feeds, artifact.programs))
 
     def zeros(self, artifact: Artifact, folder: Path) -> WeightCount:
         from edgepress.targets.onnx_graph.zeros import count_zeros
@@ -63,9 +63,11 @@ class OnnxRuntimeCpu(Backend[Path]):
     def _prepare(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], scratch: Scratch
     ) -> Callable[[], Path]:
-        """The fp32 file that every candidate starts from."""
+        """The fp32 file that every candidate starts from: of a decoder its step, with empty caches the whole of it."""
         from edgepress.targets.onnx_graph.export import export_onnx
 
+        if (step := stepping_of(model)) is not None:
+            return lambda: export_onnx(step, step.example, scratch.folder / MODEL_FILE)
         return lambda: export_onnx(model, calibration[0], scratch.folder / MODEL_FILE)
 
     def _export(self, source: Source[Path], candidate: Candidate, folder: Path) -> Made:
@@ -74,15 +76,19 @@ class OnnxRuntimeCpu(Backend[Path]):
 
         notes: tuple[str, ...] = ()
         macs = None
+        step = stepping_of(source.model)
+        programs = {STEP: step.signature} if step is not None else {}
         if candidate.precision == "int8":
-            notes = _quantize(source.prepared, candidate, source.calibration, folder / MODEL_FILE)
+            calibration = [with_state(feeds, programs) for feeds in source.calibration]
+            notes = _quantize(source.prepared, candidate, calibration, folder / MODEL_FILE)
             # The longest rows: attention's float products weigh most there.
-            macs = count_macs(folder / MODEL_FILE, source.calibration[-1])
+            macs = count_macs(folder / MODEL_FILE, calibration[-1])
         else:
             shutil.copytree(source.prepared.parent, folder, dirs_exist_ok=True)
         return Made(
             precision=candidate.precision,
             macs=macs,
+            programs=programs,
             settings=Settings().model_dump(mode="json"),
             versions=versions_of(*self.exports_with, "torch"),
             notes=notes,
@@ -94,6 +100,18 @@ class OnnxRuntimeCpu(Backend[Path]):
 
     def _opens(self, stands_in: bool) -> tuple[str, ...]:
         return (MODEL_FILE,)
+
+
+def with_state(feeds: Feeds, programs: Mapping[str, Signature]) -> Feeds:
+    """Feeds of "main" as the graph of a decoder takes them, with caches of no positions.
+
+    Args:
+        feeds: of one call, {input: `[batch, ...]`}.
+        programs: the artifact's; without a step there is nothing to add.
+    """
+    step = programs.get(STEP)
+    specs = [spec.model_dump() for spec in step.inputs if spec.name in step.state.values()] if step is not None else []
+    return {**feeds, **empty_state(specs, len(next(iter(feeds.values()))))}
 
 
 def _quantize(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], path: Path) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from edgepress.targets.options import Options
 from edgepress.targets.process.scratch import scratch
 from edgepress.targets.protocols import Runner
 from edgepress.targets.records import (
+    MAIN,
     Artifact,
     Availability,
     Candidate,
@@ -140,7 +141,7 @@ class TensorRtGpu(Backend[Path]):
             from edgepress.targets.onnx_graph.session import OrtSession
 
             names = [spec.name for spec in opening.signature.outputs]
-            yield OrtSession(opening.folder / ONNX_FILE, names, {}, opening.threads)
+            yield OrtSession(opening.folder / ONNX_FILE, {MAIN: names}, {}, opening.threads)
             return
         cache = cache_file(opening.digests[ENGINE_FILE])
         session = TensorRtSession(opening.folder / ENGINE_FILE, opening.facts, self._package, cache)

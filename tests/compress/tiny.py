@@ -201,7 +201,7 @@ def tiny_decoder_config(architecture: str = "llama", layers: int = 2) -> Any:
 
     sizes = {
         "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "max_position_embeddings": 64, "vocab_size": 3 + len(WORDS),
+        "num_key_value_heads": 2, "max_position_embeddings": 64, "vocab_size": 16,
         "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": True,
     }  # fmt: skip
     return AutoConfig.for_model(architecture, **sizes)

@@ -72,6 +72,7 @@ class LogitsHead:
     network_kind: ClassVar[str] = "classifier"
     problem_type: ClassVar[str | None] = None
     keeps_likeliest: ClassVar[bool] = False
+    decodes: ClassVar[bool] = False
 
     @property
     def sampled(self) -> bool:

@@ -31,6 +31,7 @@ class NextTokens(TokenClasses):
 
     network_kind: ClassVar[str] = "causal language model"
     keeps_likeliest: ClassVar[bool] = True
+    decodes: ClassVar[bool] = True
     classes: bool = False
 
     @property

@@ -177,4 +177,4 @@ def test_a_template_finds_the_columns_and_is_a_recipe(tmp_path: Path, columns: d
 def test_prompts_are_words_that_the_model_knows(decoder: Model) -> None:
     feeds = ContinuedInputs().apply(([f"{WORDS[0]} {WORDS[1]}"], None), tokenizer(), DATA)
     assert feeds["input_ids"].tolist() == [[1, GOOD, BAD]]
-    assert json.loads(decoder.signature.model_dump_json())["outputs"][0]["shape"] == ["batch", "sequence", 15]
+    assert json.loads(decoder.signature.model_dump_json())["outputs"][0]["shape"] == ["batch", "sequence", 16]

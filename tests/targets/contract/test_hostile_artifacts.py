@@ -266,4 +266,4 @@ def test_an_onnx_file_reads_no_weights_from_elsewhere(tmp_path: Path, location: 
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
     (tmp_path / "a/model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ArtifactError, match="External data path validation failed"):
-        OrtSession(tmp_path / "a/model.onnx", [], {}, 1)
+        OrtSession(tmp_path / "a/model.onnx", {}, {}, 1)

@@ -10,6 +10,7 @@ import typer
 
 from edgepress.compress.cli.common import AllOption, AllowCodeOption, JsonOption, errors_told, show_result
 from edgepress.compress.cli.devices import devices_app
+from edgepress.compress.cli.generate import generate
 from edgepress.compress.cli.package import package
 from edgepress.compress.cli.push import push
 from edgepress.compress.cli.report import report_app
@@ -33,6 +34,7 @@ app.add_typer(report_app, name="report")
 app.add_typer(devices_app, name="devices")
 app.command()(package)
 app.command()(serve)
+app.command()(generate)
 app.command()(verify)
 app.command()(keygen)
 app.command()(diff)

@@ -21,7 +21,7 @@ def usage(run: Path, report: Report) -> list[str]:
     are given.
     """
     from edgepress.benchmarks.records.report import WITH_ARTIFACT
-    from edgepress.targets.records import Artifact
+    from edgepress.targets.records import STEP, Artifact
 
     release = run / "release"
     names = [row.target for row in report.candidates if row.chosen and row.status in WITH_ARTIFACT]
@@ -29,9 +29,21 @@ def usage(run: Path, report: Report) -> list[str]:
         return []
     if ONNX in names:
         artifact = Artifact.read(release / ONNX / Artifact.FILE_NAME)
+        if STEP in artifact.programs:
+            return ["To use it:", *(f"  {line}" for line in decoder_lines(run))]
         lines = python_lines(artifact, report.task)
         return [f"To use it, in {release / ONNX}, with Python:", *(f"  {line}" for line in lines)]
     return ["To use it:", *(f"  {line}" for line in command_lines(run))]
+
+
+def decoder_lines(run: Path) -> list[str]:
+    """Commands that go on with a text, and that check a release of a decoder."""
+    release = shlex.quote(str(run / "release"))
+    return [
+        f'edgepress generate {release} "Once upon a time"  # or open_bundle(...).generate(...) in Python',
+        f"edgepress verify {release}  # every file as it was released, none too many",
+        f"edgepress package {shlex.quote(str(run))}  # adds run_benchmark.py for the device",
+    ]
 
 
 def python_lines(artifact: Artifact, task: str) -> list[str]:

@@ -73,6 +73,10 @@ class Model:
     @property
     def module(self) -> nn.Module:
         """The network in eval mode: inputs in signature order -> logits `[batch, classes]`."""
+        if load_task(self.task).outputs.decodes:
+            from edgepress.compress.model.stepping import Whole
+
+            return Whole(self.network).eval()
         return Logits(self.network, tuple(spec.name for spec in self.signature.inputs)).eval()
 
     @property

@@ -25,6 +25,21 @@ UNKNOWN_CAPACITY = 2048
 """Positions, where the configuration does not say how many it has."""
 
 
+class Whole(nn.Module):
+    """`network` on whole rows, tokens and mask `[batch, sequence]` → logits, its positions counted by the mask as those
+    of its steps are: left to itself it counts padding on the left as positions, and answers such rows otherwise."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.placed = takes_positions(network)
+
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        places = {"position_ids": places_of(mask)} if self.placed else {}
+        logits: torch.Tensor = self.network(input_ids=tokens, attention_mask=mask, **places).logits
+        return logits
+
+
 class Cached(nn.Module):
     """`network` with its cache as inputs and outputs: tokens `[batch, sequence]`, mask `[batch, total]`, then keys and
     values of each layer `[batch, heads, past, width]`; gives logits `[batch, sequence, vocabulary]` and the longer keys
@@ -37,6 +52,7 @@ class Cached(nn.Module):
         super().__init__()
         self.network = network
         self.cache = cache_name(network)
+        self.placed = takes_positions(network)
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         from transformers import DynamicCache
@@ -45,10 +61,8 @@ class Cached(nn.Module):
         cache = DynamicCache()
         for layer, (keys, values) in enumerate(zip(past[::2], past[1::2], strict=True)):
             cache.update(keys, values, layer)
-        places = (mask.cumsum(-1) - 1).clamp(min=0)[:, past[0].shape[2] :]
-        found = self.network(
-            input_ids=tokens, attention_mask=mask, position_ids=places, use_cache=True, **{self.cache: cache}
-        )
+        places = {"position_ids": places_of(mask)[:, past[0].shape[2] :]} if self.placed else {}
+        found = self.network(input_ids=tokens, attention_mask=mask, use_cache=True, **places, **{self.cache: cache})
         return (found.logits, *(part for layer in cache.layers for part in (layer.keys, layer.values)))
 
 
@@ -105,6 +119,16 @@ def stepping_of(model: Model) -> Stepping:
         state={given.name: taken.name for given, taken in zip(present, past, strict=True)},
     )
     return Stepping(Cached(network).eval(), signature, model.description, _example(signature))
+
+
+def places_of(mask: torch.Tensor) -> torch.Tensor:
+    """Positions `[batch, sequence]` of the tokens that a mask shows, from 0; 0 at padding."""
+    return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def takes_positions(network: nn.Module) -> bool:
+    """Whether the network is told its positions; BLOOM counts distances instead."""
+    return "position_ids" in inspect.signature(network.forward).parameters
 
 
 def cache_name(network: nn.Module) -> str:

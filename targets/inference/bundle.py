@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,12 +17,29 @@ from edgepress import targets
 from edgepress.targets.bundle.sums import SUMS, check_sums
 from edgepress.targets.errors import ArtifactError, DataError, TargetError, TargetUnavailable
 from edgepress.targets.inference.answers import Answer, Reading, reading_of
+from edgepress.targets.inference.decoder import Decoder, Text
+from edgepress.targets.inference.generation import Sampling
 from edgepress.targets.inference.prepare import CONFIG, Prepares, preparer_of, read_json
 from edgepress.targets.inference.words import WordRows
-from edgepress.targets.records import Artifact, Feeds
+from edgepress.targets.protocols import Session
+from edgepress.targets.records import MAIN, STEP, Artifact, Feeds
 
+NO_READING = Reading("numbers", ())
 PREFERRED = ("tensorrt-gpu", "xla-tpu", "openvino", "onnxruntime-cpu", "tflite-mobile", "pytorch")
 """Which artifact of a release is opened where nobody says: the first one whose hardware is here."""
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A session of which one call runs at a time, whoever calls."""
+
+    session: Session
+    lock: threading.Lock
+
+    def infer(self, feeds: Feeds, program: str = MAIN) -> dict[str, np.ndarray]:
+        """See `Session.infer`."""
+        with self.lock:
+            return self.session.infer(feeds, program)
 
 
 class Bundle:
@@ -45,9 +63,11 @@ class Bundle:
         target = targets.of(artifact)
         opened = target.open_stand_in if stand_in and target.probe().state != "available" else target.open
         signature = artifact.signature
-        self._prepare: Prepares | None = preparer_of(folder, signature)
+        config, step = read_json(folder / CONFIG), artifact.programs.get(STEP)
+        self._decoder = Decoder(folder, step, config) if step is not None else None
+        self._prepare: Prepares | None = preparer_of(folder, signature) if step is None else None
         outputs = int(signature.outputs[0].shape[-1])
-        self._reading: Reading = reading_of(read_json(folder / CONFIG), outputs, str(folder / CONFIG))
+        self._reading = reading_of(config, outputs, str(folder / CONFIG)) if step is None else NO_READING
         self._session = self._stack.enter_context(opened(artifact, folder, threads))
 
     @property
@@ -63,6 +83,8 @@ class Bundle:
     @property
     def content(self) -> str:
         """What a row is."""
+        if self._decoder is not None:
+            return "a text to go on with, for Bundle.generate"
         return self._prepare.content if self._prepare is not None else "arrays, for Bundle.infer"
 
     @property
@@ -83,6 +105,8 @@ class Bundle:
             TargetError: the runtime fails, or gives NaN or infinity.
         """
         prepare = self._prepare
+        if self._decoder is not None:
+            raise DataError("this release goes on with a text and answers no rows. Use Bundle.generate.")
         if prepare is None:
             raise DataError("nothing in this release says how rows are prepared. Feed arrays with Bundle.infer.")
         if not 1 <= batch <= self.most_rows:
@@ -93,6 +117,21 @@ class Bundle:
     def __call__(self, row: Any) -> Answer:
         """What the model says of one row."""
         return self.predict([row])[0]
+
+    def generate(self, prompt: str, sampling: Sampling | None = None) -> Text:
+        """The text that follows a prompt: iterate over it for its pieces as they are made, or take `str(...)` of it.
+
+        Args:
+            prompt: as the model was trained to have it.
+            sampling: how tokens are chosen; None takes the likeliest, at most 128 of them.
+
+        Raises:
+            DataError: the release is of no decoder, or the prompt is empty or too long.
+            TargetError: the runtime fails, or gives NaN.
+        """
+        if self._decoder is None:
+            raise DataError("this release answers rows and goes on with no text. Use Bundle.predict.")
+        return self._decoder.generate(Locked(self._session, self._lock), prompt, sampling or Sampling())
 
     async def predict_async(self, rows: Sequence[Any], batch: int = 1) -> list[Answer]:
         """`predict` in a thread, so that an event loop goes on meanwhile."""

@@ -36,7 +36,7 @@ class Tokens:
         self._names = tuple(names)
         self._shortest = shortest
         settings = _settings(folder / SETTINGS_NAME)
-        self._tokenizer = _tokenizer(folder / FILE_NAME)
+        self._tokenizer = load_tokenizer(folder / FILE_NAME)
         self._left = settings.get("padding_side") == "left"
         self._pad = self._padding(settings, folder)
         try:
@@ -99,7 +99,13 @@ def _settings(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is no JSON mapping ({told(fault)}). Fetch the release again.") from None
 
 
-def _tokenizer(path: Path) -> Any:
+def load_tokenizer(path: Path) -> Any:
+    """The tokenizer of a file that may be anybody's.
+
+    Raises:
+        ModelError: it is missing, damaged, or far too large.
+        TargetUnavailable: tokenizers is not installed.
+    """
     try:
         from tokenizers import Tokenizer
     except ImportError:

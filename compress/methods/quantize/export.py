@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,14 @@ import psutil
 from edgepress.compress.methods.zeros import lost_zeros
 from edgepress.compress.model.model import Model
 from edgepress.targets.acceptance.reference import Reference
-from edgepress.targets.errors import TargetError
+from edgepress.targets.errors import ModelError, TargetError
 from edgepress.targets.records import Artifact, Candidate, Description, FileEntry, Refusal, Signature
 
 if TYPE_CHECKING:
     from torch import nn
 
     from edgepress.compress.methods.measuring import Measuring
+    from edgepress.compress.model.stepping import Stepping
 
 FP32 = Candidate(name="fp32", precision="fp32")
 # What a conversion takes at its peak, at most: measured were 0.5 to 1 GB and nine times the fp32 weights.
@@ -53,13 +55,23 @@ class Order:
     folder: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Described:
     """A model as targets see it, with what travels with it."""
 
+    model: Model
     module: nn.Module
     signature: Signature
     description: Description
+
+    @cached_property
+    def stepping(self) -> Stepping | None:
+        """The decoder's steps, for targets that decode. Raises TargetError where the network's cache is of no kind that
+        can be handed back in."""
+        try:
+            return self.model.stepping
+        except ModelError as fault:
+            raise TargetError(str(fault)) from None
 
 
 def export(model: Model, orders: Mapping[str, Order], measuring: Measuring) -> dict[str, list[Exported] | TargetError]:
@@ -68,7 +80,7 @@ def export(model: Model, orders: Mapping[str, Order], measuring: Measuring) -> d
     if not orders:
         return {}
     calibration = measuring.data.calibration_batches(model)
-    described = Described(model.module, model.signature, measuring.describe(model))
+    described = Described(model, model.module, model.signature, measuring.describe(model))
     try:
         with measuring.run.progress.task(f"{measuring.run.stage}: torch's answers on calibration rows"):
             reference = Reference.of(described, calibration)

@@ -1,0 +1,181 @@
+"""Decoding in NumPy: tokens one after the other from a decoder's steps, greedy or sampled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgepress.targets.errors import DataError, TargetError
+from edgepress.targets.inference.answers import softmax
+from edgepress.targets.protocols import Session
+from edgepress.targets.records import STEP, Feeds, Signature
+
+GREEDY = 0.0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Args:
+        max_new_tokens: at most so many; fewer where an end token comes first or the cache is full.
+        temperature: 0 takes the likeliest; above it tokens are drawn, from softmax(logits / temperature).
+        top_k: draws from the k likeliest alone.
+        top_p: draws from the fewest tokens that have this probability together (nucleus sampling, arXiv 1904.09751).
+        seed: of the draws.
+
+    Raises:
+        DataError: a value is out of range, or two contradict each other.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = GREEDY
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise DataError(f"max_new_tokens is {self.max_new_tokens}: give 1 or more.")
+        if not 0 <= self.temperature < float("inf"):
+            raise DataError(f"temperature is {self.temperature:g}: give 0, which takes the likeliest token, or more.")
+        if self.top_k is not None and self.top_k < 1:
+            raise DataError(f"top_k is {self.top_k}: give 1 or more.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise DataError(f"top_p is {self.top_p:g}: give more than 0 and at most 1.")
+        if self.temperature == GREEDY and (self.top_k, self.top_p) != (None, None):
+            which = "top_k" if self.top_k is not None else "top_p"
+            raise DataError(
+                f"{which} says what is drawn from, and temperature 0 draws nothing. Set a temperature, or leave it out."
+            )
+
+    def choose(self, logits: np.ndarray, random: np.random.Generator) -> int:
+        """The next token.
+
+        Args:
+            logits: `[vocabulary]`.
+            random: draws it, where something is drawn.
+
+        >>> Sampling().choose(np.array([0.0, 2.0, 1.0]), np.random.default_rng(0))
+        1
+        >>> Sampling(temperature=1.0, top_p=0.5).choose(np.array([0.0, 2.0, 1.0]), np.random.default_rng(0))
+        1
+        """
+        if self.temperature == GREEDY:
+            return int(logits.argmax())
+        likely = softmax(logits.astype(np.float64) / self.temperature)
+        order = np.argsort(-likely, kind="stable")[: self.top_k]
+        if self.top_p is not None:
+            # the first token that reaches top_p is the last one that may be drawn
+            order = order[: int(np.searchsorted(np.cumsum(likely[order]), self.top_p)) + 1]
+        return int(random.choice(order, p=likely[order] / likely[order].sum()))
+
+
+@dataclass
+class Timing:
+    """How long it took: the first token, which reads the whole prompt, and all tokens behind it.
+
+    Args:
+        prompt_tokens: tokens that were read.
+        new_tokens: tokens that were made.
+        first_ms: until the first of them, ms.
+        seconds: for those behind the first.
+    """
+
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    first_ms: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Of decoding, the first token left out; None where there was no second one."""
+        return (self.new_tokens - 1) / self.seconds if self.new_tokens > 1 and self.seconds > 0 else None
+
+
+@dataclass
+class Generation:
+    """Tokens as they are made; iterate over it once. `timing` fills while it runs.
+
+    Raises:
+        DataError: the prompt has no token, or more than the model has positions.
+    """
+
+    session: Session
+    signature: Signature
+    prompt: np.ndarray
+    sampling: Sampling
+    ends: frozenset[int]
+    timing: Timing = field(default_factory=Timing)
+
+    def __post_init__(self) -> None:
+        check_prompt(self.signature, self.prompt)
+
+    def __iter__(self) -> Iterator[int]:
+        """The tokens, the one that ends the text left out.
+
+        Raises:
+            TargetError: the runtime fails, or gives NaN.
+        """
+        random, began = np.random.default_rng(self.sampling.seed), time.perf_counter()
+        feeds = first_feeds(self.signature, self.prompt)
+        self.timing.prompt_tokens = self.prompt.size
+        most = min(self.sampling.max_new_tokens, self.signature.bounds["total"][1] - self.prompt.size + 1)
+        for number in range(most):
+            outputs = self.session.infer(feeds, STEP)
+            logits = outputs["logits"][0, -1]
+            if not np.isfinite(logits).all():
+                raise TargetError("the model gives NaN or infinite logits. Use another target or precision.")
+            token = self.sampling.choose(logits, random)
+            self.timing.new_tokens = number + 1
+            if number == 0:
+                self.timing.first_ms, began = 1e3 * (time.perf_counter() - began), time.perf_counter()
+            self.timing.seconds = time.perf_counter() - began if number else 0.0
+            if token in self.ends:
+                return
+            yield token
+            if number + 1 < most:
+                feeds = next_feeds(self.signature, feeds, outputs, token)
+
+
+def check_prompt(signature: Signature, prompt: np.ndarray) -> None:
+    """Raises DataError for a prompt without a token, or with more than the step's cache has positions."""
+    capacity = signature.bounds["total"][1]
+    if prompt.size == 0:
+        raise DataError("the prompt has no token to go on from. Give a text.")
+    if prompt.size > capacity:
+        raise DataError(f"the prompt has {prompt.size} tokens, and the model has {capacity} positions. Shorten it.")
+
+
+def first_feeds(signature: Signature, prompt: np.ndarray) -> Feeds:
+    """The feeds of the step that reads a prompt, with caches of no positions.
+
+    Args:
+        signature: of the step.
+        prompt: tokens, int64 `[tokens]`.
+    """
+    sizes = {"batch": 1, "sequence": prompt.size, "past": 0, "total": prompt.size}
+    feeds = {
+        spec.name: np.zeros([sizes[size] if isinstance(size, str) else size for size in spec.shape], spec.dtype)
+        for spec in signature.inputs
+    }
+    feeds["input_ids"][0] = prompt
+    feeds["attention_mask"][0] = 1
+    return feeds
+
+
+def next_feeds(signature: Signature, feeds: Feeds, outputs: Feeds, token: int) -> Feeds:
+    """Those of the step behind one, with what it gave as the state.
+
+    Args:
+        signature: of the step.
+        feeds: of the step before.
+        outputs: what it gave.
+        token: that was chosen.
+    """
+    state = {taken: outputs[given] for given, taken in signature.state.items()}
+    mask = np.concatenate([feeds["attention_mask"], np.ones((1, 1), np.int64)], 1)
+    return {"input_ids": np.array([[token]], np.int64), "attention_mask": mask, **state}

@@ -34,10 +34,16 @@ def serve(
     """Serve a release: POST /predict, GET /health, GET /metrics. SIGTERM and Ctrl-C end it when all is answered."""
     with errors_told(json) as console:
         from edgepress.targets import open_bundle
+        from edgepress.targets.errors import DataError
         from edgepress.targets.serving import server
         from edgepress.targets.serving.limits import Limits, batch_of
 
         opened = open_bundle(bundle, target, threads)
+        if opened.decodes:
+            opened.close()
+            raise DataError(
+                f"{bundle} goes on with a text; rows alone are served. Use: edgepress generate {bundle} TEXT"
+            )
         limits = Limits(batch_of(opened, batch), wait_ms, waiting, rows, int(body_mb * MB), seconds)
         place = server.listen(host, port)
         url = f"http://{host}:{place.getsockname()[1]}"

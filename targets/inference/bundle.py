@@ -76,6 +76,11 @@ class Bundle:
         return self._reading.names
 
     @property
+    def decodes(self) -> bool:
+        """Whether it goes on with a text, by `generate`, and answers no rows."""
+        return self._decoder is not None
+
+    @property
     def preparer(self) -> Prepares | None:
         """What makes feeds of raw rows; None where no file of the release says how."""
         return self._prepare

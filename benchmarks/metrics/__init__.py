@@ -15,6 +15,7 @@ from edgepress.benchmarks.metrics.classes import (
 from edgepress.benchmarks.metrics.detection import FalseAlarms
 from edgepress.benchmarks.metrics.imbalance import AreaUnderCurve, Matthews
 from edgepress.benchmarks.metrics.pairs import PairPearson, PairSpearman, Recall
+from edgepress.benchmarks.metrics.pixels import MeanIoU, PixelAccuracy, PixelAgreement
 from edgepress.benchmarks.metrics.several import ExactLabels, LabelAgreement, LabelMacroF1, MeanAveragePrecision
 from edgepress.benchmarks.metrics.text import ExactMatch, WordErrorRate
 from edgepress.benchmarks.metrics.tokens import EntityF1, Perplexity, TokenAccuracy, TokenAgreement
@@ -38,6 +39,9 @@ METRICS: dict[str, Metric] = {
     "cosine": Cosine(),
     "token-accuracy": TokenAccuracy(),
     "token-agreement": TokenAgreement(),
+    "mean-iou": MeanIoU(),
+    "pixel-accuracy": PixelAccuracy(),
+    "pixel-agreement": PixelAgreement(),
     "perplexity": Perplexity(),
     "entity-f1": EntityF1(),
     "wer": WordErrorRate(),

@@ -323,8 +323,10 @@ def _check_fit(teacher: Model, student: Model, calibration: Sequence[Feeds]) -> 
     except (RuntimeError, ValueError, TypeError, IndexError) as fault:
         raise ModelError(f"student: it does not run on the teacher's inputs: {told(fault)}") from fault
     wanted_shape = (len(logits), *teacher.signature.outputs[0].shape[1:])
-    if tuple(logits.shape) != wanted_shape:
+    maps = len(wanted_shape) == 4 == logits.ndim  # of any height and width: they are brought to the labels' size
+    if tuple(logits.shape[: 2 if maps else None]) != wanted_shape[: 2 if maps else None]:
         raise ModelError(
             f"student: {type(student.network).__name__} gives logits of shape {list(logits.shape)} for {len(logits)} "
-            f"rows, the teacher {list(wanted_shape)}. Give it a head of {wanted_shape[-1]} outputs"
+            f"rows, the teacher {list(wanted_shape)}. Give it a head of "
+            f"{teacher.signature.outputs[0].channels} outputs"
         )

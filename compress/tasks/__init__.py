@@ -6,11 +6,13 @@ from edgepress.compress.tasks.base import Task
 from edgepress.compress.tasks.inputs.arrays import ArrayInputs
 from edgepress.compress.tasks.inputs.audio import AudioInputs
 from edgepress.compress.tasks.inputs.image import ImageInputs
+from edgepress.compress.tasks.inputs.masked import MaskedInputs
 from edgepress.compress.tasks.inputs.sentences import SentenceInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.inputs.words import WordInputs
 from edgepress.compress.tasks.outputs.classes import Classes
+from edgepress.compress.tasks.outputs.pixels import PixelClasses
 from edgepress.compress.tasks.outputs.several import SeveralLabels
 from edgepress.compress.tasks.outputs.tokens import TokenClasses
 from edgepress.compress.tasks.outputs.values import Values
@@ -22,6 +24,7 @@ OF_LABELS = ("label-macro-f1", "exact-labels", "map", "label-agreement", "sqnr")
 OF_VALUES = ("spearman", "pearson", "rmse", "sqnr")
 OF_VECTORS = ("pair-spearman", "pair-pearson", "recall-at-1", "recall-at-10", "cosine", "sqnr")
 OF_TOKENS = ("entity-f1", "token-accuracy", "token-agreement", "sqnr")
+OF_PIXELS = ("mean-iou", "pixel-accuracy", "pixel-agreement", "sqnr")
 
 TASKS: dict[str, Task] = {
     "text-classification": Task(
@@ -108,6 +111,13 @@ TASKS: dict[str, Task] = {
         outputs=TokenClasses(),
         network="AutoModelForTokenClassification",
         metrics=OF_TOKENS,
+    ),
+    "image-segmentation": Task(
+        name="image-segmentation",
+        inputs=MaskedInputs(),
+        outputs=PixelClasses(),
+        network="AutoModelForSemanticSegmentation",
+        metrics=OF_PIXELS,
     ),
 }
 

@@ -16,6 +16,7 @@ from edgepress import targets
 from edgepress.targets.bundle.sums import SUMS, check_sums
 from edgepress.targets.errors import ArtifactError, DataError, TargetError, TargetUnavailable
 from edgepress.targets.inference.answers import Answer, Reading, reading_of
+from edgepress.targets.inference.masks import MaskedPictures, mask_answer
 from edgepress.targets.inference.prepare import CONFIG, Prepares, preparer_of, read_json
 from edgepress.targets.inference.words import WordRows
 from edgepress.targets.records import Artifact, Feeds
@@ -46,7 +47,7 @@ class Bundle:
         opened = target.open_stand_in if stand_in and target.probe().state != "available" else target.open
         signature = artifact.signature
         self._prepare: Prepares | None = preparer_of(folder, signature)
-        outputs = int(signature.outputs[0].shape[-1])
+        outputs = int(signature.outputs[0].channels)
         self._reading: Reading = reading_of(read_json(folder / CONFIG), outputs, str(folder / CONFIG))
         self._session = self._stack.enter_context(opened(artifact, folder, threads))
 
@@ -113,6 +114,9 @@ class Bundle:
             feeds, words = prepare.read(rows)
             outputs = self._outputs(feeds)
             return [one.answer(row, self.labels) for one, row in zip(words, outputs, strict=True)]
+        if isinstance(prepare, MaskedPictures):
+            feeds, sizes = prepare.read(rows)
+            return [mask_answer(row, size, self.labels) for row, size in zip(self._outputs(feeds), sizes, strict=True)]
         return self._reading.answers(self._outputs(prepare.feeds(rows)))
 
     def _outputs(self, feeds: Feeds) -> np.ndarray:

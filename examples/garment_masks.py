@@ -19,7 +19,7 @@ from PIL import Image
 SIDE, TILE = 64, 32
 BRIGHT, DARK = 48, 8
 UNJUDGED = 255
-ROWS = {"train": 3000, "test": 1000}
+ROWS = {"train": 2500, "test": 500}
 
 
 def scene(garments: np.ndarray, classes: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

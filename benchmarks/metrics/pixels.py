@@ -92,7 +92,7 @@ class PixelAgreement:
 
 def _said(logits: np.ndarray, size: tuple[int, ...]) -> Iterator[np.ndarray]:
     """The class of each pixel, row by row: whole logits of all rows would be many times as large."""
-    return (interpolated(row, (size[0], size[1])).argmax(0) for row in logits)
+    return (interpolated(row, size).argmax(0) for row in logits)
 
 
 def _confusions(labels: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray:

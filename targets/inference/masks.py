@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,3 +47,16 @@ def mask_answer(logits: np.ndarray, size: tuple[int, int], names: Sequence[str])
     order = [int(number) for number in np.argsort(-areas, kind="stable") if areas[number]]
     shares = {names[number]: float(areas[number] / mask.size) for number in order}
     return Answer(tuple(names[number] for number in order), shares, mask=mask)
+
+
+def png_of(mask: np.ndarray) -> str:
+    """A mask as a grey PNG of its class numbers, in base64.
+
+    Args:
+        mask: uint8 or uint16 `[height, width]`.
+    """
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode("ascii")

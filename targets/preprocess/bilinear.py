@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def interpolated(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def interpolated(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Maps `[..., height, width]` in another size: `torch.nn.functional.interpolate(mode="bilinear",
     align_corners=False)`, up to rounding. Each place lies at its middle; beyond the outer middles nothing changes.
 

@@ -22,6 +22,8 @@ from edgepress.compress.data.truths import mask_files
 from edgepress.compress.data.truths.mask_files import decode_mask
 from edgepress.compress.data.truths.masks import masks_of
 from edgepress.compress.methods.distill.terms.soft_targets import distillation_loss
+from edgepress.compress.methods.prune.options import Prune
+from edgepress.compress.methods.prune.structured import apply_pruning, plan_pruning
 from edgepress.compress.methods.student import derive_student
 from edgepress.compress.model.model import Model, network_from_config
 from edgepress.compress.recipe.data import Columns, Data
@@ -226,6 +228,25 @@ def test_segmenters_of_transformers_are_told_by_their_logits(architecture: str) 
     features = task.features(rows, PLAIN, data)
     assert logits_of(model, features).shape == (2, *signature.outputs[0].shape[1:])
     assert 0 <= metric_of(model, features, "pixel-accuracy") <= 1
+
+
+def test_channels_and_heads_are_cut_by_the_loss_of_pixels() -> None:
+    task, data = load_task(TASK), Data(train="unused")
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    feeds = [{"pixel_values": random.standard_normal((2, 1, 32, 32)).astype(np.float32)}]
+    labels = [random.integers(0, 3, (2, 32, 32)).astype(np.int16)]
+    for architecture, options in (
+        ("segformer", Prune(heads=0.5, importance="taylor")),
+        ("mobilevit", Prune(channels=0.25, importance="taylor", round_to=4)),
+    ):
+        network = network_from_config(tiny_segmenter_config(architecture), TASK).eval()
+        model = Model(network, TASK, task.signature(network, PLAIN, data))
+        cut = apply_pruning(model, plan_pruning(model, options, feeds, labels))
+        weights, left = (sum(value.numel() for value in one.network.parameters()) for one in (model, cut))
+        with torch.no_grad():
+            logits = cut.module(torch.from_numpy(feeds[0]["pixel_values"]))
+        assert left < weights and tuple(logits.shape[1:]) == model.signature.outputs[0].shape[1:]
 
 
 def test_a_network_that_is_no_segmenter_is_told() -> None:

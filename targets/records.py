@@ -68,6 +68,16 @@ class TensorSpec(Record):
     dtype: str
     shape: tuple[int | str, ...]
 
+    @property
+    def channels(self) -> int | str:
+        """How many numbers stand at one place, such as one a class: the last size; of maps `[batch, channels, height,
+        width]` the second.
+
+        >>> TensorSpec(name="logits", dtype="float32", shape=("batch", 11, 8, 8)).channels
+        11
+        """
+        return self.shape[1 if len(self.shape) == 4 else -1]
+
 
 class Signature(Record):
     """Inputs and outputs of a model, and within which bounds (inclusive) its named dimensions vary.

@@ -73,7 +73,9 @@ def judge(
     Raises:
         BenchmarkError: the shapes don't fit each other, or a metric is not known.
     """
-    if teacher.shape != answers.shape or len(labels) != len(answers):
+    maps = teacher.ndim == answers.ndim == 4  # of any height and width: metrics bring them to one size
+    same = teacher.shape[:2] == answers.shape[:2] if maps else teacher.shape == answers.shape
+    if not same or len(labels) != len(answers):
         raise BenchmarkError(
             f"labels {list(labels.shape)}, teacher {list(teacher.shape)} and candidate {list(answers.shape)} "
             f"don't fit: give logits [rows, classes] of the same rows and classes"

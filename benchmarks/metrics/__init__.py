@@ -16,6 +16,7 @@ from edgepress.benchmarks.metrics.detection import FalseAlarms
 from edgepress.benchmarks.metrics.imbalance import AreaUnderCurve, Matthews
 from edgepress.benchmarks.metrics.next_tokens import NextTokenAccuracy, NextTokenAgreement, Perplexity
 from edgepress.benchmarks.metrics.pairs import PairPearson, PairSpearman, Recall
+from edgepress.benchmarks.metrics.pixels import MeanIoU, PixelAccuracy, PixelAgreement
 from edgepress.benchmarks.metrics.several import ExactLabels, LabelAgreement, LabelMacroF1, MeanAveragePrecision
 from edgepress.benchmarks.metrics.text import ExactMatch, WordErrorRate
 from edgepress.benchmarks.metrics.tokens import EntityF1, TokenAccuracy, TokenAgreement
@@ -39,6 +40,9 @@ METRICS: dict[str, Metric] = {
     "cosine": Cosine(),
     "token-accuracy": TokenAccuracy(),
     "token-agreement": TokenAgreement(),
+    "mean-iou": MeanIoU(),
+    "pixel-accuracy": PixelAccuracy(),
+    "pixel-agreement": PixelAgreement(),
     "perplexity": Perplexity(),
     "next-token-accuracy": NextTokenAccuracy(),
     "next-token-agreement": NextTokenAgreement(),

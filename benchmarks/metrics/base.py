@@ -21,6 +21,9 @@ the unit of the data."""
 Against = Literal["labels", "teacher"]
 """What the answers are compared with: the labels of the data, or the teacher's answers to the same rows."""
 
+IGNORED = -100
+"""The label of what is not judged: of tokens that are padding, special or not the first of a word; of pixels that
+nobody labelled."""
 
 ACCURACY = {
     "max_accuracy_drop": "accuracy.max_drop",

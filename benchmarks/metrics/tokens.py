@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.benchmarks.metrics.base import IGNORED as IGNORED
 from edgepress.benchmarks.metrics.base import Against, Unit, ratio, same_rows
 from edgepress.targets.errors import BenchmarkError
 from edgepress.targets.inference.spans import Place, are_tags, spans_in
-
-IGNORED = -100
-"""The label of tokens that are not judged: padding, special tokens, all but the first piece of a word."""
 
 
 class TokenAccuracy:

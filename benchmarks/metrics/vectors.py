@@ -8,6 +8,7 @@ import numpy as np
 
 from edgepress.benchmarks.metrics.base import Against, Unit, ratio, same_rows
 from edgepress.targets.errors import BenchmarkError
+from edgepress.targets.preprocess.bilinear import on_one_grid
 
 
 class RootMeanSquare:
@@ -96,7 +97,10 @@ class SignalToNoise:
     against: Against = "teacher"
 
     def counts(self, truth: Any, answers: Any) -> np.ndarray:
-        """`[rows, 2]`: power of the teacher's row, and of the difference to it."""
+        """`[rows, 2]`: power of the teacher's row, and of the difference to it; of maps `[rows, channels, height,
+        width]` on the finer of both grids."""
+        if np.ndim(truth) == np.ndim(answers) == 4:
+            truth, answers = on_one_grid(truth, answers)
         truth, answers = _vectors(self.key, truth, answers)
         known = ~np.isnan(truth)
         signal, noise = np.where(known, truth, 0.0), np.where(known, truth - answers, 0.0)

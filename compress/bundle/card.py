@@ -13,7 +13,7 @@ from edgepress.compress.bundle.manifest import Manifest
 from edgepress.compress.licences.records import Input
 from edgepress.compress.licences.table import OTHER, of_name
 
-PIPELINE = re.compile("(audio|image|tabular|text)-classification")
+PIPELINE = re.compile("(audio|image|tabular|text)-classification|image-segmentation")
 """Tasks that the hub knows by the same name."""
 HUB_REFERENCES = ("gemma", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4", "openrail")
 """Licences without SPDX id that the hub has a tag for."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from edgepress.benchmarks.metrics import METRICS
+from edgepress.compress.data.rows import MASKED
 from edgepress.compress.data.sources import find_source
 from edgepress.compress.data.tables import first_rows
 from edgepress.compress.recipe.data import Columns
@@ -20,6 +21,7 @@ LABELS = (
     *("label", "labels", "tags", "ner_tags", "class", "target", "category", "intent", "sentiment", "y", "stars"),
     "rating",
 )
+MASKS = ("mask", "masks", "segmentation_mask", "segmentation", "annotation")
 SCORES = ("score", "similarity", "similarity_score", "relatedness", "relatedness_score", "gold")
 OF_PAIRS = {"text_pair": "text_pair", "label": "score"}
 """What the columns of pairs are called in a template where the training file has none."""
@@ -88,7 +90,8 @@ def _columns(task: Task, data: str | None) -> dict[str, str | list[str]]:
         return dict(_guessed(inputs, columns, str(data)))
     if task.unlabelled:
         return {**usual, **_pairs(inputs, columns, str(data))}
-    label = _label(columns, inputs.usual_names)
+    masks = first_named(columns, MASKS) if inputs.content == MASKED else None
+    label = masks or _label(columns, inputs.usual_names)
     others = {name: column for name, column in columns.items() if name != label}
     if label is None or not others:
         raise DataError(f"{data} needs a label column and one more; it has {', '.join(columns)}.")

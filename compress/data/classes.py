@@ -33,7 +33,7 @@ def classes_of(
     Raises:
         DataError: the labels are not the teacher's, or contradict `file_names`.
     """
-    if fine_tuned and model_names is not None and not _same_classes(values, file_names, model_names):
+    if fine_tuned and model_names is not None and not same_classes(values, file_names, model_names):
         model_names = None
     labels = label_map(values, origin, file_names, model_names)
     if model_names is not None:
@@ -41,7 +41,7 @@ def classes_of(
     return labels
 
 
-def _same_classes(values: Sequence[Any], file_names: Sequence[str] | None, model_names: Sequence[str]) -> bool:
+def same_classes(values: Sequence[Any], file_names: Sequence[str] | None, model_names: Sequence[str]) -> bool:
     """Whether the data's classes are the model's: the same names, or numbers that count the names of the model."""
     named = set(file_names) if file_names is not None else _seen(values)
     if named == set(model_names):

@@ -19,11 +19,14 @@ from edgepress.compress.data.images import (
     npz_digest,
     picture_files,
 )
-from edgepress.compress.data.rows import ReadingTask
+from edgepress.compress.data.rows import MASKED, ReadingTask
 from edgepress.compress.data.sources import Source, find_source, local_split
 from edgepress.compress.data.tables import read_table
 from edgepress.compress.recipe.data import Data
 from edgepress.targets.files import sha256_of
+
+OF_FILES = ("images", MASKED, "recordings")
+"""What rows are of which a table names files."""
 
 
 def split_content(data: Data, split: str, task: ReadingTask | None) -> str:
@@ -61,12 +64,13 @@ def _content(source: Source, data: Data, task: ReadingTask | None, is_train: boo
         of_audio = task is not None and task.inputs.content == "recordings"
         files = clip_files(folder) if of_audio else picture_files(folder)
         return _keys(image_files(files), [str(path.relative_to(folder)) for path in files])
-    if task is None or task.inputs.content not in ("images", "recordings"):
+    if task is None or task.inputs.content not in OF_FILES:
         return sha256_of(source.path)
-    column = task.inputs.columns(data.columns)[0]
-    values = read_table(source.path, [column])[column]
-    pictures = image_column(values, source.path.parent, str(source.path))
-    return sha256_of(source.path) + _keys(pictures, [""] * len(values))
+    columns = [task.inputs.columns(data.columns)[0]]
+    columns += data.columns.labels if task.inputs.content == MASKED else ()
+    table = read_table(source.path, columns)
+    named = (image_column(table[column], source.path.parent, str(source.path)) for column in columns)
+    return sha256_of(source.path) + "".join(_keys(each, [""] * len(each)) for each in named)
 
 
 def _keys(pictures: LazyImages, names: Sequence[str]) -> str:

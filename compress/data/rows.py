@@ -14,6 +14,8 @@ from edgepress.compress.data.images import Images, LazyImages
 from edgepress.compress.recipe.data import Columns, Data
 
 Kind = Literal["digits", "npz", "folder", "table", "hub", "given"]
+MASKED = "masked images"
+"""What rows are whose label is a mask: a class for each pixel."""
 Texts = tuple[list[str], list[str] | None]
 """First texts and, where rows are pairs, second ones."""
 
@@ -39,7 +41,8 @@ class Raw:
 class Rows:
     """Texts (first and, for pairs, second), images `[height, width, channels]`, recordings, vectors float32
     `[rows, features]`, arrays `[rows, ...]` by name or the words of each row; and labels `[rows, ...]` as their `Truth`
-    made them: int64 class numbers `[rows]` or `[rows, words]`, or float32 `[rows, outputs]`."""
+    made them: int64 class numbers `[rows]` or `[rows, words]`, float32 `[rows, outputs]`, or a mask each, objects
+    `[rows]`."""
 
     labels: np.ndarray
     origin: str
@@ -52,12 +55,12 @@ class Rows:
 
     @property
     def content(self) -> str:
-        """What each row is: `texts`, `words`, `images`, `recordings`, `vectors` or `arrays`."""
+        """What each row is: `texts`, `words`, `images`, `masked images`, `recordings`, `vectors` or `arrays`."""
         if self.arrays is not None or self.words is not None:
             return "arrays" if self.words is None else "words"
         if self.clips is not None or self.vectors is not None:
             return "recordings" if self.clips is not None else "vectors"
-        return "images" if self.texts is None else "texts"
+        return ("images" if self.labels.dtype != object else MASKED) if self.texts is None else "texts"
 
     @property
     def files(self) -> LazyImages | None:

@@ -24,8 +24,9 @@ from edgepress.compress.data.images import (
     read_npz,
     without_pictures,
 )
-from edgepress.compress.data.rows import Kind, Raw, ReadingTask
+from edgepress.compress.data.rows import MASKED, Kind, Raw, ReadingTask
 from edgepress.compress.data.tables import SUFFIXES, check_columns, read_table, suffix_of
+from edgepress.compress.data.truths.mask_files import read_masked_npz
 from edgepress.compress.data.vectors import read_vectors
 from edgepress.compress.recipe.data import Data
 from edgepress.compress.recipe.paths import PYTHON, in_home, kind_of, pinned
@@ -148,6 +149,8 @@ def read_raw(reference: str, split: str, data: Data, task: ReadingTask) -> Raw:
         if task.inputs.content == "vectors":
             vectors, labels = read_vectors(source.path, split)
             return Raw(str(source.path), labels.tolist(), vectors=vectors)
+        if task.inputs.content == MASKED:
+            return read_masked_npz(source.path, split)
         images, labels = read_npz(source.path, split)
         return Raw(str(source.path), labels.tolist(), images=images)
     if source.kind == "folder":

@@ -6,6 +6,7 @@ import copy
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -248,8 +249,7 @@ def _other(
     inputs = tuple(spec for spec in teacher.signature.inputs if takes(network, spec.name))
     signature = teacher.signature.model_copy(update={"inputs": inputs})
     student = Model(network.eval(), teacher.task, signature).after("student", source)
-    _check_fit(teacher, student, calibration)
-    return student
+    return _fitting(teacher, student, calibration)
 
 
 def _adapted(network: Any, teacher: Model, source: str | None, tell: Callable[[tuple[Fit, ...]], None]) -> str:
@@ -301,8 +301,9 @@ def _from_options(teacher: Model, options: dict[str, Any]) -> Any:
     return network_from_config(config, teacher.task)
 
 
-def _check_fit(teacher: Model, student: Model, calibration: Sequence[Feeds]) -> None:
-    """Raises ModelError where the student's vocabulary, inputs or classes do not fit the teacher's."""
+def _fitting(teacher: Model, student: Model, calibration: Sequence[Feeds]) -> Model:
+    """The student, with the height and width of its own maps. Raises ModelError where its vocabulary, inputs or classes
+    do not fit the teacher's."""
     have, need = (getattr(model.network.config, "vocab_size", None) for model in (student, teacher))
     if have is not None and need is not None and have < need:
         raise ModelError(
@@ -314,7 +315,7 @@ def _check_fit(teacher: Model, student: Model, calibration: Sequence[Feeds]) -> 
             f"student: it has {classes[0]} classes, the teacher {classes[1]}; give it num_labels {classes[1]}"
         )
     if not calibration:
-        return
+        return student
     if not student.signature.inputs:
         wanted = ", ".join(spec.name for spec in teacher.signature.inputs)
         raise ModelError(f"student: {type(student.network).__name__} takes none of the teacher's inputs ({wanted})")
@@ -323,8 +324,11 @@ def _check_fit(teacher: Model, student: Model, calibration: Sequence[Feeds]) -> 
     except (RuntimeError, ValueError, TypeError, IndexError) as fault:
         raise ModelError(f"student: it does not run on the teacher's inputs: {told(fault)}") from fault
     wanted_shape = (len(logits), *teacher.signature.outputs[0].shape[1:])
-    if tuple(logits.shape) != wanted_shape:
+    maps = len(wanted_shape) == 4 == logits.ndim  # of any height and width: they are brought to the labels' size
+    if tuple(logits.shape[: 2 if maps else None]) != wanted_shape[: 2 if maps else None]:
         raise ModelError(
             f"student: {type(student.network).__name__} gives logits of shape {list(logits.shape)} for {len(logits)} "
-            f"rows, the teacher {list(wanted_shape)}. Give it a head of {wanted_shape[-1]} outputs"
+            f"rows, the teacher {list(wanted_shape)}. Give it a head of {teacher.signature.outputs[0].channels} outputs"
         )
+    outputs = (teacher.signature.outputs[0].model_copy(update={"shape": ("batch", *logits.shape[1:])}),)
+    return replace(student, signature=student.signature.model_copy(update={"outputs": outputs})) if maps else student

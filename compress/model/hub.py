@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,13 @@ from edgepress.compress.recipe.paths import in_home, pinned
 from edgepress.targets.errors import ModelError, told
 
 HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?(@[\w][\w.-]*)?")
+
+LACKING = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+"""What torchvision looks for on import, whether its compiled half could be loaded or not."""
+_DECLARED: list[Any] = []
 
 
 @contextmanager
@@ -65,6 +74,7 @@ def unreachable(source: str, fault: Exception) -> ModelError:
 
 def auto_config() -> Any:
     """transformers' AutoConfig, with the architectures of this project registered."""
+    allow_foreign_torchvision()
     from transformers import AutoConfig
 
     from edgepress.compress.architectures import register
@@ -73,12 +83,37 @@ def auto_config() -> Any:
     return AutoConfig
 
 
+def allow_foreign_torchvision() -> None:
+    """Make torchvision importable where it was built for another torch than the one that is here, as the one of PyPI
+    for a torch without CUDA. transformers imports it wherever it is installed, and timm's models need its transforms on
+    import; neither calls its compiled operators for a network of images.
+
+    Its import fails over two operators that its compiled half would bring. They are declared, without an
+    implementation, and it is imported again; whoever calls one is told by torch that there is none.
+    """
+    if find_spec("torchvision") is None:
+        return
+    try:
+        import_module("torchvision")
+    except RuntimeError as fault:
+        if "operator torchvision::nms does not exist" not in str(fault):
+            raise
+        import torch
+
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for schema in LACKING:
+            library.define(schema)
+        _DECLARED.append(library)  # the operators are gone with it
+        import_module("torchvision")
+
+
 def network_class(name: str) -> Any:
     """The class of transformers that loads a task's models, e.g. `AutoModelForImageClassification`.
 
     Raises:
         ModelError: transformers has no such class.
     """
+    allow_foreign_torchvision()
     import transformers
 
     from edgepress.compress.architectures import register, sentence_encoder, vector_mlp

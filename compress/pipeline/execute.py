@@ -11,6 +11,7 @@ from pathlib import Path
 from edgepress.benchmarks.records.report import StageRow
 from edgepress.compress.methods.data import Data, Run
 from edgepress.compress.methods.measuring import Measuring
+from edgepress.compress.model.hub import allow_foreign_torchvision
 from edgepress.compress.pipeline.plan import Planned
 from edgepress.compress.pipeline.stages.base import Finished, Work
 from edgepress.compress.pipeline.store import RunFolder
@@ -67,6 +68,8 @@ def execute(
         todo: the rest of them, behind the leading ones that are done.
         progress: whoever listens.
     """
+    if todo:
+        allow_foreign_torchvision()  # before transformers' networks are imported, which import it
     execution = Execution.of(recipe, folder, stages, progress)
     if slow := bf16_warning(stage.stage.options for stage in todo):
         progress.warn(slow)

@@ -7,12 +7,14 @@ from edgepress.compress.tasks.inputs.arrays import ArrayInputs
 from edgepress.compress.tasks.inputs.audio import AudioInputs
 from edgepress.compress.tasks.inputs.continued import ContinuedInputs
 from edgepress.compress.tasks.inputs.image import ImageInputs
+from edgepress.compress.tasks.inputs.masked import MaskedInputs
 from edgepress.compress.tasks.inputs.sentences import SentenceInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.inputs.words import WordInputs
 from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.compress.tasks.outputs.next_tokens import NextTokens
+from edgepress.compress.tasks.outputs.pixels import PixelClasses
 from edgepress.compress.tasks.outputs.several import SeveralLabels
 from edgepress.compress.tasks.outputs.tokens import TokenClasses
 from edgepress.compress.tasks.outputs.values import Values
@@ -25,6 +27,7 @@ OF_VALUES = ("spearman", "pearson", "rmse", "sqnr")
 OF_VECTORS = ("pair-spearman", "pair-pearson", "recall-at-1", "recall-at-10", "cosine", "sqnr")
 OF_NEXT_TOKENS = ("perplexity", "next-token-accuracy", "next-token-agreement")
 OF_TOKENS = ("entity-f1", "token-accuracy", "token-agreement", "sqnr")
+OF_PIXELS = ("mean-iou", "pixel-accuracy", "pixel-agreement", "sqnr")
 
 TASKS: dict[str, Task] = {
     "text-classification": Task(
@@ -119,6 +122,13 @@ TASKS: dict[str, Task] = {
         network="AutoModelForCausalLM",
         metrics=OF_NEXT_TOKENS,
         own_truth=True,
+    ),
+    "image-segmentation": Task(
+        name="image-segmentation",
+        inputs=MaskedInputs(),
+        outputs=PixelClasses(),
+        network="AutoModelForSemanticSegmentation",
+        metrics=OF_PIXELS,
     ),
 }
 

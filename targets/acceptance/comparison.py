@@ -59,7 +59,7 @@ def compare_outputs(reference: Iterable[Outputs], outputs: Iterable[Outputs]) ->
             largest = max(largest, float(np.abs(difference).max(initial=0.0)))
             signal += float((first**2).sum())
             noise += float((difference**2).sum())
-            if first.ndim < 2 or first.shape[-1] > 1:  # the largest of one value stands where it must
+            if first.ndim < 2 or first.shape[_axis(first)] > 1:  # the largest of one value stands where it must
                 agreeing.setdefault(name, []).append(_agreement(first, second))
     if samples == 0:
         raise ArtifactError("nothing to compare: no calibration batches were given")
@@ -69,7 +69,13 @@ def compare_outputs(reference: Iterable[Outputs], outputs: Iterable[Outputs]) ->
 
 
 def _agreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Whether the largest value of the last axis stands at the same place, for each position before it; of an output
-    without an axis beside the batch, whether its values round to the same whole number."""
-    same: np.ndarray = np.round(first) == np.round(second) if first.ndim < 2 else first.argmax(-1) == second.argmax(-1)
-    return same.ravel()
+    """Whether the largest value of an axis stands at the same place, for each position beside it; of an output without
+    an axis beside the batch, whether its values round to the same whole number."""
+    if first.ndim < 2:
+        return np.asarray(np.round(first) == np.round(second)).ravel()
+    return np.asarray(first.argmax(_axis(first)) == second.argmax(_axis(second))).ravel()
+
+
+def _axis(values: np.ndarray) -> int:
+    """The axis of what is compared at a place: the last one, of maps `[batch, channels, height, width]` the second."""
+    return 1 if values.ndim == 4 else -1

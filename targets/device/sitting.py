@@ -22,7 +22,7 @@ from .needs import ArtifactFacts, Feeds, input_specs
 from .pinning import kept_on
 from .quiet import quiet_native
 from .release import ARTIFACT, RELEASE, read_json
-from .sample import compared, judged, read_sample, sample_rows
+from .sample import compared, judged, read_sample, said_of, sample_rows
 from .turns import WINDOW, take
 
 Infer = Callable[[Feeds], "dict[str, np.ndarray]"]
@@ -117,7 +117,7 @@ def likeness_of(infer: Infer, sample: dict[str, np.ndarray], facts: ArtifactFact
 
 def accuracy_of(infer: Infer, sample: dict[str, np.ndarray], facts: ArtifactFacts, compiles: bool) -> dict[str, Any]:
     """Right answers on the sample and agreement with the teacher's; the classes themselves are the raw values. Of a
-    model that answers for each word, `rows` are words.
+    model that answers for each word or pixel, `rows` are words or pixels.
 
     Args:
         infer: answers a batch.
@@ -125,9 +125,9 @@ def accuracy_of(infer: Infer, sample: dict[str, np.ndarray], facts: ArtifactFact
         facts: the artifact's record.
         compiles: whether each new length costs a compilation.
     """
-    said = [answers(infer, feeds)[0].argmax(-1) for feeds in sample_rows(sample, facts, compiles)]
-    rows = zip(said, sample["labels"])  # noqa: B905 (Python 3.9 has no strict)
-    predicted = [number for row, wanted in rows for number in judged(row, wanted)]
+    given = (answers(infer, feeds)[0] for feeds in sample_rows(sample, facts, compiles))
+    rows = zip(given, sample["labels"])  # noqa: B905 (Python 3.9 has no strict)
+    predicted = [number for row, wanted in rows for number in judged(said_of(row, wanted), wanted)]
     labels, teacher = compared(sample)
     right = sum(one == other for one, other in zip(predicted, labels))  # noqa: B905 (Python 3.9 has no strict)
     agreed = sum(one == other for one, other in zip(predicted, teacher))  # noqa: B905

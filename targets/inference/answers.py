@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -51,6 +51,8 @@ class Answer:
         spans: what was found in a text; None for a model that answers for a row as a whole.
         words: each word that was read, with its tag as label.
         unread: words that were not, beyond the longest sequence or without a token.
+        mask: class number of each pixel, uint8 `[height, width]`; `labels` are then those in it, and `scores` the share
+            of the pixels that each of them has. None for all others.
     """
 
     labels: tuple[str, ...]
@@ -59,6 +61,7 @@ class Answer:
     spans: tuple[Span, ...] | None = None
     words: tuple[Span, ...] = ()
     unread: int = 0
+    mask: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:

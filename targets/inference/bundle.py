@@ -19,6 +19,7 @@ from edgepress.targets.errors import ArtifactError, DataError, TargetError, Targ
 from edgepress.targets.inference.answers import Answer, Reading, reading_of
 from edgepress.targets.inference.decoder import Decoder, Text
 from edgepress.targets.inference.generation import Sampling
+from edgepress.targets.inference.masks import MaskedPictures, mask_answer
 from edgepress.targets.inference.prepare import CONFIG, Prepares, preparer_of, read_json
 from edgepress.targets.inference.words import WordRows
 from edgepress.targets.protocols import Session
@@ -66,7 +67,7 @@ class Bundle:
         config, step = read_json(folder / CONFIG), artifact.programs.get(STEP)
         self._decoder = Decoder(folder, step, config) if step is not None else None
         self._prepare: Prepares | None = preparer_of(folder, signature) if step is None else None
-        outputs = int(signature.outputs[0].shape[-1])
+        outputs = int(signature.outputs[0].channels)
         self._reading = reading_of(config, outputs, str(folder / CONFIG)) if step is None else NO_READING
         self._session = self._stack.enter_context(opened(artifact, folder, threads))
 
@@ -157,6 +158,9 @@ class Bundle:
             feeds, words = prepare.read(rows)
             outputs = self._outputs(feeds)
             return [one.answer(row, self.labels) for one, row in zip(words, outputs, strict=True)]
+        if isinstance(prepare, MaskedPictures):
+            feeds, sizes = prepare.read(rows)
+            return [mask_answer(row, size, self.labels) for row, size in zip(self._outputs(feeds), sizes, strict=True)]
         return self._reading.answers(self._outputs(prepare.feeds(rows)))
 
     def _outputs(self, feeds: Feeds) -> np.ndarray:

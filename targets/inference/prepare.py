@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgepress.targets.errors import ArtifactError, DataError, told
+from edgepress.targets.inference.masks import MaskedPictures
+from edgepress.targets.inference.pictures import Pictures
 from edgepress.targets.inference.words import WordRows
 from edgepress.targets.preprocess import image_config, sounds, standardise, tokens
-from edgepress.targets.preprocess.pictures import decode_image
-from edgepress.targets.preprocess.pixels import Preprocessing
 from edgepress.targets.records import Feeds, Signature
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
@@ -47,32 +47,6 @@ class Texts:
     def feeds(self, rows: Sequence[Any]) -> Feeds:
         """See `Tokens.apply`."""
         return self._tokens.apply(rows)
-
-
-class Pictures:
-    """A row is a path, the bytes of a picture, or pixels uint8 `[height, width, channels]`."""
-
-    content = "a picture: a path, its bytes, or pixels uint8 [height, width, channels]"
-
-    def __init__(self, preprocessing: Preprocessing, name: str) -> None:
-        self._preprocessing, self._name = preprocessing, name
-
-    def feeds(self, rows: Sequence[Any]) -> Feeds:
-        """float32 `[batch, channels, height, width]`."""
-        pictures = [self._pixels(row) for row in rows]
-        made = [self._preprocessing.apply(picture[None], np.arange(1)) for picture in pictures]
-        return {self._name: np.concatenate(made)}
-
-    def _pixels(self, row: Any) -> np.ndarray:
-        if isinstance(row, str | os.PathLike):
-            return decode_image(Path(row), str(row))
-        if isinstance(row, bytes):
-            return decode_image(row, "this picture")
-        pixels = np.asarray(row)
-        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-        if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3) or pixels.dtype != np.uint8:
-            raise DataError(f"{self.content} is asked for, got {pixels.dtype} {list(pixels.shape)}.")
-        return pixels
 
 
 class Sounds:
@@ -132,13 +106,14 @@ def preparer_of(folder: Path, signature: Signature) -> Prepares | None:
     if (folder / standardise.FILE_NAME).is_file():
         return Vectors(standardise.read_standardisation(folder / standardise.FILE_NAME))
     first, config = signature.inputs[0], read_json(folder / CONFIG)
+    pictures = MaskedPictures if len(signature.outputs[0].shape) == 4 else Pictures
     if not (folder / PROCESSOR).is_file():
         found = config.get("pretrained_cfg")
-        return Pictures(image_config.read_timm(found, str(folder / CONFIG)), first.name) if found else None
+        return pictures(image_config.read_timm(found, str(folder / CONFIG)), first.name) if found else None
     settings, origin = read_json(folder / PROCESSOR), str(folder / PROCESSOR)
     if "feature_extractor_type" in settings and len(first.shape) == 2:
         return Sounds(sounds.read_extractor(settings, origin, first.name, int(first.shape[1])))
-    return Pictures(image_config.read_config(settings, origin, int(first.shape[1])), first.name)
+    return pictures(image_config.read_config(settings, origin, int(first.shape[1])), first.name)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 # Formats whose 32-bit grey pixels hold 16-bit values; a 32-bit TIFF's may be anything.
 SIXTEEN_BITS = ("PNG", "PPM")
+# The tag that says how a picture was held, and from which of its values on height and width change places.
+ORIENTATION, LYING = 0x0112, 5
 
 
 def decode_image(source: Path | bytes, origin: str) -> np.ndarray:
@@ -30,22 +34,51 @@ def decode_image(source: Path | bytes, origin: str) -> np.ndarray:
         DataError: the file is missing or damaged, of another format, or its pixels are 32-bit or floating-point numbers
             of which nothing says what is white; or Pillow is not installed.
     """
+    with opened_picture(source, origin) as image:
+        from PIL import ImageOps
+
+        array = _pixels(ImageOps.exif_transpose(image), image.format or "", origin)
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def picture_size(source: Path | bytes, origin: str) -> tuple[int, int]:
+    """(height, width) of what `decode_image` gives, read from the file's head alone.
+
+    Raises:
+        DataError: as `decode_image`, as far as the head tells.
+    """
+    with opened_picture(source, origin) as image:
+        turned = image.getexif().get(ORIENTATION, 1) >= LYING
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+@contextmanager
+def opened_picture(source: Path | bytes, origin: str, formats: tuple[str, ...] = FORMATS) -> Iterator[Picture]:
+    """A picture whose head is read; pixels are decoded when they are asked for.
+
+    Args:
+        source: the file, or its bytes.
+        origin: names it in messages.
+        formats: of Pillow's, which it may be.
+
+    Raises:
+        DataError: as `decode_image`, for whatever goes wrong in the block too.
+    """
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ImportError:
         raise DataError("Image files are decoded by Pillow, which is not installed. Fix: pip install pillow") from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tags and chunks that do not concern the pixels
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-                array = _pixels(ImageOps.exif_transpose(image), image.format or "", origin)
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats) as image:
+                yield image
     except DataError:
         raise
     except FileNotFoundError:
         raise DataError(f"{origin} is missing. Image paths are relative to the file that names them.") from None
     except Exception as fault:  # of a damaged file each decoder raises what it happens to meet
         raise DataError(f"{origin} is no readable image ({told(fault)}). Mend or remove it.") from None
-    return array[:, :, None] if array.ndim == 2 else array
 
 
 def _pixels(image: Picture, kind: str, origin: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -45,6 +45,17 @@ class Preprocessing:
         if isinstance(images, np.ndarray):
             return self._apply(images[indices])
         return np.concatenate([self._apply(images[int(index)][None]) for index in indices])
+
+    def placed(self, numbers: np.ndarray) -> np.ndarray:
+        """A number for each pixel of a picture, brought to where the pixels come: resized and cropped as they are, each
+        the number of the nearest one, since a mixture of two classes is none.
+
+        Args:
+            numbers: of any type, `[height, width]`.
+        """
+        nearest = replace(self, resample=0)
+        found: np.ndarray = nearest._crop(nearest._resize(numbers[None, None], is_bytes=False))[0, 0]
+        return found
 
     def _apply(self, batch: np.ndarray) -> np.ndarray:
         """`batch` is `[batch, height, width, channels]` of one size."""

@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from edgepress.targets.errors import DataError, EdgepressError
 from edgepress.targets.inference.answers import Answer
 from edgepress.targets.inference.bundle import Bundle
+from edgepress.targets.inference.masks import png_of
 from edgepress.targets.serving.batcher import Batcher, Overloaded, Stopping
 from edgepress.targets.serving.figures import Figures
 from edgepress.targets.serving.limits import Limits
@@ -85,7 +86,8 @@ class Service:
         self._bundle.close()
 
     async def predict(self, request: Request) -> Response:
-        """`{"rows": [...]}` → `{"answers": [{"label", "labels", "scores"}, ...]}`; a fault is `{"error": "..."}`."""
+        """`{"rows": [...]}` → `{"answers": [{"label", "labels", "scores"}, ...]}`, of pixels also `mask`, a PNG in
+        base64; a fault is `{"error": "..."}`."""
         said: dict[str, Any]
         code, start = 200, perf_counter()
         try:
@@ -136,4 +138,6 @@ def _told(answer: Answer) -> dict[str, Any]:
     if answer.vector:
         return {"vector": list(answer.vector)}
     told = {"label": answer.label, "labels": list(answer.labels), "scores": dict(answer.scores)}
+    if answer.mask is not None:
+        told["mask"] = png_of(answer.mask)
     return told if answer.spans is None else told | {"spans": [asdict(span) for span in answer.spans]}

@@ -10,7 +10,8 @@ from typing import Any
 
 from edgepress.targets.errors import DataError, told
 from edgepress.targets.inference.bundle import Bundle
-from edgepress.targets.inference.prepare import Pictures, Sounds
+from edgepress.targets.inference.pictures import Pictures
+from edgepress.targets.inference.prepare import Sounds
 
 ENCODED = (Pictures, Sounds)
 """Whose rows are files: the body itself is one, or JSON has them in base64."""

@@ -228,3 +228,47 @@ def tiny_stories(rows: int = 96) -> list[dict[str, str]]:
             place = (place + int(step)) % len(WORDS)
         found.append({"text": " ".join(words)})
     return found
+
+
+def tiny_segmenter_config(architecture: str = "segformer", channels: int = 1, labels: int = 3) -> Any:
+    """A segmenter for pictures of 32 x 32: segformer, mobilenet_v2 or mobilevit (both with DeepLabV3)."""
+    import transformers
+
+    common = {"num_channels": channels, "num_labels": labels}
+    if architecture == "mobilenet_v2":
+        return transformers.MobileNetV2Config(
+            image_size=32, depth_multiplier=0.25, min_depth=4, output_stride=8, **common
+        )
+    if architecture == "mobilevit":
+        sizes = {"hidden_sizes": [16, 16, 16], "neck_hidden_sizes": [8, 8, 8, 8, 8, 8, 16], "aspp_out_channels": 8}
+        return transformers.MobileViTConfig(
+            image_size=32, num_attention_heads=2, aspp_dropout_prob=0.0, **sizes, **common
+        )
+    blocks = {"num_encoder_blocks": 2, "hidden_sizes": [8, 16], "depths": [1, 1], "num_attention_heads": [1, 2]}
+    shapes = {"strides": [4, 2], "patch_sizes": [7, 3], "sr_ratios": [2, 1], "mlp_ratios": [2, 2]}
+    return transformers.SegformerConfig(
+        decoder_hidden_size=16, classifier_dropout_prob=0.0, **blocks, **shapes, **common
+    )
+
+
+def tiny_scenes(folder: Path, name: str = "train", rows: int = 48, size: int = 32) -> Path:
+    """A table of grey pictures and masks: a bright square (1) and a dim one (2) on black (0), edges unjudged (255)."""
+    from PIL import Image
+
+    random = np.random.default_rng(len(name) + rows)
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    found = []
+    for row in range(rows):
+        picture, mask = np.zeros((2, size, size), np.uint8)
+        for kind, (left, grey) in enumerate(((0, 250), (size // 2, 120)), start=1):
+            top, side = int(random.integers(0, size // 2)), int(random.integers(size // 4, size // 2))
+            picture[top : top + side, left : left + side] = grey
+            mask[top : top + side, left : left + side] = 255
+            mask[top + 1 : top + side - 1, left + 1 : left + side - 1] = kind
+        names = {kind: f"{name}/{row}-{kind}.png" for kind in ("image", "mask")}
+        Image.fromarray(picture).save(folder / names["image"])
+        Image.fromarray(mask).save(folder / names["mask"])
+        found.append(names)
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    return path

@@ -1,4 +1,4 @@
-"""A decoder through a run: fine-tuned, pruned, recovered under its teacher, int8, released, and text generated without torch."""
+"""A decoder through a run: fine-tuned, pruned, recovered under its teacher, int8, released; text without torch."""
 
 from __future__ import annotations
 

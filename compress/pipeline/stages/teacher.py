@@ -210,7 +210,7 @@ def _config(given: dict[str, Any], work: Work) -> Any:
 def _check_classes(model: Model, work: Work) -> None:
     from edgepress.compress.model.loading import FINE_TUNE
 
-    classes = model.signature.outputs[0].shape[-1]
+    classes = model.signature.outputs[0].channels
     names = work.data.label_names
     if names and len(names) != classes:  # a vector's numbers have no names
         raise ModelError(

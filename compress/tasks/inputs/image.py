@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepress.benchmarks.desk import Rows as InputRows
 from edgepress.compress.data.images import Images, image_column
 from edgepress.compress.data.rows import Kind, Raw, Rows, label_values
 from edgepress.compress.model.hub import find_file
 from edgepress.compress.recipe.data import Columns, Data
-from edgepress.compress.tasks.base import MAX_BATCH, Features
 from edgepress.compress.tasks.inputs.columns import Column, first_named, most
 from edgepress.compress.tasks.inputs.pixel_fit import fit
-from edgepress.compress.tasks.trial import Trial
+from edgepress.compress.tasks.trial import MAX_BATCH, Trial
 from edgepress.targets.errors import ModelError, told
 from edgepress.targets.preprocess.image_config import FILE_NAME, read_config, read_timm, write_config
 from edgepress.targets.preprocess.pixels import Preprocessing
@@ -155,7 +155,7 @@ class ImageInputs:
         feeds = {"pixel_values": np.zeros((1, *shape), dtype=np.float32)}
         return Trial(inputs, {"batch": (1, MAX_BATCH)}, feeds, hint)
 
-    def sample_feeds(self, features: Features, batch: int, sequence: int | None) -> Feeds:
+    def sample_feeds(self, features: InputRows, batch: int, sequence: int | None) -> Feeds:
         """The first rows, again from the start where they are too few; images have no `sequence`."""
         return features.batch(np.resize(np.arange(len(features)), batch))
 

@@ -74,7 +74,7 @@ def show_result(result: Result, console: Console, everything: bool = False) -> N
     console.line(f"Report:  {result.report_folder / 'report.html'}")
     console.line(f"Release: {result.release_folder}")
     if people:
-        from edgepress.compress.cli.usage import usage
+        from edgepress.compress.release.usage import usage
 
         for line in usage(result.folder, result.report):
             console.line(line)

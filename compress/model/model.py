@@ -93,7 +93,9 @@ class Model:
         """
         from edgepress.compress.model.stepping import stepping_of
 
-        return stepping_of(self) if load_task(self.task).outputs.decodes else None
+        if not load_task(self.task).outputs.decodes:
+            return None
+        return stepping_of(self.network, self.signature, self.description)
 
     @property
     def parameters(self) -> int:

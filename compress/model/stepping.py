@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +15,6 @@ from torch import nn
 
 from edgepress.targets.errors import ModelError, told
 from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
-
-if TYPE_CHECKING:
-    from edgepress.compress.model.model import Model
 
 ROWS, NEW, PAST = 2, 3, 4
 """Sizes that the graph is traced with: none is 1, which a tracer takes for a constant, and no two are the same."""
@@ -76,17 +73,18 @@ class Stepping:
     example: Feeds
 
 
-def stepping_of(model: Model) -> Stepping:
-    """The decoder of `model`, with `state` in its signature.
+def stepping_of(network: Any, whole: Signature, description: Description) -> Stepping:
+    """The steps of a decoder, with `state` in their signature.
 
     Args:
-        model: of a task whose outputs are next tokens.
+        network: of a task whose outputs are next tokens.
+        whole: the signature of its whole rows.
+        description: what travels with it.
 
     Raises:
         ModelError: the network keeps no keys and values of each layer that could be handed back in (a recurrent one, or
             one whose caches are of another kind).
     """
-    network: Any = model.network
     number_layers(network)
     try:
         shapes = _caches(network)
@@ -96,7 +94,7 @@ def stepping_of(model: Model) -> Stepping:
             f"{kind} gives no keys and values of each layer for a next step to take: {told(fault)}"
         ) from None
     capacity = int(getattr(network.config, "max_position_embeddings", None) or UNKNOWN_CAPACITY)
-    vocabulary = model.signature.outputs[0].shape[-1]
+    vocabulary = whole.outputs[0].shape[-1]
     past, present = [], []
     for layer, pair in enumerate(shapes):
         for kind, (heads, width) in zip(("key", "value"), pair, strict=True):
@@ -111,14 +109,14 @@ def stepping_of(model: Model) -> Stepping:
         ),
         outputs=(TensorSpec(name="logits", dtype="float32", shape=("batch", "sequence", vocabulary)), *present),
         bounds={
-            "batch": model.signature.bounds["batch"],
+            "batch": whole.bounds["batch"],
             "sequence": (1, capacity),
             "past": (0, capacity),
             "total": (1, capacity),
         },
         state={given.name: taken.name for given, taken in zip(present, past, strict=True)},
     )
-    return Stepping(Cached(network).eval(), signature, model.description, _example(signature))
+    return Stepping(Cached(network).eval(), signature, description, _example(signature))
 
 
 def places_of(mask: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgepress.benchmarks.records.files import read_report
-from edgepress.compress.cli.usage import command_lines, python_lines, usage
+from edgepress.compress.release.usage import command_lines, python_lines, usage
 from edgepress.targets.records import Artifact
 from tests.end_to_end.recipes import edgepress, environment
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from edgepress.benchmarks.metrics.tokens import IGNORED
 from edgepress.targets.errors import ModelError
 from edgepress.targets.records import TensorSpec
 
@@ -107,6 +108,30 @@ class LogitsHead:
         """What a configuration says of such outputs."""
         fields = {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
         return fields | ({"problem_type": self.problem_type} if self.problem_type is not None else {})
+
+
+def judged_tokens(logits: Tensor, labels: Tensor) -> Tensor:
+    """The logits of the tokens that are judged, `[tokens, classes]`, row after row.
+
+    Args:
+        logits: `[batch, positions, classes]`.
+        labels: `[batch, most positions]`, -100 where nothing is judged.
+    """
+    width = min(logits.shape[1], labels.shape[1])  # no judged token lies beyond it
+    return logits[:, :width][labels[:, :width] != IGNORED]
+
+
+def token_loss(tensors: Mapping[str, Tensor], truth: Tensor) -> Tensor:
+    """Mean cross-entropy over the judged tokens, in nats; 0 where there are none.
+
+    Args:
+        tensors: `logits` `[batch, positions, classes]`.
+        truth: classes `[batch, most positions]`, -100 where nothing is judged.
+    """
+    from torch.nn.functional import cross_entropy
+
+    logits = judged_tokens(tensors["logits"].float(), truth)
+    return cross_entropy(logits, truth[truth != IGNORED], reduction="sum") / max(1, len(logits))
 
 
 def soft_classes(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from edgepress.compress.data.truths.following import Following
-from edgepress.compress.tasks.outputs.tokens import TokenClasses
+from edgepress.compress.tasks.outputs.heads import LogitsHead, judged_tokens, token_loss
 from edgepress.targets.errors import DataError, ModelError
 from edgepress.targets.records import TensorSpec
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
     from edgepress.compress.data.rows import Raw
     from edgepress.compress.recipe.data import Data
+    from edgepress.compress.tasks.base import Features
 
 
 @dataclass(frozen=True)
-class NextTokens(TokenClasses):
+class NextTokens(LogitsHead):
     """Outputs of a decoder. Truth are the tokens that follow, int64 `[rows, positions]`, -100 where nothing is judged:
     padding, prompts, and what no token follows.
 
@@ -74,13 +75,25 @@ class NextTokens(TokenClasses):
         """Nothing: the vocabulary says it all."""
         return {}
 
-    def truth_of(  # type: ignore[override]  # rows that are their own truth have no map of tags
+    def truth_of(
         self, raw: Raw, data: Data, names: Sequence[str] | None, model_names: Sequence[str] | None, fine_tuned: bool
     ) -> Following:
         """See `TruthReader.truth_of`. Raises DataError where the recipe names labels."""
         if data.labels is not None:
             raise DataError("texts to go on with have no labels: leave data.labels out.")
         return Following()
+
+    def truth(self, features: Features) -> np.ndarray:
+        """The tokens that follow, `[rows, positions]`."""
+        return features.labels
+
+    def judged(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The logits of the tokens that are judged, `[tokens, vocabulary]`; see `judged_tokens`."""
+        return judged_tokens(logits, labels)
+
+    def loss(self, tensors: Mapping[str, Tensor], truth: Tensor) -> Tensor:
+        """Mean cross-entropy over the judged tokens, in nats; see `token_loss`."""
+        return token_loss(tensors, truth)
 
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         """The likeliest token of each position, of answers as `metrics.next_tokens.scored` keeps them."""

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgepress.benchmarks.metrics.tokens import IGNORED
 from edgepress.compress.data.truths.tags import tags_of
-from edgepress.compress.tasks.outputs.heads import LogitsHead, class_names, soft_classes
+from edgepress.compress.tasks.outputs.heads import LogitsHead, class_names, judged_tokens, soft_classes, token_loss
 from edgepress.targets.errors import DataError, ModelError
 from edgepress.targets.records import TensorSpec
 
@@ -91,16 +90,12 @@ class TokenClasses(LogitsHead):
             logits: `[batch, positions, classes]`.
             labels: `[batch, most positions]`.
         """
-        width = min(logits.shape[1], labels.shape[1])  # no word lies beyond it
-        return logits[:, :width][labels[:, :width] != IGNORED]
+        return judged_tokens(logits, labels)
 
     def loss(self, tensors: Mapping[str, Tensor], truth: Tensor) -> Tensor:
         """Mean cross-entropy over the words of logits `[batch, positions, classes]` with classes
         `[batch, most positions]`, in nats; 0 where no word has a token."""
-        from torch.nn.functional import cross_entropy
-
-        logits = self.judged(tensors["logits"].float(), truth)
-        return cross_entropy(logits, truth[truth != IGNORED], reduction="sum") / max(1, len(logits))
+        return token_loss(tensors, truth)
 
     def soft_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """T² * KL(teacher || student) of the softened class probabilities, mean over the words, in nats.

@@ -122,11 +122,11 @@ def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, shared: Ta
     desk = shared.desk
     title = f"{desk.stage}: testing {artifact.name} in batches of {other}"
     again = artifact_logits(folder, shared.test, desk, title, size=other)
-    by_token = "token-agreement" if "token-agreement" in desk.metrics else None
+    by_part = next((key for key in ("token-agreement", "span-agreement") if key in desk.metrics), None)
     return BatchCheck(
         batch=other,
         value=_known(_value(desk.metrics[0], shared.test.labels, again)),
-        agreement=same_answers(logits, again, "agreement" if desk.class_names else by_token),
+        agreement=same_answers(logits, again, "agreement" if desk.class_names else by_part),
     )
 
 

@@ -6,10 +6,12 @@ from edgepress.compress.tasks.base import Task
 from edgepress.compress.tasks.inputs.arrays import ArrayInputs
 from edgepress.compress.tasks.inputs.audio import AudioInputs
 from edgepress.compress.tasks.inputs.image import ImageInputs
+from edgepress.compress.tasks.inputs.passages import PassageInputs
 from edgepress.compress.tasks.inputs.sentences import SentenceInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.inputs.words import WordInputs
+from edgepress.compress.tasks.outputs.answers import AnswerSpans
 from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.compress.tasks.outputs.several import SeveralLabels
 from edgepress.compress.tasks.outputs.tokens import TokenClasses
@@ -22,6 +24,7 @@ OF_LABELS = ("label-macro-f1", "exact-labels", "map", "label-agreement", "sqnr")
 OF_VALUES = ("spearman", "pearson", "rmse", "sqnr")
 OF_VECTORS = ("pair-spearman", "pair-pearson", "recall-at-1", "recall-at-10", "cosine", "sqnr")
 OF_TOKENS = ("entity-f1", "token-accuracy", "token-agreement", "sqnr")
+OF_ANSWERS = ("qa-f1", "qa-exact-match", "span-agreement", "sqnr")
 
 TASKS: dict[str, Task] = {
     "text-classification": Task(
@@ -108,6 +111,13 @@ TASKS: dict[str, Task] = {
         outputs=TokenClasses(),
         network="AutoModelForTokenClassification",
         metrics=OF_TOKENS,
+    ),
+    "question-answering": Task(
+        name="question-answering",
+        inputs=PassageInputs(),
+        outputs=AnswerSpans(),
+        network="AutoModelForAnswerSpans",
+        metrics=OF_ANSWERS,
     ),
 }
 

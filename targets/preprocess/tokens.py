@@ -14,6 +14,8 @@ from edgepress.targets.records import Feeds
 from edgepress.targets.text import whole_text
 
 FILE_NAME, SETTINGS_NAME = "tokenizer.json", "tokenizer_config.json"
+STRIDE = "doc_stride"
+"""What tokenizer_config.json calls the tokens that windows of a long text share, as transformers' pipelines do."""
 MOST_BYTES = 256 << 20
 """A tokenizer.json is not read beyond it: the largest vocabularies make some 30 MB."""
 

@@ -118,7 +118,9 @@ class SpanAgreement:
                 f"{list(np.shape(truth))} and {list(np.shape(answers))}"
             )
         pairs = ((best_places(wanted), best_places(got)) for wanted, got in zip(truth, answers, strict=True))
-        same = [[(one.start, one.end) for one in wanted] == [(one.start, one.end) for one in got] for wanted, got in pairs]
+        same = [
+            [(one.start, one.end) for one in wanted] == [(one.start, one.end) for one in got] for wanted, got in pairs
+        ]
         return np.array(same, np.uint8)[:, None]
 
     def value(self, means: np.ndarray) -> np.ndarray:

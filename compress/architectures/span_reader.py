@@ -31,7 +31,8 @@ class AutoModelForAnswerSpans:
 
 
 def _stacking(network: nn.Module) -> nn.Module:
-    network.__class__ = _stacking_class(type(network))
+    kind: Any = type(network)
+    network.__class__ = _stacking_class(kind)
     return network
 
 

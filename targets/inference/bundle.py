@@ -17,6 +17,7 @@ from edgepress.targets.bundle.sums import SUMS, check_sums
 from edgepress.targets.errors import ArtifactError, DataError, TargetError, TargetUnavailable
 from edgepress.targets.inference.answers import Answer, Reading, reading_of
 from edgepress.targets.inference.prepare import CONFIG, Prepares, preparer_of, read_json
+from edgepress.targets.inference.questions import Questions
 from edgepress.targets.inference.words import WordRows
 from edgepress.targets.records import Artifact, Feeds
 
@@ -113,6 +114,8 @@ class Bundle:
             feeds, words = prepare.read(rows)
             outputs = self._outputs(feeds)
             return [one.answer(row, self.labels) for one, row in zip(words, outputs, strict=True)]
+        if isinstance(prepare, Questions):  # a row has one window or more, fed as many at a time as there are rows
+            return [prepare.answer(row, self._outputs, len(rows)) for row in rows]
         return self._reading.answers(self._outputs(prepare.feeds(rows)))
 
     def _outputs(self, feeds: Feeds) -> np.ndarray:

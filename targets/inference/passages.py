@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+SPAN_LOGITS = "span_logits"
+"""What the output of a model is called that finds answers: `[batch, positions, 2]`, of first and of last tokens."""
 LONGEST = 64
 """Tokens of an answer, at most; BERT's 30 for SQuAD would cut every tenth answer of a policy."""
 
@@ -54,9 +56,7 @@ def best_places(logits: np.ndarray, count: int = 1, window: int = 0) -> list[Pla
     flat = scores.ravel()
     order = [int(flat.argmax())] if count == 1 else np.argsort(-flat, kind="stable")[:count].tolist()
     places = (divmod(number, LONGEST) for number in order if np.isfinite(flat[number]))
-    return [
-        Place(first + 1, first + 1 + more, float(np.exp(scores[first, more])), window) for first, more in places
-    ]
+    return [Place(first + 1, first + 1 + more, float(np.exp(scores[first, more])), window) for first, more in places]
 
 
 def best_of(windows: Iterable[np.ndarray]) -> Place | None:
@@ -67,3 +67,13 @@ def best_of(windows: Iterable[np.ndarray]) -> Place | None:
     """
     found = [place for number, logits in enumerate(windows) for place in best_places(logits, window=number)]
     return max(found, key=lambda place: place.score, default=None)
+
+
+def context_of(sequences: Sequence[int | None]) -> tuple[int, int]:
+    """First token of the second text, and the one behind its last; both 0 where a text has no token.
+
+    >>> context_of([None, 0, None, 1, 1, None])
+    (3, 5)
+    """
+    places = [place for place, sequence in enumerate(sequences) if sequence == 1]
+    return (places[0], places[-1] + 1) if places else (0, 0)

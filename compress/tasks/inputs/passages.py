@@ -16,6 +16,7 @@ from edgepress.compress.recipe.data import Columns, Data
 from edgepress.compress.tasks.inputs.columns import Column, first_named
 from edgepress.compress.tasks.inputs.text import CHUNK, TextFeatures, TextInputs
 from edgepress.targets.errors import DataError
+from edgepress.targets.inference.passages import context_of
 from edgepress.targets.preprocess.tokens import STRIDE
 from edgepress.targets.records import Feeds, TensorSpec
 
@@ -120,8 +121,8 @@ class PassageInputs(TextInputs):
 
     def features(self, rows: Rows, processor: Any, data: Data) -> PassageFeatures:
         """The windows of all rows, and where in each the answer lies; the first accepted one is learned."""
-        assert rows.texts is not None and rows.texts[1] is not None  # Task hands over rows of its own kind
-        questions, contexts = rows.texts
+        assert rows.texts is not None  # Task hands over rows of its own kind
+        questions, contexts = rows.texts[0], rows.texts[1] or []
         _check_room(questions, processor, data, rows.origin)
         windows = _windows(questions, contexts, processor, data)
         answers: list[Accepted] = list(rows.labels)
@@ -200,16 +201,6 @@ def _windows(questions: Sequence[str], contexts: Sequence[str], processor: Any, 
     )
 
 
-def context_of(sequences: Sequence[int | None]) -> tuple[int, int]:
-    """First token of the second text, and the one behind its last; both 0 where a text has no token.
-
-    >>> context_of([None, 0, None, 1, 1, None])
-    (3, 5)
-    """
-    places = [place for place, sequence in enumerate(sequences) if sequence == 1]
-    return (places[0], places[-1] + 1) if places else (0, 0)
-
-
 def _answer_tokens(windows: Windows, answers: Sequence[Accepted]) -> np.ndarray:
     """First and last token of the first accepted answer in each window, int64 `[windows, 2]`; 0 and 0 where the window
     does not hold the whole of it."""
@@ -231,6 +222,6 @@ def _note(rows: Rows, windows: Windows, found: np.ndarray) -> str:
     if len(held) == len(rows):
         return ""
     return (
-        f"{rows.origin}: {len(rows) - len(held):,} of {len(rows):,} answers lie in no window as a whole; they are longer "
-        f"than data.stride. Raise it, or data.max_length"
+        f"{rows.origin}: {len(rows) - len(held):,} of {len(rows):,} answers lie in no window as a whole; they are "
+        f"longer than data.stride. Raise it, or data.max_length"
     )

@@ -12,6 +12,7 @@ from edgepress.benchmarks.metrics.passages import BEHIND, END, FIRST, START
 from edgepress.compress.data.truths.answers import AnswerMap
 from edgepress.compress.tasks.outputs.heads import LogitsHead, soft_classes
 from edgepress.targets.errors import DataError, ModelError
+from edgepress.targets.inference.passages import SPAN_LOGITS
 from edgepress.targets.records import TensorSpec
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class AnswerSpans(LogitsHead):
                 f"{type(network).__name__} gives logits of shape {list(shape)}, not [batch, positions, 2]: it is no "
                 f"{self.network_kind}."
             )
-        return (TensorSpec(name="span_logits", dtype="float32", shape=("batch", "sequence", 2)),)
+        return (TensorSpec(name=SPAN_LOGITS, dtype="float32", shape=("batch", "sequence", 2)),)
 
     def labels(self, config: Any) -> tuple[str, ...]:
         """What the two outputs are, whatever a configuration calls them."""

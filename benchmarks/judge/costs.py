@@ -122,7 +122,8 @@ def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, shared: Ta
     desk = shared.desk
     title = f"{desk.stage}: testing {artifact.name} in batches of {other}"
     again = artifact_logits(folder, shared.test, desk, title, size=other)
-    by_part = next((key for key in ("token-agreement", "pixel-agreement") if key in desk.metrics), None)
+    parts = ("token-agreement", "pixel-agreement", "span-agreement")
+    by_part = next((key for key in parts if key in desk.metrics), None)
     return BatchCheck(
         batch=other,
         value=_known(_value(desk.metrics[0], shared.test.labels, again)),

@@ -16,6 +16,7 @@ from edgepress.benchmarks.metrics.detection import FalseAlarms
 from edgepress.benchmarks.metrics.imbalance import AreaUnderCurve, Matthews
 from edgepress.benchmarks.metrics.next_tokens import NextTokenAccuracy, NextTokenAgreement, Perplexity
 from edgepress.benchmarks.metrics.pairs import PairPearson, PairSpearman, Recall
+from edgepress.benchmarks.metrics.passages import AnswerF1, AnswerMatch, SpanAgreement
 from edgepress.benchmarks.metrics.pixels import MeanIoU, PixelAccuracy, PixelAgreement
 from edgepress.benchmarks.metrics.several import ExactLabels, LabelAgreement, LabelMacroF1, MeanAveragePrecision
 from edgepress.benchmarks.metrics.text import ExactMatch, WordErrorRate
@@ -58,6 +59,9 @@ METRICS: dict[str, Metric] = {
     "pair-pearson": PairPearson(),
     "recall-at-1": Recall(1),
     "recall-at-10": Recall(10),
+    "qa-f1": AnswerF1(),
+    "qa-exact-match": AnswerMatch(),
+    "span-agreement": SpanAgreement(),
 }
 
 

@@ -18,7 +18,20 @@ from edgepress.compress.tasks.inputs.columns import Column, first_named
 from edgepress.targets.errors import DataError, RecipeError
 
 LABELS = (
-    *("label", "labels", "tags", "ner_tags", "class", "target", "category", "intent", "sentiment", "y", "stars"),
+    *(
+        "label",
+        "labels",
+        "tags",
+        "ner_tags",
+        "answers",
+        "class",
+        "target",
+        "category",
+        "intent",
+        "sentiment",
+        "y",
+        "stars",
+    ),
     "rating",
 )
 MASKS = ("mask", "masks", "segmentation_mask", "segmentation", "annotation")

@@ -116,10 +116,10 @@ def network_class(name: str) -> Any:
     allow_foreign_torchvision()
     import transformers
 
-    from edgepress.compress.architectures import register, sentence_encoder, vector_mlp
+    from edgepress.compress.architectures import register, sentence_encoder, span_reader, vector_mlp
 
     register()
-    own = (getattr(module, name, None) for module in (vector_mlp, sentence_encoder))
+    own = (getattr(module, name, None) for module in (vector_mlp, sentence_encoder, span_reader))
     found = getattr(transformers, name, next(filter(None, own), None))
     if found is None:
         raise ModelError(f"transformers has no class {name!r}, which the task names as that of its networks.")

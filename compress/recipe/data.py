@@ -11,7 +11,8 @@ from edgepress.compress.recipe.sections import Fraction, Section, Source
 
 class Columns(Section):
     """Names of the columns in the user's files. `prompt` and `completion` hold what is given and what is to follow it;
-    without `prompt` a text is one piece. `tokens` holds the words of a row. `label` may be a list: of the
+    without `prompt` a text is one piece. `tokens` holds the words of a row, `question` and `context` a question and the
+    text that answers it. `label` may be a list: of the
     numbers of a row, or of columns that hold 0 and 1, one for each of several labels. `features` are the columns of
     vectors, which `edgepress init` fills in."""
 
@@ -20,6 +21,8 @@ class Columns(Section):
     prompt: str | None = None
     completion: str = "completion"
     tokens: str = "tokens"
+    question: str = "question"
+    context: str = "context"
     image: str = "image"
     audio: str = "audio"
     features: tuple[str, ...] | None = None
@@ -36,7 +39,7 @@ class Data(Section):
     of class folders, a `datasets` hub id (`owner/name`, `owner/name:split`, pinned as `owner/name@commit`), or
     `builtin:digits`. Where `validation` or `test` is missing it is the source's own split of that name, or is cut from
     `train`. `limit` keeps so many rows of it. Recordings are cut or padded to `window_seconds`. `separator` is what
-    stands between several labels in one text."""
+    stands between several labels in one text. `stride` are the tokens that windows of a long context share."""
 
     train: Source
     validation: Source | None = None
@@ -49,6 +52,7 @@ class Data(Section):
     test_fraction: Fraction = 0.2
     calibration: Annotated[int, Field(ge=1)] = 128
     max_length: Annotated[int, Field(ge=2)] = 128
+    stride: Annotated[int, Field(ge=0)] = 32
     image_size: Annotated[int, Field(ge=1)] | None = None
     window_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
     limit: Annotated[int, Field(ge=1)] | None = None

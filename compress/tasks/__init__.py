@@ -8,10 +8,12 @@ from edgepress.compress.tasks.inputs.audio import AudioInputs
 from edgepress.compress.tasks.inputs.continued import ContinuedInputs
 from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.masked import MaskedInputs
+from edgepress.compress.tasks.inputs.passages import PassageInputs
 from edgepress.compress.tasks.inputs.sentences import SentenceInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.inputs.words import WordInputs
+from edgepress.compress.tasks.outputs.answers import AnswerSpans
 from edgepress.compress.tasks.outputs.classes import Classes
 from edgepress.compress.tasks.outputs.next_tokens import NextTokens
 from edgepress.compress.tasks.outputs.pixels import PixelClasses
@@ -28,6 +30,7 @@ OF_VECTORS = ("pair-spearman", "pair-pearson", "recall-at-1", "recall-at-10", "c
 OF_NEXT_TOKENS = ("perplexity", "next-token-accuracy", "next-token-agreement")
 OF_TOKENS = ("entity-f1", "token-accuracy", "token-agreement", "sqnr")
 OF_PIXELS = ("mean-iou", "pixel-accuracy", "pixel-agreement", "sqnr")
+OF_ANSWERS = ("qa-f1", "qa-exact-match", "span-agreement", "sqnr")
 
 TASKS: dict[str, Task] = {
     "text-classification": Task(
@@ -129,6 +132,13 @@ TASKS: dict[str, Task] = {
         outputs=PixelClasses(),
         network="AutoModelForSemanticSegmentation",
         metrics=OF_PIXELS,
+    ),
+    "question-answering": Task(
+        name="question-answering",
+        inputs=PassageInputs(),
+        outputs=AnswerSpans(),
+        network="AutoModelForAnswerSpans",
+        metrics=OF_ANSWERS,
     ),
 }
 

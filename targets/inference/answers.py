@@ -26,7 +26,7 @@ class Span:
 
     Args:
         text: the part.
-        label: what it is, such as `PER`.
+        label: what it is, such as `PER`; `answer` of a question's.
         score: the model's probability of that, 0..1; of several words the mean of theirs.
         start: its first character in the text; of a list of words, in the words with a space between each two.
         end: the character behind its last one.

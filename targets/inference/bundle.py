@@ -21,6 +21,7 @@ from edgepress.targets.inference.decoder import Decoder, Text
 from edgepress.targets.inference.generation import Sampling
 from edgepress.targets.inference.masks import MaskedPictures, mask_answer
 from edgepress.targets.inference.prepare import CONFIG, Prepares, preparer_of, read_json
+from edgepress.targets.inference.questions import Questions
 from edgepress.targets.inference.words import WordRows
 from edgepress.targets.protocols import Session
 from edgepress.targets.records import MAIN, STEP, Artifact, Feeds
@@ -161,6 +162,8 @@ class Bundle:
         if isinstance(prepare, MaskedPictures):
             feeds, sizes = prepare.read(rows)
             return [mask_answer(row, size, self.labels) for row, size in zip(self._outputs(feeds), sizes, strict=True)]
+        if isinstance(prepare, Questions):  # a row has one window or more, fed as many at a time as there are rows
+            return [prepare.answer(row, self._outputs, len(rows)) for row in rows]
         return self._reading.answers(self._outputs(prepare.feeds(rows)))
 
     def _outputs(self, feeds: Feeds) -> np.ndarray:

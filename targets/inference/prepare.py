@@ -12,7 +12,9 @@ import numpy as np
 
 from edgepress.targets.errors import ArtifactError, DataError, told
 from edgepress.targets.inference.masks import MaskedPictures
+from edgepress.targets.inference.passages import SPAN_LOGITS
 from edgepress.targets.inference.pictures import Pictures
+from edgepress.targets.inference.questions import Questions
 from edgepress.targets.inference.words import WordRows
 from edgepress.targets.preprocess import image_config, sounds, standardise, tokens
 from edgepress.targets.records import Feeds, Signature
@@ -102,6 +104,8 @@ def preparer_of(folder: Path, signature: Signature) -> Prepares | None:
         ModelError: a file is damaged, or asks for what is not known here.
     """
     if (folder / tokens.FILE_NAME).is_file():
+        if signature.outputs[0].name == SPAN_LOGITS:
+            return Questions(folder, signature)
         return (WordRows if "sequence" in signature.outputs[0].shape else Texts)(folder, signature)
     if (folder / standardise.FILE_NAME).is_file():
         return Vectors(standardise.read_standardisation(folder / standardise.FILE_NAME))

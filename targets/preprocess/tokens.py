@@ -14,6 +14,8 @@ from edgepress.targets.records import Feeds
 from edgepress.targets.text import whole_text
 
 FILE_NAME, SETTINGS_NAME = "tokenizer.json", "tokenizer_config.json"
+STRIDE = "doc_stride"
+"""What tokenizer_config.json calls the tokens that windows of a long text share, as transformers' pipelines do."""
 MOST_BYTES = 256 << 20
 """A tokenizer.json is not read beyond it: the largest vocabularies make some 30 MB."""
 
@@ -36,6 +38,8 @@ class Tokens:
         self._names = tuple(names)
         self._shortest = shortest
         settings = _settings(folder / SETTINGS_NAME)
+        self._longest = longest
+        self._stride = settings.get(STRIDE, 0)
         self._tokenizer = load_tokenizer(folder / FILE_NAME)
         self._left = settings.get("padding_side") == "left"
         self._pad = self._padding(settings, folder)
@@ -56,6 +60,25 @@ class Tokens:
     def encode(self, rows: Sequence[Sequence[str]]) -> list[Any]:
         """The tokens of rows of words, each row as tokenizers gives it: ids, type_ids, word_ids."""
         return list(self._tokenizer.encode_batch([list(row) for row in rows], is_pretokenized=True))
+
+    def windows(self, question: str, context: str) -> list[Any]:
+        """The windows that a context is cut into, the question before each, as tokenizers gives them.
+
+        Raises:
+            ModelError: the settings beside the model do not say how windows overlap.
+            DataError: the question leaves no room for the context.
+        """
+        room = self._longest - len(self._tokenizer.encode(question, "").ids)
+        if not isinstance(self._stride, int) or not 0 <= self._stride * 2 <= self._longest:
+            raise ModelError(f"{SETTINGS_NAME} has the {STRIDE} {self._stride!r:.60}. Fetch the release again.")
+        if room <= self._stride:
+            raise DataError(
+                f"the question leaves room for {max(0, room)} tokens of the context, and windows of {self._longest} "
+                f"share {self._stride}. Shorten it."
+            )
+        self._tokenizer.enable_truncation(self._longest, stride=self._stride, strategy="only_second")
+        found = self._tokenizer.encode(question, context)
+        return [found, *found.overflowing]
 
     def padded(self, rows: Sequence[Any]) -> Feeds:
         """int64 `[batch, sequence]` each, of rows as tokenizers gives them."""

@@ -78,6 +78,30 @@ def tiny_tagged_rows(rows: int = 96) -> list[dict[str, Any]]:
     return found
 
 
+def tiny_reader(folder: Path) -> Path:
+    """A random bert that gives first and last token of an answer, and its tokenizer."""
+    from transformers import AutoModelForQuestionAnswering
+
+    torch.manual_seed(0)
+    return _save(AutoModelForQuestionAnswering.from_config(tiny_text_config()), folder, tiny_tokenizer())
+
+
+def tiny_questions(rows: int = 96, longest: int = 12) -> list[dict[str, Any]]:
+    """Rows that ask `actor` or `scene`; the answer is that word and the one behind it, which stand in the text once."""
+    random = np.random.default_rng(rows)
+    others = [word for word in WORDS if word not in ("actor", "scene")]
+    found = []
+    for _ in range(rows):
+        words = [str(word) for word in random.choice(others, int(random.integers(5, longest)))]
+        asked, other = ("actor", "scene") if random.random() < 0.5 else ("scene", "actor")
+        place, another = random.permutation(len(words) - 1)[:2]
+        words[place], words[another] = asked, other
+        answer = " ".join(words[place : place + 2])
+        start = len(" ".join([*words[:place], ""]))
+        found.append({"question": asked, "context": " ".join(words), "answers": [{"text": answer, "start": start}]})
+    return found
+
+
 def tiny_image_config(architecture: str = "resnet", channels: int = 3, labels: int = 10) -> Any:
     """resnet, mobilenet_v2 or vit for images of 32 x 32."""
     import transformers

@@ -24,13 +24,17 @@ from edgepress.compress.tasks import TASKS, load_task
 from edgepress.compress.tasks.base import Task, batches
 from edgepress.compress.tasks.inputs.arrays import ArrayInputs
 from edgepress.compress.tasks.inputs.audio import AudioInputs
+from edgepress.compress.tasks.inputs.continued import ContinuedInputs
 from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.masked import MaskedInputs
+from edgepress.compress.tasks.inputs.passages import PassageInputs
 from edgepress.compress.tasks.inputs.sentences import SentenceInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.inputs.words import WordInputs
+from edgepress.compress.tasks.outputs.answers import AnswerSpans
 from edgepress.compress.tasks.outputs.classes import Classes
+from edgepress.compress.tasks.outputs.next_tokens import NextTokens
 from edgepress.compress.tasks.outputs.pixels import PixelClasses
 from edgepress.compress.tasks.outputs.several import SeveralLabels
 from edgepress.compress.tasks.outputs.tokens import TokenClasses
@@ -69,7 +73,9 @@ def test_the_tasks_of_the_house_are_compositions() -> None:
         "image-regression": (ImageInputs, Values, "AutoModelForImageClassification"),
         "text-embeddings": (SentenceInputs, Vectors, "AutoModelForTextEmbedding"),
         "token-classification": (WordInputs, TokenClasses, "AutoModelForTokenClassification"),
+        "text-generation": (ContinuedInputs, NextTokens, "AutoModelForCausalLM"),
         "image-segmentation": (MaskedInputs, PixelClasses, "AutoModelForSemanticSegmentation"),
+        "question-answering": (PassageInputs, AnswerSpans, "AutoModelForAnswerSpans"),
     }
     primary = {type(task.outputs): set() for task in TASKS.values()}  # type: dict[type, set[str]]
     for task in TASKS.values():
@@ -80,7 +86,9 @@ def test_the_tasks_of_the_house_are_compositions() -> None:
         Values: {"spearman", "rmse"},
         Vectors: {"pair-spearman"},
         TokenClasses: {"entity-f1"},
+        NextTokens: {"perplexity"},
         PixelClasses: {"mean-iou"},
+        AnswerSpans: {"qa-f1"},
     }
 
 
@@ -96,7 +104,7 @@ def test_a_recipe_takes_every_registered_task_and_no_other(third: Task) -> None:
 
 
 def test_a_task_that_is_gone_again_is_no_longer_offered() -> None:
-    with pytest.raises(RecipeError, match=r"allowed: one of .*image-segmentation\.$"):
+    with pytest.raises(RecipeError, match=r"allowed: one of .*question-answering\.$"):
         parse_recipe({**RECIPE, "task": "zzz"}, "r")
 
 

@@ -93,7 +93,7 @@ def test_what_is_no_question_is_told(run: Path) -> None:
         with pytest.raises(DataError, match=r'a mapping \{"question": text, "context": text\} is asked for, got 7'):
             bundle.predict([7])
         with pytest.raises(
-            DataError, match="the question leaves room for 1 tokens of the context, and windows of 12"
+            DataError, match="the question leaves room for 1 tokens of the context, and windows of 12 s"
         ):
             bundle({"question": "good " * 8, "context": "bad"})
 

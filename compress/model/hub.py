@@ -96,7 +96,7 @@ def allow_foreign_torchvision() -> None:
     try:
         import_module("torchvision")
     except RuntimeError as fault:
-        if "operator torchvision::nms does not exist" not in str(fault):
+        if "operator torchvision::nms does not exist" not in told(fault):
             raise
         import torch
 

@@ -280,7 +280,7 @@ def test_report_on_a_run_without_a_benchmark(inputs: Path) -> None:
 
 
 def test_init_of_an_unknown_task(workdir: Path) -> None:
-    refused(edgepress("init", "text-generation"), 2, "unknown task 'text-generation'", "image-classification")
+    refused(edgepress("init", "text-to-speech"), 2, "unknown task 'text-to-speech'", "image-classification")
 
 
 def test_init_overwrites_nothing(workdir: Path) -> None:

@@ -105,6 +105,10 @@ def _macs(artifact: Artifact, folder: Path, feeds: str) -> MacCount | None:
         return None
 
 
+AGREEMENTS = ("token-agreement", "next-token-agreement", "pixel-agreement", "span-agreement")
+"""Metrics that compare the classes of a row's parts: tokens, pixels, windows."""
+
+
 def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, shared: TargetRows) -> BatchCheck | None:
     """The test rows in batches of 32, or one by one where 32 is what was measured; None where only one size fits.
 
@@ -122,8 +126,7 @@ def batch_check(folder: Path, artifact: Artifact, logits: np.ndarray, shared: Ta
     desk = shared.desk
     title = f"{desk.stage}: testing {artifact.name} in batches of {other}"
     again = artifact_logits(folder, shared.test, desk, title, size=other)
-    parts = ("token-agreement", "pixel-agreement", "span-agreement")
-    by_part = next((key for key in parts if key in desk.metrics), None)
+    by_part = next((key for key in AGREEMENTS if key in desk.metrics), None)
     return BatchCheck(
         batch=other,
         value=_known(_value(desk.metrics[0], shared.test.labels, again)),

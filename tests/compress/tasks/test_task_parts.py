@@ -248,3 +248,12 @@ def test_a_third_task_reads_its_rows_and_tries_its_network(tmp_path: Path, third
         signature.check(feeds)
     with pytest.raises(DataError, match="rows holds texts, and the task is depth-classes"):
         third.features(Rows(np.zeros(1), "rows", texts=(["a"], None)), processor, DATA)
+
+
+def test_answers_in_other_batches_are_compared_by_the_classes_of_every_task_of_parts() -> None:
+    """Of a decoder NaN is kept where nothing is judged: compared as numbers, no row would ever be the same."""
+    from edgepress.benchmarks.judge.costs import AGREEMENTS
+
+    of_rows = {"agreement", "label-agreement"}
+    named = {key for task in TASKS.values() for key in task.metrics if key.endswith("agreement")}
+    assert named - of_rows == set(AGREEMENTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from edgepress.targets.records import Description, Feeds, Signature
 
@@ -31,16 +31,7 @@ class Stepping(Exportable, Protocol):
         ...
 
 
-@runtime_checkable
-class Decodes(Protocol):
-    """A model that is used step by step, as decoders are."""
-
-    @property
-    def stepping(self) -> Stepping | None:
-        """None where this one is used in single calls all the same."""
-        ...
-
-
 def stepping_of(model: Exportable) -> Stepping | None:
-    """The form of a model that answers step by step; None where it has none."""
-    return model.stepping if isinstance(model, Decodes) else None
+    """The form of a model that answers step by step, its `stepping`; None where it has none."""
+    found: Stepping | None = getattr(model, "stepping", None)
+    return found

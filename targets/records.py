@@ -117,6 +117,21 @@ class Signature(Record):
         bounds = {name: ends for name, ends in self.bounds.items() if name not in sizes}
         return Signature(inputs=tuple(map(fixed, self.inputs)), outputs=tuple(map(fixed, self.outputs)), bounds=bounds)
 
+    def zeros(self, **sizes: int) -> dict[str, np.ndarray]:
+        """Every input, of zeros.
+
+        >>> x = TensorSpec(name="x", dtype="int64", shape=("batch", 2))
+        >>> Signature(inputs=(x,), outputs=(), bounds={"batch": (1, 8)}).zeros(batch=1)["x"].tolist()
+        [[0, 0]]
+
+        Args:
+            sizes: of the named dimensions.
+        """
+        shapes = (
+            (spec, [sizes[size] if isinstance(size, str) else size for size in spec.shape]) for spec in self.inputs
+        )
+        return {spec.name: np.zeros(shape, spec.dtype) for spec, shape in shapes}
+
     def select(self, feeds: Feeds) -> dict[str, np.ndarray]:
         """Those of the feeds that this model takes: a student may take fewer inputs than its teacher."""
         return {spec.name: feeds[spec.name] for spec in self.inputs if spec.name in feeds}

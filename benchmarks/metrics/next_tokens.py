@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.benchmarks.metrics.base import Against, Unit, ratio
+from edgepress.benchmarks.metrics.base import IGNORED, Against, Unit, ratio
 from edgepress.benchmarks.metrics.classes import log_softmax
-from edgepress.benchmarks.metrics.tokens import IGNORED
 from edgepress.targets.errors import BenchmarkError
 
 LIKELIEST_EXACT = 2**24

@@ -164,11 +164,7 @@ def _spec(name: str, heads: int, positions: str, width: int) -> TensorSpec:
 
 
 def _example(signature: Signature) -> dict[str, np.ndarray]:
-    sizes = {"batch": ROWS, "sequence": NEW, "past": PAST, "total": PAST + NEW}
-    arrays = {}
-    for spec in signature.inputs:
-        shape = [sizes[size] if isinstance(size, str) else size for size in spec.shape]
-        arrays[spec.name] = np.zeros(shape, spec.dtype)
+    arrays = signature.zeros(batch=ROWS, sequence=NEW, past=PAST, total=PAST + NEW)
     arrays["attention_mask"] += 1
     # Padding on the left: a tracer drops a mask that is all ones, and padded rows are then wrong without an error.
     arrays["attention_mask"][0, :1] = 0

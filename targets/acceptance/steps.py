@@ -14,8 +14,9 @@ from edgepress.targets.acceptance.comparison import compare
 from edgepress.targets.acceptance.reference import run_torch
 from edgepress.targets.errors import TargetError, told
 from edgepress.targets.exportable import Stepping
+from edgepress.targets.inference.generation import first_feeds, next_feeds
 from edgepress.targets.protocols import Session
-from edgepress.targets.records import STEP, Feeds, Precision
+from edgepress.targets.records import STEP, Feeds, Precision, Signature
 
 ROWS, PROMPT, STEPS = 3, 5, 12
 PADDED = 2
@@ -33,7 +34,8 @@ def accept_steps(session: Session, stepping: Stepping, precision: Precision) -> 
     Raises:
         TargetError: a step fails, or its logits are too far from the torch model's.
     """
-    mine, theirs = _first(stepping), _first(stepping)
+    signature = stepping.signature
+    mine = theirs = _first(signature)
     wanted, found = [], []
     for number in range(STEPS + 1):
         (want,) = run_torch(stepping, [theirs])
@@ -44,7 +46,7 @@ def accept_steps(session: Session, stepping: Stepping, precision: Precision) -> 
         wanted.append(want["logits"][:, -1])
         found.append(got["logits"][:, -1])
         likeliest = want["logits"][:, -1].argmax(-1)[:, None]
-        theirs, mine = _next(stepping, theirs, want, likeliest), _next(stepping, mine, got, likeliest)
+        theirs, mine = (next_feeds(signature, *one, likeliest) for one in ((theirs, want), (mine, got)))
     compared = compare(wanted, found)
     if compared.sqnr_db is not None and compared.sqnr_db < LEAST_DB[precision]:
         raise TargetError(
@@ -53,22 +55,9 @@ def accept_steps(session: Session, stepping: Stepping, precision: Precision) -> 
         )
 
 
-def _first(stepping: Stepping) -> Feeds:
-    """A prompt of as many rows and tokens as nothing was traced with, with caches of no positions."""
-    signature = stepping.signature
+def _first(signature: Signature) -> Feeds:
+    """A prompt of as many rows and tokens as nothing was traced with, one of them padded on the left."""
     vocabulary = int(signature.outputs[0].shape[-1])
-    sizes = {"batch": ROWS, "sequence": PROMPT, "past": 0, "total": PROMPT}
-    feeds = {
-        spec.name: np.zeros([sizes[size] if isinstance(size, str) else size for size in spec.shape], spec.dtype)
-        for spec in signature.inputs
-    }
-    feeds["input_ids"] += np.random.default_rng(0).integers(0, vocabulary, (ROWS, PROMPT))
-    feeds["attention_mask"] += 1
+    feeds = first_feeds(signature, np.random.default_rng(0).integers(0, vocabulary, (ROWS, PROMPT)))
     feeds["attention_mask"][1, :PADDED] = 0
     return feeds
-
-
-def _next(stepping: Stepping, feeds: Feeds, outputs: Feeds, tokens: np.ndarray) -> Feeds:
-    state = {taken: outputs[given] for given, taken in stepping.signature.state.items()}
-    mask = np.concatenate([feeds["attention_mask"], np.ones_like(tokens)], 1)
-    return {"input_ids": tokens.astype(np.int64), "attention_mask": mask, **state}

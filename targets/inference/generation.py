@@ -121,7 +121,7 @@ class Generation:
             TargetError: the runtime fails, or gives NaN.
         """
         random, began = np.random.default_rng(self.sampling.seed), time.perf_counter()
-        feeds = first_feeds(self.signature, self.prompt)
+        feeds = first_feeds(self.signature, self.prompt[None])
         self.timing.prompt_tokens = self.prompt.size
         most = min(self.sampling.max_new_tokens, self.signature.bounds["total"][1] - self.prompt.size + 1)
         for number in range(most):
@@ -138,7 +138,7 @@ class Generation:
                 return
             yield token
             if number + 1 < most:
-                feeds = next_feeds(self.signature, feeds, outputs, token)
+                feeds = next_feeds(self.signature, feeds, outputs, np.array([[token]], np.int64))
 
 
 def check_prompt(signature: Signature, prompt: np.ndarray) -> None:
@@ -150,32 +150,29 @@ def check_prompt(signature: Signature, prompt: np.ndarray) -> None:
         raise DataError(f"the prompt has {prompt.size} tokens, and the model has {capacity} positions. Shorten it.")
 
 
-def first_feeds(signature: Signature, prompt: np.ndarray) -> Feeds:
-    """The feeds of the step that reads a prompt, with caches of no positions.
+def first_feeds(signature: Signature, prompt: np.ndarray) -> dict[str, np.ndarray]:
+    """The feeds of the step that reads prompts, with caches of no positions and no padding.
 
     Args:
         signature: of the step.
-        prompt: tokens, int64 `[tokens]`.
+        prompt: tokens, int64 `[batch, sequence]`.
     """
-    sizes = {"batch": 1, "sequence": prompt.size, "past": 0, "total": prompt.size}
-    feeds = {
-        spec.name: np.zeros([sizes[size] if isinstance(size, str) else size for size in spec.shape], spec.dtype)
-        for spec in signature.inputs
-    }
-    feeds["input_ids"][0] = prompt
-    feeds["attention_mask"][0] = 1
+    rows, length = prompt.shape
+    feeds = signature.zeros(batch=rows, sequence=length, past=0, total=length)
+    feeds["input_ids"] += prompt
+    feeds["attention_mask"] += 1
     return feeds
 
 
-def next_feeds(signature: Signature, feeds: Feeds, outputs: Feeds, token: int) -> Feeds:
+def next_feeds(signature: Signature, feeds: Feeds, outputs: Feeds, tokens: np.ndarray) -> dict[str, np.ndarray]:
     """Those of the step behind one, with what it gave as the state.
 
     Args:
         signature: of the step.
         feeds: of the step before.
         outputs: what it gave.
-        token: that was chosen.
+        tokens: that were chosen, int64 `[batch, 1]`.
     """
     state = {taken: outputs[given] for given, taken in signature.state.items()}
-    mask = np.concatenate([feeds["attention_mask"], np.ones((1, 1), np.int64)], 1)
-    return {"input_ids": np.array([[token]], np.int64), "attention_mask": mask, **state}
+    mask = np.concatenate([feeds["attention_mask"], np.ones_like(tokens)], 1)
+    return {"input_ids": tokens, "attention_mask": mask, **state}

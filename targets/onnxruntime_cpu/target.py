@@ -12,7 +12,7 @@ from edgepress.targets.backend import Backend
 from edgepress.targets.errors import TargetError, told
 from edgepress.targets.exportable import Exportable, stepping_of
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
-from edgepress.targets.onnx_graph.session import MODEL_FILE, empty_state, open_session
+from edgepress.targets.onnx_graph.session import MODEL_FILE, open_session
 from edgepress.targets.onnx_graph.settings import Settings
 from edgepress.targets.protocols import Runner
 from edgepress.targets.records import STEP, Artifact, Candidate, Feeds, MacCount, Precision, Signature, WeightCount
@@ -110,8 +110,10 @@ def with_state(feeds: Feeds, programs: Mapping[str, Signature]) -> Feeds:
         programs: the artifact's; without a step there is nothing to add.
     """
     step = programs.get(STEP)
-    specs = [spec.model_dump() for spec in step.inputs if spec.name in step.state.values()] if step is not None else []
-    return {**feeds, **empty_state(specs, len(next(iter(feeds.values()))))}
+    if step is None:
+        return feeds
+    rows, length = feeds["input_ids"].shape
+    return {**step.zeros(batch=rows, sequence=length, past=0, total=length), **feeds}
 
 
 def _quantize(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], path: Path) -> tuple[str, ...]:

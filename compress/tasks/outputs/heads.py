@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgepress.benchmarks.metrics.tokens import IGNORED
+from edgepress.benchmarks.metrics.base import IGNORED
 from edgepress.targets.errors import ModelError
 from edgepress.targets.records import TensorSpec
 
@@ -121,17 +121,21 @@ def judged_tokens(logits: Tensor, labels: Tensor) -> Tensor:
     return logits[:, :width][labels[:, :width] != IGNORED]
 
 
-def token_loss(tensors: Mapping[str, Tensor], truth: Tensor) -> Tensor:
-    """Mean cross-entropy over the judged tokens, in nats; 0 where there are none.
+def judged_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Mean cross-entropy over what is judged, in nats; 0 where nothing is.
 
     Args:
-        tensors: `logits` `[batch, positions, classes]`.
-        truth: classes `[batch, most positions]`, -100 where nothing is judged.
+        logits: of what is judged, `[places, classes]`.
+        truth: classes of all places, `[batch, ...]`, -100 where nothing is judged.
     """
     from torch.nn.functional import cross_entropy
 
-    logits = judged_tokens(tensors["logits"].float(), truth)
-    return cross_entropy(logits, truth[truth != IGNORED], reduction="sum") / max(1, len(logits))
+    return cross_entropy(logits, truth[truth != IGNORED].long(), reduction="sum") / max(1, len(logits))
+
+
+def soft_judged(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """`soft_classes` of what is judged, `[places, classes]`; 0 where nothing is."""
+    return soft_classes(student, teacher, temperature) if len(student) else student.sum()
 
 
 def soft_classes(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from edgepress.compress.data.truths.following import Following
-from edgepress.compress.tasks.outputs.heads import LogitsHead, judged_tokens, token_loss
+from edgepress.compress.tasks.outputs.heads import LogitsHead, judged_loss, judged_tokens
 from edgepress.targets.errors import DataError, ModelError
 from edgepress.targets.records import TensorSpec
 
@@ -92,8 +92,8 @@ class NextTokens(LogitsHead):
         return judged_tokens(logits, labels)
 
     def loss(self, tensors: Mapping[str, Tensor], truth: Tensor) -> Tensor:
-        """Mean cross-entropy over the judged tokens, in nats; see `token_loss`."""
-        return token_loss(tensors, truth)
+        """Mean cross-entropy over the judged tokens, in nats; see `judged_loss`."""
+        return judged_loss(self.judged(tensors["logits"].float(), truth), truth)
 
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         """The likeliest token of each position, of answers as `metrics.next_tokens.scored` keeps them."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgepress.benchmarks.metrics.base import IGNORED
 from edgepress.compress.data.truths.masks import masks_of
-from edgepress.compress.tasks.outputs.heads import LogitsHead, class_names, soft_classes
+from edgepress.compress.tasks.outputs.heads import LogitsHead, class_names, judged_loss, soft_judged
 from edgepress.targets.errors import DataError, ModelError
 from edgepress.targets.records import TensorSpec
 
@@ -102,10 +102,7 @@ class PixelClasses(LogitsHead):
     def loss(self, tensors: Mapping[str, Tensor], truth: Tensor) -> Tensor:
         """Mean cross-entropy over the judged pixels of logits `[batch, classes, height, width]` with classes
         `[batch, height, width]`, in nats; 0 where no pixel is judged."""
-        from torch.nn.functional import cross_entropy
-
-        logits = self.judged(tensors["logits"].float(), truth)
-        return cross_entropy(logits, truth[truth != IGNORED].long(), reduction="sum") / max(1, len(logits))
+        return judged_loss(self.judged(tensors["logits"].float(), truth), truth)
 
     def soft_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """T² * KL(teacher || student) of the softened class probabilities, mean over the pixels, in nats.
@@ -115,4 +112,4 @@ class PixelClasses(LogitsHead):
             teacher: the same of the teacher.
             temperature: T, which softens both.
         """
-        return soft_classes(student, teacher, temperature) if len(student) else student.sum()
+        return soft_judged(student, teacher, temperature)

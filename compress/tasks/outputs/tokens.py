@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from edgepress.compress.data.truths.tags import tags_of
-from edgepress.compress.tasks.outputs.heads import LogitsHead, class_names, judged_tokens, soft_classes, token_loss
+from edgepress.compress.tasks.outputs.heads import LogitsHead, class_names, judged_loss, judged_tokens, soft_judged
 from edgepress.targets.errors import DataError, ModelError
 from edgepress.targets.records import TensorSpec
 
@@ -95,7 +95,7 @@ class TokenClasses(LogitsHead):
     def loss(self, tensors: Mapping[str, Tensor], truth: Tensor) -> Tensor:
         """Mean cross-entropy over the words of logits `[batch, positions, classes]` with classes
         `[batch, most positions]`, in nats; 0 where no word has a token."""
-        return token_loss(tensors, truth)
+        return judged_loss(self.judged(tensors["logits"].float(), truth), truth)
 
     def soft_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """T² * KL(teacher || student) of the softened class probabilities, mean over the words, in nats.
@@ -105,4 +105,4 @@ class TokenClasses(LogitsHead):
             teacher: the same of the teacher.
             temperature: T, which softens both.
         """
-        return soft_classes(student, teacher, temperature) if len(student) else student.sum()
+        return soft_judged(student, teacher, temperature)

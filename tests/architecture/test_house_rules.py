@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 PACKAGES = ("compress", "benchmarks", "targets")
 LONGEST_FUNCTION, LONGEST_FILE = 60, 400
@@ -128,3 +132,20 @@ def test_errors_for_users_are_drawn_in_the_tree_of_their_file() -> None:
     classes = [name for name, kind in vars(errors).items() if isinstance(kind, type)]
     assert errors.__doc__ is not None
     assert [name for name in classes if not re.search(rf"\b{name}\b", errors.__doc__)] == []
+
+
+def tracked_links(root: Path) -> list[str]:
+    """Paths of links that git holds: one to a machine's own folder breaks every other clone."""
+    listed = subprocess.run(["git", "ls-files", "-s"], cwd=root, capture_output=True, text=True, check=True).stdout
+    return [line.split("\t")[1] for line in listed.splitlines() if line.startswith("120000 ")]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not here")
+def test_no_link_is_tracked(root: Path, tmp_path: Path) -> None:
+    if (root / ".git").exists():
+        assert tracked_links(root) == []
+    (tmp_path / ".venv-x").symlink_to("/nowhere")
+    (tmp_path / "kept").write_text("")
+    for command in (["git", "init", "-q"], ["git", "add", "."]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    assert tracked_links(tmp_path) == [".venv-x"]

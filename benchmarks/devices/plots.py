@@ -38,8 +38,8 @@ def _tradeoff(number: int, shape: Shape, found: Sequence[Standing]) -> Plot | No
             "meta": f"series-{devices.index(one.record.device) % SERIES}",
         }
         traces.append(_mark(one, shape, p50) | mark)
-        told = f"accuracy {share(one.record.accuracy.value)}, p50 {ms(p50)} ms"
-        words.append(f"{one.name} on {one.record.device}: {told}")
+        text = f"accuracy {share(one.record.accuracy.value)}, p50 {ms(p50)} ms"
+        words.append(f"{one.name} on {one.record.device}: {text}")
         times.append(p50)
     if not traces:
         return None
@@ -52,14 +52,14 @@ def _tradeoff(number: int, shape: Shape, found: Sequence[Standing]) -> Plot | No
 
 
 def _mark(one: Standing, shape: Shape, p50: float) -> dict[str, Any]:
-    told = one.record.accuracy
-    assert told is not None
+    accuracy = one.record.accuracy
+    assert accuracy is not None
     row = next(row for row in one.record.latency if shape_of(row) == shape)
     left, right = p50_interval(row) or (p50, p50)
-    low, high = wilson_interval(told.right, told.rows)
-    up, down = max(0.0, high - told.value), max(0.0, told.value - low)
+    low, high = wilson_interval(accuracy.right, accuracy.rows)
+    up, down = max(0.0, high - accuracy.value), max(0.0, accuracy.value - low)
     return {
-        "type": "scatter", "mode": "markers", "x": [p50], "y": [told.value],
+        "type": "scatter", "mode": "markers", "x": [p50], "y": [accuracy.value],
         "name": html.escape(f"{one.record.device}: {one.name}"[:60]),
         "error_x": {"type": "data", "symmetric": False, "array": [max(0.0, right - p50)],
                     "arrayminus": [max(0.0, p50 - left)]},

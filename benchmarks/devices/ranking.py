@@ -68,8 +68,10 @@ def pair_ranking(found: Sequence[Standing]) -> Section:
 
 
 def _accuracy(one: Standing) -> str:
-    told = one.record.accuracy
-    return with_interval(share(told.value), wilson_interval(told.right, told.rows), share) if told else MISSING
+    accuracy = one.record.accuracy
+    if accuracy is None:
+        return MISSING
+    return with_interval(share(accuracy.value), wilson_interval(accuracy.right, accuracy.rows), share)
 
 
 def _cells(found: Sequence[Standing], by_device: bool) -> dict[str, dict[Any, float]]:

@@ -252,27 +252,27 @@ def _latency_faults(record: DeviceRecord) -> list[str]:
 
 
 def _likeness_faults(record: DeviceRecord) -> list[str]:
-    told = record.likeness
-    if told is None:
+    likeness = record.likeness
+    if likeness is None:
         return []
-    if len(told.cosines) != told.rows:
-        return [f"likeness.rows is {told.rows}, {len(told.cosines)} cosines are there"]
-    want = math.fsum(told.cosines) / told.rows
-    same = math.isclose(told.value, want, rel_tol=SAME, abs_tol=SAME)
-    return [] if same else [f"likeness.value is {told.value}, the cosines give {want}"]
+    if len(likeness.cosines) != likeness.rows:
+        return [f"likeness.rows is {likeness.rows}, {len(likeness.cosines)} cosines are there"]
+    want = math.fsum(likeness.cosines) / likeness.rows
+    same = math.isclose(likeness.value, want, rel_tol=SAME, abs_tol=SAME)
+    return [] if same else [f"likeness.value is {likeness.value}, the cosines give {want}"]
 
 
 def _accuracy_faults(record: DeviceRecord) -> list[str]:
-    told = record.accuracy
-    if told is None:
+    accuracy = record.accuracy
+    if accuracy is None:
         return []
-    if {len(told.predicted), len(told.labels), len(told.teacher)} != {told.rows}:
-        return [f"accuracy.rows is {told.rows}, {len(told.predicted)} rows were predicted"]
-    right = sum(a == b for a, b in zip(told.predicted, told.labels, strict=True))
-    agreed = sum(a == b for a, b in zip(told.predicted, told.teacher, strict=True))
-    wanted = {"right": right, "value": right / told.rows, "agreement": agreed / told.rows}
+    if {len(accuracy.predicted), len(accuracy.labels), len(accuracy.teacher)} != {accuracy.rows}:
+        return [f"accuracy.rows is {accuracy.rows}, {len(accuracy.predicted)} rows were predicted"]
+    right = sum(a == b for a, b in zip(accuracy.predicted, accuracy.labels, strict=True))
+    agreed = sum(a == b for a, b in zip(accuracy.predicted, accuracy.teacher, strict=True))
+    wanted = {"right": right, "value": right / accuracy.rows, "agreement": agreed / accuracy.rows}
     return [
-        f"accuracy.{name} is {getattr(told, name)}, the predicted rows give {want}"
+        f"accuracy.{name} is {getattr(accuracy, name)}, the predicted rows give {want}"
         for name, want in wanted.items()
-        if not math.isclose(getattr(told, name), want, rel_tol=SAME)
+        if not math.isclose(getattr(accuracy, name), want, rel_tol=SAME)
     ]

@@ -82,12 +82,12 @@ class Release:
 
     def _sample_fault(self, record: DeviceRecord) -> str | None:
         """Rows, labels or teacher's classes that are not the sample's."""
-        told = record.accuracy
-        if told is None:
+        accuracy = record.accuracy
+        if accuracy is None:
             return None
         # Else a forger names another sample, whose labels nobody has.
         if record.sample_sha256 is None or record.sample_sha256 != self.known.get(SAMPLE):
             return "its accuracy is on other rows than those that travel with the release"
-        if (list(told.labels), list(told.teacher)) != self._sample:
+        if (list(accuracy.labels), list(accuracy.teacher)) != self._sample:
             return "its labels or the teacher's classes are not those of the sample"
         return None

@@ -108,15 +108,15 @@ def _percentile(row: DeviceLatency, share: float, at_bound: bool) -> float | Non
     return value if ends is None else ends[1]
 
 
-def _best_likely(told: DeviceAccuracy, limit: str) -> float | None:
+def _best_likely(accuracy: DeviceAccuracy, limit: str) -> float | None:
     """The end of a figure's 95 % interval that speaks best for it; None for a limit that is not of accuracy."""
-    low, high = wilson_interval(told.right, told.rows)
+    low, high = wilson_interval(accuracy.right, accuracy.rows)
     if limit == "max_drop":
-        rows = list(zip(told.predicted, told.labels, told.teacher, strict=True))
+        rows = list(zip(accuracy.predicted, accuracy.labels, accuracy.teacher, strict=True))
         lost = sum(teacher == label != got for got, label, teacher in rows)
         won = sum(got == label != teacher for got, label, teacher in rows)
-        return -difference_interval(lost, won, told.rows)[1]
-    teacher = sum(a == b for a, b in zip(told.teacher, told.labels, strict=True)) / told.rows
+        return -difference_interval(lost, won, accuracy.rows)[1]
+    teacher = sum(a == b for a, b in zip(accuracy.teacher, accuracy.labels, strict=True)) / accuracy.rows
     ratio = high / teacher if teacher else None
     return {"min": high, "max": low, "min_ratio": ratio}.get(limit)
 
@@ -132,10 +132,10 @@ def _words(gate: GateVerdict) -> str:
 def choices(found: Sequence[Standing]) -> list[Choice]:
     """One for each device, in the order of their names."""
     devices = sorted({one.record.device for one in found})
-    return [choose(device, [one for one in found if one.record.device == device]) for device in devices]
+    return [choose_artifact(device, [one for one in found if one.record.device == device]) for device in devices]
 
 
-def choose(device: str, found: Sequence[Standing]) -> Choice:
+def choose_artifact(device: str, found: Sequence[Standing]) -> Choice:
     """The fastest whose gates hold, over the shapes that all of those were timed at; of two that are as fast within
     95 % at every shape the smaller one."""
     good = [one for one in found if not one.missed]
@@ -149,8 +149,8 @@ def choose(device: str, found: Sequence[Standing]) -> Choice:
     if as_fast(first, second) and None not in (first.bytes, second.bytes) and second.bytes < first.bytes:  # type: ignore[operator]
         return Choice(device, second, f"as fast as {first.name} within 95 %, and smaller")
     ratio = times[second.record.target] / times[first.record.target]
-    told = "as fast as" if as_fast(first, second) else f"{ratio:.2f} times as fast as"
-    return Choice(device, first, f"{told} {second.name}{' within 95 %' if as_fast(first, second) else ''}")
+    speed = "as fast as" if as_fast(first, second) else f"{ratio:.2f} times as fast as"
+    return Choice(device, first, f"{speed} {second.name}{' within 95 %' if as_fast(first, second) else ''}")
 
 
 def _lost(found: Sequence[Standing]) -> str:

@@ -30,13 +30,13 @@ class DeviceKey:
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec
 
-        told = content.get("signature")
-        if not isinstance(told, dict):
+        signature = content.get("signature")
+        if not isinstance(signature, dict):
             return "is not signed"
-        if told.get("key") != self.hint:
-            return f"was signed by another key, {str(told.get('key'))[:16]}…, not {self.hint[:16]}…"
+        if signature.get("key") != self.hint:
+            return f"was signed by another key, {str(signature.get('key'))[:16]}…, not {self.hint[:16]}…"
         try:
-            raw = base64.b64decode(str(told.get("ecdsa_p256_sha256")), validate=True)
+            raw = base64.b64decode(str(signature.get("ecdsa_p256_sha256")), validate=True)
             self._key.verify(raw, signed_bytes(content), ec.ECDSA(hashes.SHA256()))
         except (ValueError, InvalidSignature):
             return "has a signature that is not of its content"

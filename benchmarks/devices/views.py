@@ -73,17 +73,24 @@ def _age(record: DeviceRecord, current: Collection[str], newest: Mapping[tuple[s
     return "measured again since" if again else ""
 
 
+def accuracy_of(record: DeviceRecord) -> str:
+    """`0.9310 [0.9211, 0.9397]`: Wilson's interval over the rows that the device judged."""
+    if record.accuracy is None:
+        return MISSING
+    right, rows = record.accuracy.right, record.accuracy.rows
+    return with_interval(share(record.accuracy.value), wilson_interval(right, rows), share)
+
+
 def _cells(record: DeviceRecord, row: DeviceLatency, age: str) -> tuple[str, ...]:
-    told, likeness = record.accuracy, record.likeness
-    accuracy = with_interval(share(told.value), wilson_interval(told.right, told.rows), share) if told else MISSING
+    accuracy, likeness = record.accuracy, record.likeness
     return (
         record.device,
         str(record.environment.get("cpu") or MISSING),
         record.target,
         f"{record.artifact} ({record.precision})",
         f"{record.runtime.name} {record.runtime.version}",
-        accuracy,
-        share(told.agreement if told else None) if likeness is None else f"cosine {likeness.value:.4f}",
+        accuracy_of(record),
+        share(accuracy.agreement if accuracy else None) if likeness is None else f"cosine {likeness.value:.4f}",
         shape_words(shape_of(row)),
         with_interval(_percentile(row.p50, 50, row), p50_interval(row), ms),
         _percentile(row.p90, 90, row),

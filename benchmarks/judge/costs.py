@@ -18,7 +18,7 @@ from edgepress.benchmarks.measure.environment import environment, lacks_vnni
 from edgepress.benchmarks.measure.footprint import STARTS, measure_footprint
 from edgepress.benchmarks.measure.jobs import Case
 from edgepress.benchmarks.measure.roofline import roofline
-from edgepress.benchmarks.measure.scenarios import Load, run_scenario
+from edgepress.benchmarks.measure.scenarios import ScenarioJob, run_scenario
 from edgepress.benchmarks.metrics import metric
 from edgepress.benchmarks.metrics.base import value_of
 from edgepress.benchmarks.records.costs import BatchCheck, Footprint, IsaCheck, MachinePeak
@@ -183,7 +183,7 @@ def _under_load(name: ScenarioName, source: RowSource, shape: Shape, shared: Tar
         highest = artifact.signature.bounds.get("batch", (1, 1))[1]
         shape = shape.model_copy(update={"batch": min(asked.offline_batch, highest)})
     case = write_case(desk, shape, desk.cases)
-    request = Load(
+    request = ScenarioJob(
         scenario=name, folder=str(source.folder), feeds=case.feeds, shape=shape, seconds=asked.seconds,
         latency_bound_ms=asked.latency_bound_ms, seed=desk.seed,
     )  # fmt: skip

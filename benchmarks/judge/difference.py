@@ -32,7 +32,7 @@ ROUNDING = 1e-9
 ABSENT = "absent"
 
 
-class Limits(Record):
+class RegressionLimits(Record):
     """By how much a figure may get worse; what is more is a regression."""
 
     drop: float = Field(default=0.005, ge=0, description="loss of the primary metric, in its unit; 0.005: half a point")
@@ -56,7 +56,7 @@ class Difference(Record):
 
     before: str = Field(description="what the first report is called")
     after: str = Field(description="what the second report is called")
-    limits: Limits = Field(description="what counted as a regression")
+    limits: RegressionLimits = Field(description="what counted as a regression")
     metric: Figure | None = Field(default=None, description="a figure of the primary metric, for its name and unit")
     remarks: tuple[str, ...] = Field(description="machines, packages or data that differ, one line each")
     changes: tuple[Change, ...] = Field(description="every figure that either has, regressions first")
@@ -67,7 +67,7 @@ class Difference(Record):
 
 
 def difference(
-    before: Report, after: Report, limits: Limits | None = None, names: tuple[str, str] = ("", "")
+    before: Report, after: Report, limits: RegressionLimits | None = None, names: tuple[str, str] = ("", "")
 ) -> Difference:
     """Compare two reports: chosen artifact of each target, other rows, teacher, stages and gates.
 
@@ -79,7 +79,7 @@ def difference(
         limits: what counts as a regression.
         names: what to call the two; empty ones become the names of the runs.
     """
-    limits = limits or Limits()
+    limits = limits or RegressionLimits()
     judge = _Judge(limits, same_machine=same_machine(before, after))
     changes = [
         *_targets(before, after, judge),
@@ -102,7 +102,7 @@ def difference(
 class _Judge:
     """Turns two values into a Change."""
 
-    def __init__(self, limits: Limits, same_machine: bool) -> None:
+    def __init__(self, limits: RegressionLimits, same_machine: bool) -> None:
         self._limits = limits
         self._same_machine = same_machine
 

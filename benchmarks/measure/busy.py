@@ -14,7 +14,7 @@ BUSY = 0.1
 WINDOW_S = 0.5
 
 
-class Load(Record):
+class MachineLoad(Record):
     """What others did just before a measurement; None where the system does not tell.
 
     `load_per_core`: the load average of the last minute / cores; this run's earlier stages are in it. `busy_share`:
@@ -27,7 +27,7 @@ class Load(Record):
 
 def machine_load(
     root: Path = Path("/"), wait: Callable[[float], object] = time.sleep, window_s: float = WINDOW_S
-) -> Load:
+) -> MachineLoad:
     """Sleeps `window_s` seconds and reads what the processors did meanwhile."""
     average = _line(root / "proc/loadavg")
     cores = os.cpu_count() or 1
@@ -37,10 +37,10 @@ def machine_load(
     share = None
     if before and after and after[1] > before[1]:
         share = round((after[0] - before[0]) / (after[1] - before[1]), 3)
-    return Load(load_per_core=round(float(average.split()[0]) / cores, 3) if average else None, busy_share=share)
+    return MachineLoad(load_per_core=round(float(average.split()[0]) / cores, 3) if average else None, busy_share=share)
 
 
-def load_notes(load: Load) -> list[str]:
+def load_notes(load: MachineLoad) -> list[str]:
     """One line for each sign that the machine was not idle."""
     found = []
     if load.busy_share is not None and load.busy_share > BUSY:

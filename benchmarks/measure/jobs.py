@@ -52,7 +52,7 @@ class SubjectResult(Record):
     opened: Opened | None = None
 
 
-class Job(Record):
+class LatencyJob(Record):
     """What one child process measures; all cases have the same thread count. `warmup`: rounds in one window.
 
     `samples` rounds at least; cheap calls go on until `seconds` are over, up to `most` rounds.

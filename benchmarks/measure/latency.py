@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from edgepress.benchmarks.measure.jobs import Case, Job, Subject, SubjectResult
+from edgepress.benchmarks.measure.jobs import Case, LatencyJob, Subject, SubjectResult
 from edgepress.benchmarks.records.report import Measurement, Shape
 from edgepress.benchmarks.report.wording import shape_words
 from edgepress.targets.device.turns import ENOUGH_S, MOST, shared_out
@@ -22,7 +22,7 @@ CHILD = "edgepress.benchmarks.measure.timing:measure_pinned"
 SILENCE_S = 120.0
 
 
-class Limits(NamedTuple):
+class TimeLimits(NamedTuple):
     """How long one process may take in all, and how long without finishing a round, in s."""
 
     timeout_s: float
@@ -66,11 +66,11 @@ def measure_latency(
         for sitting, rounds in enumerate(sittings):
             # The first to be opened has another memory than the last: the order changes with each sitting.
             order = tuple(subjects) if sitting % 2 == 0 else tuple(reversed(subjects))
-            job = Job(
+            job = LatencyJob(
                 subjects=order, cases=mine, samples=rounds, warmup=warmup, seed=seed + sitting, seconds=enough_s,
                 most=MOST // len(sittings),
             )  # fmt: skip
-            parts.append(_measure_apart(job, Limits(timeout_s, silence_s), progress))
+            parts.append(_measure_apart(job, TimeLimits(timeout_s, silence_s), progress))
     shapes = [case.shape for case in cases]
     return {subject.key: _merge([part[subject.key] for part in parts], shapes) for subject in subjects}
 
@@ -116,7 +116,7 @@ def _joined(sittings: list[Measurement]) -> Measurement:
     )
 
 
-def _measure_apart(job: Job, limits: Limits, progress: Progress | None = None) -> dict[str, SubjectResult]:
+def _measure_apart(job: LatencyJob, limits: TimeLimits, progress: Progress | None = None) -> dict[str, SubjectResult]:
     try:
         return _in_child(job, limits, progress)
     except (ChildCrash, ChildHang) as fault:
@@ -130,7 +130,7 @@ def _measure_apart(job: Job, limits: Limits, progress: Progress | None = None) -
     return results | (_measure_apart(job.model_copy(update={"subjects": sound}), limits, progress) if sound else {})
 
 
-def _fault_alone(trial: Job, subject: Subject, limits: Limits) -> str | None:
+def _fault_alone(trial: LatencyJob, subject: Subject, limits: TimeLimits) -> str | None:
     try:
         _in_child(trial.model_copy(update={"subjects": (subject,)}), limits)
     except (ChildCrash, ChildHang) as fault:
@@ -138,7 +138,7 @@ def _fault_alone(trial: Job, subject: Subject, limits: Limits) -> str | None:
     return None
 
 
-def _in_child(job: Job, limits: Limits, progress: Progress | None = None) -> dict[str, SubjectResult]:
+def _in_child(job: LatencyJob, limits: TimeLimits, progress: Progress | None = None) -> dict[str, SubjectResult]:
     request, threads = job.model_dump(mode="json"), job.cases[0].shape.threads
     answer = run_isolated(CHILD, request, limits.timeout_s, threads, progress, silence_s=limits.silence_s)
     return {key: SubjectResult.model_validate(value) for key, value in answer.items()}

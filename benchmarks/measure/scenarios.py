@@ -39,7 +39,7 @@ SPARE_S = 600.0
 Call = Callable[[], object]
 
 
-class Load(Record):
+class ScenarioJob(Record):
     """What is asked: a scenario, the artifact's folder, the file of its inputs, and the limits."""
 
     scenario: ScenarioName
@@ -171,7 +171,7 @@ def slowdown(curve: Sequence[Point]) -> float:
     return float(last / first)
 
 
-def run_scenario(load: Load, timeout_s: float | None = None) -> ScenarioResult:
+def run_scenario(load: ScenarioJob, timeout_s: float | None = None) -> ScenarioResult:
     """The scenario in a process of its own.
 
     Raises:
@@ -188,7 +188,7 @@ def run_here(request: dict[str, Any]) -> dict[str, Any]:
     """The child's side of `run_scenario`: a Load as JSON in, a ScenarioResult as JSON out."""
     from safetensors.numpy import load_file
 
-    load = Load.model_validate(request)
+    load = ScenarioJob.model_validate(request)
     artifact = Artifact.read(Path(load.folder) / Artifact.FILE_NAME)
     feeds = artifact.signature.select(load_file(load.feeds))
     artifact.signature.check(feeds)
@@ -202,7 +202,7 @@ def run_here(request: dict[str, Any]) -> dict[str, Any]:
         return _measure(load, session, feeds).model_dump(mode="json")
 
 
-def _measure(load: Load, session: Session, feeds: Feeds) -> ScenarioResult:
+def _measure(load: ScenarioJob, session: Session, feeds: Feeds) -> ScenarioResult:
     def call() -> None:
         session.infer(feeds)
 
@@ -229,7 +229,7 @@ def _measure(load: Load, session: Session, feeds: Feeds) -> ScenarioResult:
     return _result(load, slowdown(curve), "x", calls, meaning).model_copy(update={"curve": curve})
 
 
-def _result(load: Load, value: float, unit: str, samples: int, meaning: str) -> ScenarioResult:
+def _result(load: ScenarioJob, value: float, unit: str, samples: int, meaning: str) -> ScenarioResult:
     return ScenarioResult(
         scenario=load.scenario, shape=load.shape, value=value, unit=unit, samples=samples, meaning=meaning
     )

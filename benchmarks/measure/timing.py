@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgepress import targets
-from edgepress.benchmarks.measure.jobs import Case, Job, Opened, SubjectResult, identity
+from edgepress.benchmarks.measure.jobs import Case, LatencyJob, Opened, SubjectResult, identity
 from edgepress.benchmarks.measure.provenance import check_answer, kept
 from edgepress.benchmarks.records.report import Measurement, Shape
 from edgepress.benchmarks.report.wording import shape_words
@@ -32,7 +32,7 @@ class Ticker:
     """Counts rounds and tells the parent twice a second, so that telling costs nothing beside the measurement."""
 
     def __init__(self, total: int) -> None:
-        self.done, self.total, self.told = 0, total, 0.0
+        self.done, self.total, self.reported_at = 0, total, 0.0
 
     def __call__(self) -> None:
         """One more round. Those beyond what was asked for are not counted."""
@@ -41,20 +41,20 @@ class Ticker:
 
     def alive(self) -> None:
         """A sign of life: opening a session and warming up take their time, too."""
-        if time.monotonic() - self.told > 0.5:
-            self.told = time.monotonic()
+        if time.monotonic() - self.reported_at > 0.5:
+            self.reported_at = time.monotonic()
             tell_progress(self.done, self.total)
 
 
 def measure_pinned(request: dict[str, Any]) -> dict[str, Any]:
     """`measure_here` of a process that does nothing else: it stays pinned."""
-    threads = Job.model_validate(request).cases[0].shape.threads
+    threads = LatencyJob.model_validate(request).cases[0].shape.threads
     return measure_here(request, pin(threads))
 
 
 def measure_here(request: dict[str, Any], pinned: tuple[int, ...] = ()) -> dict[str, Any]:
     """A Job as JSON in, SubjectResults by key as JSON out."""
-    job = Job.model_validate(request)
+    job = LatencyJob.model_validate(request)
     measurements: dict[str, list[Measurement]] = {subject.key: [] for subject in job.subjects}
     ticker = Ticker(len(job.cases) * job.samples)
     with ExitStack() as stack:
@@ -67,8 +67,8 @@ def measure_here(request: dict[str, Any], pinned: tuple[int, ...] = ()) -> dict[
                 measurements[key].append(measurement.model_copy(update={"pinned": pinned}))
     results = {}
     for key, mine in measurements.items():
-        told = opened[key].told() if key in opened else {}
-        results[key] = SubjectResult(measurements=tuple(mine), failure=failures.get(key), absent=key in absent, **told)
+        facts = opened[key].facts() if key in opened else {}
+        results[key] = SubjectResult(measurements=tuple(mine), failure=failures.get(key), absent=key in absent, **facts)
     return {key: result.model_dump(mode="json") for key, result in results.items()}
 
 
@@ -84,7 +84,7 @@ class _Subject:
     feeds: str = ""
     answer: tuple[float, ...] = field(default=())
 
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         opened = Opened(identity=self.identity, feeds=self.feeds, answer=self.answer)
         return {"open_ms": self.open_ms, "first_inference_ms": self.first_ms, "opened": opened}
 
@@ -96,7 +96,9 @@ class _Subject:
         return outputs[0]
 
 
-def _open_all(job: Job, stack: ExitStack, ticker: Ticker) -> tuple[dict[str, _Subject], dict[str, str], set[str]]:
+def _open_all(
+    job: LatencyJob, stack: ExitStack, ticker: Ticker
+) -> tuple[dict[str, _Subject], dict[str, str], set[str]]:
     """The sessions, why others could not be opened, and those of them whose target cannot run here at all."""
     opened: dict[str, _Subject] = {}
     absent: set[str] = set()
@@ -132,7 +134,7 @@ def _opener(artifact: Artifact, folder: Path, threads: int) -> Callable[[], Abst
 
 
 def _measure_case(
-    job: Job, case: Case, opened: dict[str, _Subject], ticker: Ticker
+    job: LatencyJob, case: Case, opened: dict[str, _Subject], ticker: Ticker
 ) -> tuple[dict[str, Measurement], dict[str, str]]:
     from safetensors.numpy import load_file
 
@@ -164,7 +166,7 @@ def _call(session: Session, feeds: dict[str, np.ndarray]) -> Callable[[], object
     return lambda: session.infer(feeds)
 
 
-def _taken(job: Job, calls: Calls, shape: Shape, ticker: Ticker) -> dict[str, Measurement]:
+def _taken(job: LatencyJob, calls: Calls, shape: Shape, ticker: Ticker) -> dict[str, Measurement]:
     def prime(key: str) -> None:
         """An uncounted call fills the caches and wakes this model's threads; the other pools go to sleep before."""
         if shape.threads > 1:

@@ -47,19 +47,19 @@ def signature_fault(signature: Signature) -> str | None:
 
 
 def _input_fault(spec: TensorSpec, bounds: Mapping[str, tuple[int, int]]) -> str | None:
-    told = f"input {spec.name[:60]!r}"
+    subject = f"input {spec.name[:60]!r}"
     if spec.dtype not in DTYPES:
-        return f"{told} is of the type {spec.dtype[:40]!r}; {', '.join(DTYPES)} are known"
+        return f"{subject} is of the type {spec.dtype[:40]!r}; {', '.join(DTYPES)} are known"
     if not 1 <= len(spec.shape) <= MOST_DIMENSIONS:
-        return f"{told} has {len(spec.shape)} dimensions, 1 to {MOST_DIMENSIONS} are known"
+        return f"{subject} has {len(spec.shape)} dimensions, 1 to {MOST_DIMENSIONS} are known"
     for size in spec.shape:
         if isinstance(size, int):
             if not 1 <= size <= MOST_NUMBERS:
-                return f"{told} has a dimension of {size if abs(size) < 1 << 63 else 'more than 2^63'}"
+                return f"{subject} has a dimension of {size if abs(size) < 1 << 63 else 'more than 2^63'}"
         elif size not in VARYING:
-            return f"{told} varies in {size[:40]!r}, {' and '.join(VARYING)} are known"
+            return f"{subject} varies in {size[:40]!r}, {' and '.join(VARYING)} are known"
         elif size not in bounds:
-            return f"{told} varies in {size!r}, for which there are no bounds"
+            return f"{subject} varies in {size!r}, for which there are no bounds"
     return None
 
 
@@ -68,10 +68,10 @@ def check_size(signature: Signature, sizes: Mapping[str, int]) -> None:
     for spec in signature.inputs:
         count = math.prod(size if isinstance(size, int) else sizes[size] for size in spec.shape)
         if count > MOST_NUMBERS:
-            told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            sizes_given = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise BenchmarkError(
-                f"input {spec.name[:60]!r} would hold {count} numbers at {told}, at most {MOST_NUMBERS} are timed. "
-                f"Choose smaller ones with --batch and --sequence."
+                f"input {spec.name[:60]!r} would hold {count} numbers at {sizes_given}, at most {MOST_NUMBERS} are "
+                f"timed. Choose smaller ones with --batch and --sequence."
             )
 
 

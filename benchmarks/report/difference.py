@@ -56,8 +56,8 @@ def title(found: Difference) -> str:
 def verdict(found: Difference) -> str:
     """`2 regressions, 1 improvement, 5 unchanged.`"""
     counts = Counter(change.effect for change in found.changes)
-    told = [_counted(counts[effect], effect) for effect in ORDER if counts[effect]]
-    return f"{', '.join(told if counts['regression'] else ['no regression', *told])}."
+    counts_text = [_counted(counts[effect], effect) for effect in ORDER if counts[effect]]
+    return f"{', '.join(counts_text if counts['regression'] else ['no regression', *counts_text])}."
 
 
 def limits_text(found: Difference) -> str:
@@ -77,8 +77,8 @@ def _worse(metric: Figure) -> str:
 
 def regressions_text(found: Difference) -> str:
     """One line that names each regression: where, which figure, before and after."""
-    told = [_sentence(change) for change in found.regressions]
-    return f"{_counted(len(told), 'regression')} from {found.before} to {found.after}: {'; '.join(told)}"
+    sentences = [_sentence(change) for change in found.regressions]
+    return f"{_counted(len(sentences), 'regression')} from {found.before} to {found.after}: {'; '.join(sentences)}"
 
 
 def cells(change: Change) -> tuple[str, ...]:

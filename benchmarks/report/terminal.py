@@ -104,12 +104,12 @@ def _cost_line(row: Row) -> str:
     """What of a chosen artifact's costs is worth a line in the terminal; all of them are in report.html."""
     taken = row.footprint or Footprint()
     shares = [one.roofline.share for one in row.latency if one.roofline]
-    told = [
+    parts = [
         f"cold start {ms(taken.cold_start_ms)} ms" if taken.cold_start_ms is not None else "",
         f"peak memory {human_bytes(taken.peak_memory_bytes)}" if taken.peak_memory_bytes is not None else "",
         f"{fine_percent(min(shares))} of the machine's limit or more" if shares else "",
     ]
-    return f"{row.target} {row.name}: {', '.join(text for text in told if text)}" if any(told) else ""
+    return f"{row.target} {row.name}: {', '.join(text for text in parts if text)}" if any(parts) else ""
 
 
 def _table(title: str, subtitle: str) -> Table:
@@ -182,8 +182,8 @@ def stages_table(report: Report) -> Table:
     shapes = [figures.shape for stage in report.stages for figures in (*stage.before.latency, *stage.after.latency)]
     shapes = list(dict.fromkeys(shapes))
     table = _table(f"{report.name}: what each pass brought, on validation data", common_shape(shapes))
-    told = dict.fromkeys(name for stage in report.stages for name, *_ in metric_cells(stage.before, stage.after))
-    for heading in ("\n".join(told), "parameters, MACs\nbytes", "p50 ms"):
+    metrics = dict.fromkeys(name for stage in report.stages for name, *_ in metric_cells(stage.before, stage.after))
+    for heading in ("\n".join(metrics), "parameters, MACs\nbytes", "p50 ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     names = shape_names(shapes)
     for stage in report.stages:

@@ -70,8 +70,8 @@ def difference(report: Report, row: Row) -> str:
 
 def difference_of(report: Report, row: Row, metric: Column) -> str:
     """The difference that the row holds, else that of its figure to the teacher's; empty where either is not known."""
-    if told := metric.change(row):
-        return told
+    if change := metric.change(row):
+        return change
     value, teacher = metric.value(row), metric.value(report.teacher)
     return "" if value is None or teacher is None else metric.change_of(value - teacher)
 
@@ -107,16 +107,16 @@ def alarm(report: Report) -> str:
     failed = [gate for gate in report.gates if not gate.passed]
     if not failed:
         return ""
-    told = [f"{demand} {limit}, measured {measured}" for demand, limit, measured in map(gate_text, failed)]
+    demands = [f"{demand} {limit}, measured {measured}" for demand, limit, measured in map(gate_text, failed)]
     plural = "" if len(report.gates) == 1 else "s"
-    return f"{len(failed)} of {len(report.gates)} gate{plural} failed: {'; '.join(told)}"
+    return f"{len(failed)} of {len(report.gates)} gate{plural} failed: {'; '.join(demands)}"
 
 
 def tiles(report: Report, row: Row) -> list[tuple[str, str, str]]:
     """Name, value and comparison of the headline figures of one artifact."""
     teacher, metrics = report.teacher, columns(report)
-    told = difference(report, row)
-    than = f"teacher {metrics[0].text(teacher)}, {told}" if told else "the teacher's is not known"
+    change = difference(report, row)
+    than = f"teacher {metrics[0].text(teacher)}, {change}" if change else "the teacher's is not known"
     medians = [f"{p50(one)} ms" for one in row.latency]
     shipped = f"{human_bytes(row.bytes)}, teacher {human_bytes(teacher.bytes)}"
     return [

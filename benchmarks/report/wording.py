@@ -343,8 +343,8 @@ def stage_cells(stage: StageRow, names: Mapping[Shape, str]) -> list[tuple[str, 
 def missed_gates(gates: Sequence[GateVerdict]) -> str:
     """The one line of a run that is not good enough: each missed gate, its limit and what was measured."""
     missed = [gate for gate in gates if not gate.passed]
-    told = [f"{gate.gate} of {gate.target} is {gate.limit:g}, measured {_measured(gate)}" for gate in missed]
-    return f"the chosen artifacts miss {len(missed)} of {len(gates)} gates: {'; '.join(told)}"
+    demands = [f"{gate.gate} of {gate.target} is {gate.limit:g}, measured {_measured(gate)}" for gate in missed]
+    return f"the chosen artifacts miss {len(missed)} of {len(gates)} gates: {'; '.join(demands)}"
 
 
 def _measured(gate: GateVerdict) -> str:

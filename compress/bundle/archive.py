@@ -141,7 +141,7 @@ def _read(found: Contents, unpacked: Unpacked) -> None:
 def _take_sums(found: Contents, unpacked: Unpacked) -> str:
     """Take the first file, which is SHA256SUMS; returns the folder that all files of the archive lie in."""
     about = unpacked.read(BLOCK)
-    top, _, name = _told(about).name.partition("/")
+    top, _, name = _header_of(about).name.partition("/")
     if name != SUMS or name_fault(top):
         raise BundleError(f"it is no archive of a release: its first file is {name[:80]!r}, not {SUMS}")
     _take(found, unpacked, about, f"{top}/{SUMS}", MOST_SUMS_BYTES)
@@ -150,7 +150,7 @@ def _take_sums(found: Contents, unpacked: Unpacked) -> str:
 
 def _take(found: Contents, unpacked: Unpacked, about: bytes, path: str, most: int, exactly: bool = False) -> None:
     """Take one file whose header must be the one that `write_archive` gives it."""
-    size = _told(about).size
+    size = _header_of(about).size
     name = path.partition("/")[2]
     if size > most or (exactly and size != most) or about != header(path, size):
         raise BundleError(f"the archive does not hold {name} as it was packed: it is of another size, place or kind")
@@ -159,7 +159,7 @@ def _take(found: Contents, unpacked: Unpacked, about: bytes, path: str, most: in
         raise BundleError(f"the archive holds something behind {name}")
 
 
-def _told(about: bytes) -> tarfile.TarInfo:
+def _header_of(about: bytes) -> tarfile.TarInfo:
     if len(about) < BLOCK:
         raise EOFError
     try:

@@ -101,7 +101,9 @@ def _input(one: Input) -> Component:
     model, data = ComponentType.MACHINE_LEARNING_MODEL, ComponentType.DATA
     kinds = {"teacher": model, "student": model, "data": data, "code": ComponentType.FILE}
     is_file = one.kind == "file" and re.fullmatch("[0-9a-f]{64}", one.sha256)
-    told = {f"edgepress:{key}": str(value) for key, value in one.model_dump(include=TOLD).items() if value}
+    properties = {
+        f"edgepress:{key}": str(value) for key, value in one.model_dump(include=INPUT_FIELDS).items() if value
+    }
     owner, _, name = re.split("[:@]", one.source)[0].rpartition("/")
     is_model = one.kind == "hub" and one.role != "data" and name
     return Component(
@@ -112,11 +114,11 @@ def _input(one: Input) -> Component:
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=one.sha256)] if is_file else [],
         licenses=_licences(one.licence),
         purl=PackageURL("huggingface", owner or None, name, one.revision or None) if is_model else None,
-        properties=[Property(name=key, value=visible(value)) for key, value in told.items()],
+        properties=[Property(name=key, value=visible(value)) for key, value in properties.items()],
     )
 
 
-TOLD = {"kind", "sha256", "verdict", "accepted"}
+INPUT_FIELDS = {"kind", "sha256", "verdict", "accepted"}
 
 
 def _package(name: str, version: str) -> Component:
@@ -149,9 +151,9 @@ def package_licence(name: str, version: str) -> str:
         return ""
     if about["Version"] != version:
         return ""
-    told = [about.get("License-Expression"), *(CLASSIFIERS.get(one) for one in about.get_all("Classifier") or [])]
-    told.append(about.get("License"))
-    return next((found for one in told if one and len(one) <= LONGEST and (found := licence_id(one))), "")
+    stated = [about.get("License-Expression"), *(CLASSIFIERS.get(one) for one in about.get_all("Classifier") or [])]
+    stated.append(about.get("License"))
+    return next((found for one in stated if one and len(one) <= LONGEST and (found := licence_id(one))), "")
 
 
 def _versions(report: Report | None, artifacts: Mapping[str, Artifact]) -> dict[str, str]:

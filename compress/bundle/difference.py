@@ -54,8 +54,8 @@ def changes(before: Side, after: Side) -> tuple[Change, ...]:
     for path in sorted({*files[0], *files[1]} - set(OWN)):
         one, two = (side.get(path) for side in files)
         if one != two:
-            told = [NOTHING if side is None else f"{side.bytes} bytes, {side.sha256[:16]}…" for side in (one, two)]
-            found.append(Change("files", path, *told))
+            sides = [NOTHING if side is None else f"{side.bytes} bytes, {side.sha256[:16]}…" for side in (one, two)]
+            found.append(Change("files", path, *sides))
     return tuple(found)
 
 
@@ -116,8 +116,8 @@ def _figures(row: Row) -> dict[str, str]:
 def _words(spec: TensorSpec, signature: Signature) -> str:
     """Type and shape, sizes that vary with their bounds: `int64[batch 1..8, sequence 2..128]`."""
 
-    def told(size: int | str) -> str:
+    def size_text(size: int | str) -> str:
         low, high = signature.bounds.get(str(size), ("?", "?"))
         return f"{size} {low}..{high}" if isinstance(size, str) else str(size)
 
-    return f"{spec.dtype}[{', '.join(map(told, spec.shape))}]"
+    return f"{spec.dtype}[{', '.join(map(size_text, spec.shape))}]"

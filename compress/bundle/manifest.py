@@ -54,7 +54,7 @@ def chosen_of(report: Report) -> dict[str, str]:
     return {row.target: row.name for row in report.candidates if row.chosen and row.status in WITH_ARTIFACT}
 
 
-def seal(release: Path, manifest: Manifest) -> Manifest:
+def seal_release(release: Path, manifest: Manifest) -> Manifest:
     """Write `manifest.json` with every file that lies there, and `SHA256SUMS`, which `sha256sum -c` reads.
 
     `manifest` says whose release it is; its own list of files is replaced. A signature of older files is removed.

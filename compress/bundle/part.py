@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgepress.compress.bundle.archive import SUFFIX, write_archive
 from edgepress.compress.bundle.bom import BOM, write_bom
-from edgepress.compress.bundle.manifest import Manifest, seal
+from edgepress.compress.bundle.manifest import Manifest, seal_release
 from edgepress.compress.bundle.readme import README, write_readme
 from edgepress.compress.bundle.signature import Signer
 from edgepress.compress.layouts import is_of_others
@@ -45,7 +45,7 @@ def part_of(release: Path, manifest: Manifest, target: str, place: Path) -> None
         write_readme(place, part)
     if BOM in paths:
         write_bom(place, part)
-    seal(place, part)
+    seal_release(place, part)
 
 
 def archive_release(release: Path, manifest: Manifest, place: Path, target: str | None, key: Signer | None) -> None:

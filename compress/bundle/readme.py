@@ -50,12 +50,12 @@ def _figures(report: Report | None, artifacts: Mapping[str, Artifact]) -> list[s
 
 def _figure(row: Row, teacher: Row) -> str:
     figure = row.primary
-    told, reference = "–", "–"
+    value, reference = "–", "–"
     if figure is not None:
-        told = f"{figure.name} {figure.value:.4g}"
+        value = f"{figure.name} {figure.value:.4g}"
         of_teacher = teacher.figure(figure.key)
         reference = "–" if of_teacher is None else f"{of_teacher.value:.4g}"
-    return f"| {row.target} | {row.precision} | {row.bytes} | {told} | {reference} |"
+    return f"| {row.target} | {row.precision} | {row.bytes} | {value} | {reference} |"
 
 
 def _checks(manifest: Manifest) -> list[str]:

@@ -59,8 +59,8 @@ def _file_faults(contents: Contents, manifest: Manifest) -> Iterator[str]:
     for path, entry in known.items():
         found = contents.files.get(path)
         if found is not None and found != (entry.bytes, entry.sha256):
-            told = (f"{found.bytes} bytes, sha256 {found.sha256[:16]}…", f"{entry.bytes}, {entry.sha256[:16]}…")
-            yield f"{path} is not the released file ({told[0]}; released: {told[1]})"
+            both = (f"{found.bytes} bytes, sha256 {found.sha256[:16]}…", f"{entry.bytes}, {entry.sha256[:16]}…")
+            yield f"{path} is not the released file ({both[0]}; released: {both[1]})"
     wanted = sums_text(manifest.files, contents.files[MANIFEST].sha256)
     if contents.records[SUMS] != wanted.encode():
         yield f"{SUMS} is not that of {MANIFEST}: one of them was changed"

@@ -89,8 +89,8 @@ def _show_plan(recipe: Recipe, until: str | None, runs: Path, console: Console) 
         table.add_column(column)
     for number, stage in enumerate(stages):
         options = stage.stage.options.model_dump(exclude_defaults=True) if stage.stage.options else {}
-        told = ", ".join(f"{key}={value}" for key, value in options.items())
-        table.add_row(stage.label, "done" if number < len(done) else "to do", told)
+        options_text = ", ".join(f"{key}={value}" for key, value in options.items())
+        table.add_row(stage.label, "done" if number < len(done) else "to do", options_text)
     console.table(table)
 
 

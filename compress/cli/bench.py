@@ -95,8 +95,8 @@ def read_all(folders: Mapping[Key, Path], console: Console) -> dict[Key, Artifac
     """
     artifacts = {name: read_artifact(folder) for name, folder in folders.items()}
     for name, folder in folders.items():
-        if told := unknown_files(artifacts[name], folder):
-            console.warn(told)
+        if unknown := unknown_files(artifacts[name], folder):
+            console.warn(unknown)
     return artifacts
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepress import targets
-from edgepress.benchmarks.measure.scenarios import Load, run_scenario
+from edgepress.benchmarks.measure.scenarios import ScenarioJob, run_scenario
 from edgepress.benchmarks.records.scenarios import SCENARIOS, ScenarioName, ScenarioResult
 from edgepress.compress.cli.bench import Shapes, common_signature, find_artifacts, labels, read_all, synthetic_cases
 from edgepress.targets.errors import BenchmarkError, EdgepressError
@@ -56,7 +56,7 @@ def bench_scenario(
             for key, folder in folders.items():
                 here = targets.of(artifacts[key]).probe()
                 for case in cases:
-                    load = Load(
+                    load = ScenarioJob(
                         scenario=name, folder=str(folder), feeds=case.feeds, shape=case.shape, seconds=seconds,
                         latency_bound_ms=latency_bound_ms,
                     )  # fmt: skip
@@ -72,7 +72,7 @@ def known(scenario: str) -> ScenarioName:
     raise BenchmarkError(f"unknown scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
 
 
-def _scenario_row(name: str, case: Case, load: Load, here: Availability) -> ScenarioRow:
+def _scenario_row(name: str, case: Case, load: ScenarioJob, here: Availability) -> ScenarioRow:
     if here.state != "available":
         return ScenarioRow(name, case, None, here.reason, absent=True)
     try:

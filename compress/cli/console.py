@@ -40,11 +40,11 @@ class TaskState:
     began: float
     done: float = field(init=False)
     note: str = ""
-    told: float = field(init=False)
+    last_shown: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.done = self.first
-        self.told = self.began
+        self.last_shown = self.began
 
     def seconds_left(self, now: float) -> float | None:
         """Linear estimate; what was done before this process began says nothing about its speed."""
@@ -173,9 +173,9 @@ class Console:
         def advance(amount: float = 1, *, note: str | None = None, total: float | None = None) -> None:
             _update(state, amount, note, total)
             now = self._clock()
-            if now - state.told < self._interval:
+            if now - state.last_shown < self._interval:
                 return
-            state.told = now
+            state.last_shown = now
             self._say("progress", state.text(now), self._err, {"state": "running", **state.fields(now)})
 
         return advance

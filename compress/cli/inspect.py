@@ -145,7 +145,7 @@ def fits_table(found: tuple[Fit, ...]) -> Table:
     for column in ("tensor", "start", "shape"):
         table.add_column(column)
     for fit in found:
-        table.add_row(fit.name, fit.how, fit.told)
+        table.add_row(fit.name, fit.how, fit.described)
     return table
 
 

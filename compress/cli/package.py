@@ -67,8 +67,8 @@ def package(
         signer, kinds = read_signer(sign), tuple(layouts or ())
         packing = Packing(allow_failed_gates, signer, archive, target, allow_code, kinds)
         release, rows = package_release(run, loaded, samples, console, packing)
-        told = f"{rows} test rows travel with it" if rows else "no test rows, so devices measure no accuracy"
-        console.line(f"Packaged: {release} ({told})")
+        sample_text = f"{rows} test rows travel with it" if rows else "no test rows, so devices measure no accuracy"
+        console.line(f"Packaged: {release} ({sample_text})")
         if archive is not None:
             console.line(f"Archive:  {archive} ({target or 'all targets'}, {archive.stat().st_size} bytes)")
         console.line("On the device, in that folder: python run_benchmark.py")

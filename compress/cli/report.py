@@ -78,10 +78,10 @@ def compare(
 ) -> None:
     """Two reports side by side, regressions first: metrics, p50, bytes, status and gates of targets and stages."""
     with errors_told(json) as console:
-        from edgepress.benchmarks.judge.difference import Limits, difference
+        from edgepress.benchmarks.judge.difference import RegressionLimits, difference
         from edgepress.benchmarks.report.difference import difference_table, limits_text, regressions_text, verdict
 
-        limits = Limits(drop=drop, latency_rise=latency_rise, bytes_rise=bytes_rise)
+        limits = RegressionLimits(drop=drop, latency_rise=latency_rise, bytes_rise=bytes_rise)
         found = difference(find_report(before), find_report(after), limits, (str(before), str(after)))
         if output is not None:
             from edgepress.benchmarks.report.difference import difference_markdown

@@ -36,7 +36,7 @@ def serve(
         from edgepress.targets import open_bundle
         from edgepress.targets.errors import DataError
         from edgepress.targets.serving import server
-        from edgepress.targets.serving.limits import Limits, batch_of
+        from edgepress.targets.serving.limits import ServiceLimits, batch_of
 
         opened = open_bundle(bundle, target, threads)
         if opened.decodes:
@@ -44,7 +44,7 @@ def serve(
             raise DataError(
                 f"{bundle} goes on with a text; rows alone are served. Use: edgepress generate {bundle} TEXT"
             )
-        limits = Limits(batch_of(opened, batch), wait_ms, waiting, rows, int(body_mb * MB), seconds)
+        limits = ServiceLimits(batch_of(opened, batch), wait_ms, waiting, rows, int(body_mb * MB), seconds)
         place = server.listen(host, port)
         url = f"http://{host}:{place.getsockname()[1]}"
         console.event("serving", url=url, target=opened.artifact.target, batch=limits.batch)

@@ -143,17 +143,17 @@ def unpacking(bundle: Path, place: Path | None) -> Iterator[Path | None]:
 def _summary(bundle: Path, contents: Contents, manifest: Manifest) -> str:
     size = sum(found.bytes for found in contents.files.values())
     held = ", ".join(f"{target} {name}" for target, name in manifest.artifacts.items()) or "no artifact"
-    gates = f"{len(manifest.gates) - len(manifest.missed_gates)} of {len(manifest.gates)} gates held"
-    told = gates if manifest.gates else "no gates were set"
-    return (
-        f"Verified: {bundle} is {manifest.name} as released: {len(contents.files)} files, {size} bytes, {held}; {told}"
-    )
+    kept = f"{len(manifest.gates) - len(manifest.missed_gates)} of {len(manifest.gates)} gates held"
+    gates = kept if manifest.gates else "no gates were set"
+    files = f"{len(contents.files)} files, {size} bytes"
+    return f"Verified: {bundle} is {manifest.name} as released: {files}, {held}; {gates}"
 
 
 def _licences(manifest: Manifest) -> str:
     """The licences of what it was made of, one line."""
-    told = [f"{one.part} {one.licence or 'none stated'}{' (accepted)' * bool(one.accepted)}" for one in manifest.inputs]
-    return f"Licences: {', '.join(told)[:1000]}. As it says itself; information, not legal advice"
+    inputs = manifest.inputs
+    licences = [f"{one.part} {one.licence or 'none stated'}{' (accepted)' * bool(one.accepted)}" for one in inputs]
+    return f"Licences: {', '.join(licences)[:1000]}. As it says itself; information, not legal advice"
 
 
 def _signature(contents: Contents, key: Path | None) -> str:

@@ -97,7 +97,7 @@ def take(request: dict[str, Any]) -> dict[str, Any]:
     except BaseException:  # a full disk: what came so far must not fill it
         shutil.rmtree(str(part), ignore_errors=True)
         raise
-    return settle(request)
+    return place_release(request)
 
 
 def unpack(part: Path) -> None:
@@ -119,7 +119,7 @@ def clear(request: dict[str, Any]) -> Path:
     return part
 
 
-def settle(request: dict[str, Any]) -> dict[str, Any]:
+def place_release(request: dict[str, Any]) -> dict[str, Any]:
     """A release that came, compared with its sums and put into its place."""
     place, part = Path(request["folder"], request["digest"]), Path(request["folder"], request["part"])
     fault = fault_of(part, request["digest"])
@@ -207,7 +207,14 @@ def last_line(log: bytes) -> str:
 
 RUNNING: list[Any] = []
 """Programs that were started here, the last one last."""
-VERBS = {"look": look, "take": take, "settle": settle, "install": install, "measure": measure, "fetch": fetch}
+VERBS = {
+    "look": look,
+    "take": take,
+    "place_release": place_release,
+    "install": install,
+    "measure": measure,
+    "fetch": fetch,
+}
 
 
 def main(text: str) -> None:

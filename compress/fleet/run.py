@@ -194,7 +194,7 @@ def check_asked(record: DeviceRecord, task: Task, target: str) -> None:
 def told_failures(outcomes: Sequence[Outcome], devices: int) -> str:
     """Failures as one line: the first three with their reasons, and how many more."""
     failed = [one for one in outcomes if one.state == "failed"]
-    told = [f"{one.device}{f' ({one.target})' if one.target else ''}: {one.reason}" for one in failed[:3]]
+    failures = [f"{one.device}{f' ({one.target})' if one.target else ''}: {one.reason}" for one in failed[:3]]
     more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
     count = len({one.device for one in failed})
-    return f"{count} of {devices} device{'s' if devices > 1 else ''} failed. {'; '.join(told)}{more}"
+    return f"{count} of {devices} device{'s' if devices > 1 else ''} failed. {'; '.join(failures)}{more}"

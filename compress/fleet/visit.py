@@ -197,7 +197,7 @@ class Visit:
         done = ran(command, self._task.limit_s, self._stop)
         if done.code != 0:
             raise BenchmarkError(f"the release cannot be copied: {done.last or f'exit code {done.code}'}")
-        self._ask("settle")
+        self._ask("place_release")
 
     def _measure(self, job: Job) -> None:
         with self._alone():
@@ -319,10 +319,10 @@ def lacking(target: str, seen: dict[str, Any]) -> str:
     reasons = []
     for alternative in MODULES[target]:
         states = {module: seen["modules"].get(module) for module, _ in (*NUMPY, *alternative)}
-        lost = [(module, state) for module, state in states.items() if not _has(state)]
-        if not lost:
+        unavailable = [(module, state) for module, state in states.items() if not _has(state)]
+        if not unavailable:
             return ""
-        module, state = lost[0]
+        module, state = unavailable[0]
         fault = str(state.get("fault", ""))[:200] if isinstance(state, dict) else ""
         reasons.append(f"{module} cannot be imported ({fault})")
     return f"{target} cannot run: {reasons[0]}"

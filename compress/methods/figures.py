@@ -80,11 +80,11 @@ class FigureTaker:
         cases = self.cases(model)
         # Settings are the fastest for these shapes; for others they are chosen again.
         shapes = " ".join(case.shape.model_dump_json() for case in cases)
-        settled = folder / "settled"
-        if not settled.is_file() or settled.read_text(encoding="utf-8") != shapes:
+        mark = folder / "settled"
+        if not mark.is_file() or mark.read_text(encoding="utf-8") != shapes:
             if self.measuring.target(target).probe().state == "available":
                 choose_settings({"fp32": folder}, cases, desk_of(self.measuring))
-            settled.write_text(shapes, encoding="utf-8")
+            mark.write_text(shapes, encoding="utf-8")
         return folder
 
     def export_for(self, model: Model, targets: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ from edgepress.compress.network.layer_count import (
     set_layer_count,
     spread,
 )
-from edgepress.compress.network.probing import logits_of
+from edgepress.compress.network.probing import probe_logits
 from edgepress.compress.network.slicing import Group
 from edgepress.compress.network.spectra import factorizable
 from edgepress.compress.recipe.recipe import Student
@@ -320,7 +320,7 @@ def _fitting(teacher: Model, student: Model, calibration: Sequence[Feeds]) -> Mo
         wanted = ", ".join(spec.name for spec in teacher.signature.inputs)
         raise ModelError(f"student: {type(student.network).__name__} takes none of the teacher's inputs ({wanted})")
     try:
-        logits = logits_of(student.network, student.signature.select(calibration[0]))
+        logits = probe_logits(student.network, student.signature.select(calibration[0]))
     except (RuntimeError, ValueError, TypeError, IndexError) as fault:
         raise ModelError(f"student: it does not run on the teacher's inputs: {told(fault)}") from fault
     wanted_shape = (len(logits), *teacher.signature.outputs[0].shape[1:])

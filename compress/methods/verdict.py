@@ -75,8 +75,8 @@ def _dropped(allowed: float | None, before: Figures, after: Figures) -> tuple[st
     old, new = known_primary(before.metrics, "the model before"), known_primary(after.metrics, "the model after")
     drop, fell = old.loss_to(new.value), "fell" if old.higher_is_better else "rose"
     if allowed is None:
-        told = f"{old.name} {fell} from {old.value:.4f} to {new.value:.4f}; training promised more"
-        return (told,) if drop > 0 else ()
+        message = f"{old.name} {fell} from {old.value:.4f} to {new.value:.4f}; training promised more"
+        return (message,) if drop > 0 else ()
     # Shares of whole rows: what is allowed is not missed by the last bit of a float.
     if drop > allowed + 1e-9:
         return (f"{old.name} {fell} by {drop:.4f} (from {old.value:.4f}), allowed is {allowed:g}",)
@@ -102,8 +102,8 @@ def _lost_zeros(before: Figures, after: Figures) -> tuple[str, ...]:
 def _none_fell(names: tuple[Amount, ...], before: Figures) -> str:
     words = {"macs": "MACs", "parameters": "parameters", "bytes": "bytes", "zstd_bytes": "bytes after zstd"}
     taken = {name: getattr(before, name) for name in names}
-    told = [f"{words[name]} ({'not taken' if value is None else f'{value:,}'})" for name, value in taken.items()]
-    return f"{told[0]} did not fall" if len(told) == 1 else f"neither {' nor '.join(told)} fell"
+    figures = [f"{words[name]} ({'not taken' if value is None else f'{value:,}'})" for name, value in taken.items()]
+    return f"{figures[0]} did not fall" if len(figures) == 1 else f"neither {' nor '.join(figures)} fell"
 
 
 def verdict_of(

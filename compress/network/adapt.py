@@ -42,7 +42,7 @@ class Fit:
         return "partly random" if narrower else "sliced"
 
     @property
-    def told(self) -> str:
+    def described(self) -> str:
         """`384 x 384 -> 192 x 192 of bert.encoder.layer.1.attention.self.query.weight`."""
         own, wide = (" x ".join(map(str, shape)) or "1" for shape in (self.shape, self.source_shape))
         if self.source is None:

@@ -31,7 +31,7 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
             module.training = mode
 
 
-def logits_of(network: nn.Module, feeds: Feeds) -> torch.Tensor:
+def probe_logits(network: nn.Module, feeds: Feeds) -> torch.Tensor:
     """Logits `[batch, classes]` in eval mode, without gradients."""
     with torch.no_grad(), evaluating(network):
         logits: torch.Tensor = network(**tensors(feeds, network)).logits

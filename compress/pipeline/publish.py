@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgepress.benchmarks.records.files import read_report, write_report
 from edgepress.benchmarks.records.report import Report
-from edgepress.compress.bundle.manifest import Manifest, chosen_of, seal
+from edgepress.compress.bundle.manifest import Manifest, chosen_of, seal_release
 from edgepress.compress.licences.gate import judge
 from edgepress.compress.licences.inputs import kept_provenance
 from edgepress.compress.licences.records import Provenance
@@ -40,7 +40,7 @@ def publish(run: Path, stages: Sequence[Path]) -> None:
         chosen = _copy_chosen(chosen_of(report), export, release)
         write_report(report, release)
         manifest = manifest_of(report, _digest(benchmark), chosen)
-        seal(release, with_inputs(manifest, kept_provenance(run), _kept(run)))
+        seal_release(release, with_inputs(manifest, kept_provenance(run), _kept(run)))
         for name in ("report", "release"):
             swap_in(Path(temporary) / name, run / name)
 

@@ -156,8 +156,8 @@ def _lead(
         if todo:
             from edgepress.compress.pipeline.execute import execute
 
-            if told := old_layout_text(folder):
-                progress.warn(told)
+            if text := old_layout_text(folder):
+                progress.warn(text)
             execute(recipe, folder, stages, todo, progress)
         if _ends_in_report(keys):
             from edgepress.compress.licences.inputs import keep_provenance

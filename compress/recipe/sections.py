@@ -147,7 +147,7 @@ def metric_fault(key: str) -> str:
     return f"unknown metric {key!r}; there are {', '.join(METRICS)}." + (f" Did you mean {near[0]!r}?" if near else "")
 
 
-class Limits(Section):
+class GateLimits(Section):
     """What a chosen artifact must hold on the test split; latencies at every shape, a percentile only where the samples
     are enough to tell it. `metrics: {macro-f1: {min: 0.8, max_drop: 0.01}}` asks for any metric of the task;
     `min_accuracy`, `max_accuracy_drop` and `min_accuracy_ratio` are short for those of accuracy."""
@@ -173,7 +173,7 @@ class Limits(Section):
         return metrics
 
     @pydantic.model_validator(mode="after")
-    def _said_once(self) -> Limits:
+    def _said_once(self) -> GateLimits:
         asked = self.metrics.get("accuracy", MetricLimits())
         for short, whole in ACCURACY.items():
             name = whole.rpartition(".")[2]
@@ -185,7 +185,7 @@ class Limits(Section):
     def flat(self, only_set: bool = False) -> dict[str, float | int | None]:
         """Limits by the names of gates: `min_shrink`, `macro-f1.max_drop`; those of accuracy by their short forms."""
         found: dict[str, float | int | None] = self.model_dump(
-            include=set(Limits.model_fields) - {"metrics"}, exclude_unset=only_set
+            include=set(GateLimits.model_fields) - {"metrics"}, exclude_unset=only_set
         )
         short = {whole: name for name, whole in ACCURACY.items()}
         for key, limits in self.metrics.items():
@@ -194,7 +194,7 @@ class Limits(Section):
         return found
 
 
-class Gates(Limits):
+class Gates(GateLimits):
     """Limits for the chosen artifact of each target; a miss gives exit code 3.
 
     `confidence: 0.95` holds accuracy, its drop and the speed-up against the worse end of their 95 % intervals; None
@@ -203,15 +203,15 @@ class Gates(Limits):
     """
 
     confidence: float | None = None
-    by_target: dict[str, Limits] = {}
+    by_target: dict[str, GateLimits] = {}
 
     def of(self, target: str) -> dict[str, float | int | None]:
         """The limits that hold for one target.
 
-        >>> Gates(min_shrink=20, by_target={"xla-tpu": Limits(min_shrink=5)}).of("xla-tpu")["min_shrink"]
+        >>> Gates(min_shrink=20, by_target={"xla-tpu": GateLimits(min_shrink=5)}).of("xla-tpu")["min_shrink"]
         5.0
         """
-        return self.flat() | self.by_target.get(target, Limits()).flat(only_set=True)
+        return self.flat() | self.by_target.get(target, GateLimits()).flat(only_set=True)
 
     @property
     def metric_keys(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 from edgepress.benchmarks.metrics.base import IGNORED
 from edgepress.benchmarks.report.wording import missed_gates
 from edgepress.compress.bundle.bom import write_bom
-from edgepress.compress.bundle.manifest import Manifest, seal
+from edgepress.compress.bundle.manifest import Manifest, seal_release
 from edgepress.compress.bundle.part import archive_release, check_archive_name, copy_files
 from edgepress.compress.bundle.readme import write_readme
 from edgepress.compress.data.splits import stratified
@@ -142,7 +142,7 @@ def _close(folder: Path, manifest: Manifest, texts: Sequence[Text], packing: Pac
     write_notices(folder, manifest, texts)
     write_readme(folder, manifest)
     write_bom(folder, manifest)
-    sealed = seal(folder, manifest)
+    sealed = seal_release(folder, manifest)
     if packing.key is not None:
         packing.key.sign(folder, manifest.name)
     if packing.archive is not None:

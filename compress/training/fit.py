@@ -32,8 +32,8 @@ from edgepress.compress.training.batches import BucketSampler, Collator, Indices
 from edgepress.compress.training.checkpoints import Pace, latest, step_of
 from edgepress.compress.training.epochs import History, Watch, best_of
 from edgepress.compress.training.hooks import Hook, hooks_for
-from edgepress.compress.training.norms import norms_of, norms_settled
-from edgepress.compress.training.precision import settled
+from edgepress.compress.training.norms import norms_of, single_row_norms
+from edgepress.compress.training.precision import with_precision
 from edgepress.targets.errors import StageError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Trainee(nn.Module):
 
     def forward(self, labels: torch.Tensor, inputs: Mapping[str, torch.Tensor], teacher: TeacherOutputs) -> Any:
         objective: Objective = self.objective  # type: ignore[assignment]  # a Module, whose attributes have no types
-        with norms_settled(self.network, len(labels)):
+        with single_row_norms(self.network, len(labels)):
             output = self.network(**inputs, **objective.outputs)
         return {"loss": objective(output, labels, teacher, inputs.get("attention_mask"))}
 
@@ -145,7 +145,7 @@ class SharedJob:
     """A training as the first process hands it to the others; the rows are those of the recipe they all have.
 
     Args:
-        job: with the precision settled and an absolute folder.
+        job: with the precision chosen and an absolute folder.
         rows: digest of the training rows.
         checkpoint: to go on from.
     """
@@ -177,7 +177,9 @@ def fit(
     Raises:
         StageError: the loss became NaN or infinite, or another process of the run has ended.
     """
-    job = replace(job, training=settled(job.training), scratch=job.scratch.resolve(), hooks=hooks_for(model, job.hooks))
+    job = replace(
+        job, training=with_precision(job.training), scratch=job.scratch.resolve(), hooks=hooks_for(model, job.hooks)
+    )
     job.scratch.mkdir(parents=True, exist_ok=True)
     if job.training.batch_size == 1 and norms_of(model.network):
         progress.warn(

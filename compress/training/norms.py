@@ -14,7 +14,7 @@ def norms_of(network: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def norms_settled(network: nn.Module, rows: int) -> Iterator[None]:
+def single_row_norms(network: nn.Module, rows: int) -> Iterator[None]:
     """Batch norms use their running statistics inside the block where the batch has one row: a single row has none of
     its own, and torch refuses to take them where the map is 1 x 1. Whatever the number of training rows, the batch size
     or the processes, one row is left over somewhere."""

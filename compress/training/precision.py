@@ -33,7 +33,7 @@ def bf16_cost() -> float:
     return fastest(torch.bfloat16) / fastest(torch.float32)
 
 
-def settled(training: Training) -> Training:
+def with_precision(training: Training) -> Training:
     """`training` with `auto` replaced by the precision that this machine trains faster in."""
     import torch
 

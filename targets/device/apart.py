@@ -36,17 +36,17 @@ def apart(launcher: Path, request: dict[str, Any], threads: int, limit_s: float)
         )
     except OSError as fault:
         raise BenchmarkError(f"no second process can be started ({fault.strerror}). Free some memory.") from None
-    told, log, in_time = asked(child, request, limit_s)
+    output, log, in_time = asked(child, request, limit_s)
     if not in_time:
         raise BenchmarkError(
-            f"{phase_of(told)} hangs: no answer within {limit_s:g} s. Measure fewer samples, or allow more "
+            f"{phase_of(output)} hangs: no answer within {limit_s:g} s. Measure fewer samples, or allow more "
             f"seconds with --limit."
         )
-    reply = lines(told)[-1:] or [{}]
+    reply = lines(output)[-1:] or [{}]
     if "refused" in reply[0]:
         raise BenchmarkError(reply[0]["refused"])
     if "answer" not in reply[0]:
-        raise BenchmarkError(f"{phase_of(told)} {ending(child.returncode, log)}. Nothing was recorded.")
+        raise BenchmarkError(f"{phase_of(output)} {ending(child.returncode, log)}. Nothing was recorded.")
     return dict(reply[0]["answer"])
 
 
@@ -67,10 +67,10 @@ def asked(child: subprocess.Popen[bytes], request: dict[str, Any], limit_s: floa
             child.kill()
 
 
-def lines(told: bytes) -> list[dict[str, Any]]:
+def lines(output: bytes) -> list[dict[str, Any]]:
     """What the child said so far; a line that was cut off is left out."""
     found = []
-    for line in told.splitlines():
+    for line in output.splitlines():
         try:
             found.append(json.loads(line))
         except ValueError:
@@ -78,8 +78,8 @@ def lines(told: bytes) -> list[dict[str, Any]]:
     return found
 
 
-def phase_of(told: bytes) -> str:
-    phases = [line["phase"] for line in lines(told) if "phase" in line]
+def phase_of(output: bytes) -> str:
+    phases = [line["phase"] for line in lines(output) if "phase" in line]
     return f"measuring ({phases[-1]})" if phases else "measuring"
 
 

@@ -38,8 +38,8 @@ def fault_of(folder: Path) -> str:
             name = path.relative_to(folder).as_posix()
             is_record = path.suffix == ".json" and "/" not in name  # the package looks into it
             if path.is_symlink() or not (path.is_dir() or name in known or name in UNLISTED or is_record):
-                told = str(path) if str(path).isprintable() else ascii(str(path))
-                return f"{told} is not of this release. Copy the release again."
+                shown = str(path) if str(path).isprintable() else ascii(str(path))
+                return f"{shown} is not of this release. Copy the release again."
     for name in [name for name in known if name.startswith(f"{PACKAGE}/")]:
         if not (folder / name).is_file():
             return f"{folder / name} is missing. Copy the release again."

@@ -33,7 +33,7 @@ from .environment import environment, temperature
 from .needs import ArtifactFacts
 from .percentiles import PERCENTILES, told_percentile
 from .record import KIND, MOST_SAMPLES, SCHEMA_VERSION, record_sha256, size_words
-from .release import RELEASE, SAMPLE, checked, choose, read_manifest
+from .release import RELEASE, SAMPLE, checked, choose_target, read_manifest
 from .sitting import serve
 from .turns import shared_out
 
@@ -94,13 +94,13 @@ def take_figures(
 def joined(sittings: list[dict[str, Any]]) -> dict[str, Any]:
     """One shape's times from all processes; stable where each was; a percentile for which they are too few is null."""
     times = [sample for one in sittings for sample in one["samples"]]
-    told = {name: told_percentile(times, share) for name, share in PERCENTILES.items()}
+    percentiles = {name: told_percentile(times, share) for name, share in PERCENTILES.items()}
     energy = [one["energy_uj"] for one in sittings]
     return {
         "unit": "ms",
         "samples": times,
         "sittings": [len(one["samples"]) for one in sittings],
-        **told,
+        **percentiles,
         "warmup_rounds": sum(one["warmup_rounds"] for one in sittings),
         "stable": all(one["stable"] for one in sittings),
         "energy_uj": None if None in energy else sum(energy),
@@ -113,7 +113,7 @@ def joined(sittings: list[dict[str, Any]]) -> dict[str, Any]:
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """The whole record."""
     manifest = read_manifest()
-    target = choose(sorted(manifest["artifacts"]), options.target, tuple(SESSIONS))
+    target = choose_target(sorted(manifest["artifacts"]), options.target, tuple(SESSIONS))
     artifact, files = checked(manifest["known"], target)
     shapes = shapes_of(artifact, options)
     here = environment()
@@ -178,10 +178,10 @@ def summary(record: dict[str, Any]) -> str:
     if likeness := record.get("likeness"):
         lines.append(f"cosine to the teacher {likeness['value']:.4f} ({likeness['rows']} rows)")
     for row in record["latency"]:
-        told = [f"{name} {row[name]:.3f}" for name in PERCENTILES if row[name] is not None]
+        parts = [f"{name} {row[name]:.3f}" for name in PERCENTILES if row[name] is not None]
         few = "too few samples for a percentile"
         sizes = ", ".join(size_words(row["batch"], row["sequence"], row["threads"]).values())
-        lines.append(f"{sizes}: {', '.join(told) + ' ms' if told else few}, {len(row['samples'])} samples")
+        lines.append(f"{sizes}: {', '.join(parts) + ' ms' if parts else few}, {len(row['samples'])} samples")
     memory = record["peak_memory_bytes"]
     lines.append(
         f"cold start {record['cold_start_ms']:.0f} ms" + (f", peak memory {memory / 1e6:.1f} MB" if memory else "")

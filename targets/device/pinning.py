@@ -19,7 +19,7 @@ def pin(threads: int, root: Path = Path("/")) -> tuple[int, ...]:
     usable = os.sched_getaffinity(0)
     if threads >= len(usable):
         return ()
-    chosen = choose(threads, usable, root)
+    chosen = choose_processors(threads, usable, root)
     with contextlib.suppress(OSError):  # a container may forbid it: then nothing is pinned, and the record says so
         os.sched_setaffinity(0, chosen)
         return chosen
@@ -41,11 +41,11 @@ def kept_on(threads: int) -> list[int] | None:
     return list(pin(threads)) or (sorted(os.sched_getaffinity(0)) if threads >= usable_cores() else None)
 
 
-def choose(threads: int, usable: Collection[int], root: Path = Path("/")) -> tuple[int, ...]:
+def choose_processors(threads: int, usable: Collection[int], root: Path = Path("/")) -> tuple[int, ...]:
     """The fastest kind of core first, one logical processor of each core before a second one, the last numbers before
     the first, which serve most interrupts.
 
-    >>> choose(2, {0, 1, 2}, Path("/nowhere"))
+    >>> choose_processors(2, {0, 1, 2}, Path("/nowhere"))
     (1, 2)
 
     Args:

@@ -50,7 +50,7 @@ def read_manifest() -> dict[str, Any]:
         raise ArtifactError(f"{RELEASE / MANIFEST} is damaged: {told(fault)}. Copy the release again.") from None
 
 
-def choose(there: list[str], wanted: str | None, opened: tuple[str, ...]) -> str:
+def choose_target(there: list[str], wanted: str | None, opened: tuple[str, ...]) -> str:
     """The target to measure: the one that was asked for, or the only one there is."""
     if wanted is None and len(there) != 1:
         raise BenchmarkError(f"this release has {len(there)} targets: {', '.join(there)}. Choose one with --target.")

@@ -221,8 +221,8 @@ def _first_here(found: Iterable[str]) -> str:
     states = {name: targets.load(name).probe() for name in PREFERRED if name in there}
     if here := next((name for name, state in states.items() if state.state == "available"), None):
         return here
-    told = "; ".join(f"{name}: {state.reason}" for name, state in states.items())
+    reasons = "; ".join(f"{name}: {state.reason}" for name, state in states.items())
     raise TargetUnavailable(
-        f"no artifact of this release runs here ({told}). Name one with target=..., and stand_in=True to have its "
+        f"no artifact of this release runs here ({reasons}). Name one with target=..., and stand_in=True to have its "
         f"numbers on this CPU."
     )

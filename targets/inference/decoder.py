@@ -37,15 +37,15 @@ class Text:
 
     def __iter__(self) -> Iterator[str]:
         made: list[int] = []
-        told = ""
+        yielded = ""
         for token in self.tokens:
             made.append(token)
             text = self.decode(made)
             if not text.endswith(UNFINISHED):
-                yield text[len(told) :]
-                told = text
-        if (text := self.decode(made)) != told:
-            yield text[len(told) :]
+                yield text[len(yielded) :]
+                yielded = text
+        if (text := self.decode(made)) != yielded:
+            yield text[len(yielded) :]
 
     def __str__(self) -> str:
         return "".join(self)

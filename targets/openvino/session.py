@@ -47,7 +47,7 @@ class OpenVinoSession:
         self._path, self._device = folder / MODEL_FILE, device
         self._config = _config(facts["settings"].get("precision", "f32"), threads, device)
         self._core = openvino.Core()
-        with _told(self._path):
+        with _faults_named(self._path):
             self._model = self._core.read_model(self._path, folder / WEIGHTS_FILE)
         self._any: Any = None
         self._fixed = {length: self._request(length) for length in facts["settings"].get("lengths", ())}
@@ -69,7 +69,7 @@ class OpenVinoSession:
         return {spec["name"]: np.array(found[spec["name"]]) for spec in self._outputs}
 
     def _request(self, length: int | None) -> Any:
-        with _told(self._path):
+        with _faults_named(self._path):
             model = self._model.clone()
             if length is not None:
                 model.reshape(
@@ -109,7 +109,7 @@ def devices() -> list[str]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _faults_named(path: Path) -> Iterator[None]:
     """Raises ArtifactError for whatever OpenVINO says: its errors share no base class."""
     import openvino
 

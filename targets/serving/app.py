@@ -18,7 +18,7 @@ from edgepress.targets.inference.bundle import Bundle
 from edgepress.targets.inference.masks import png_of
 from edgepress.targets.serving.batcher import Batcher, Overloaded, Stopping
 from edgepress.targets.serving.figures import Figures
-from edgepress.targets.serving.limits import Limits
+from edgepress.targets.serving.limits import ServiceLimits
 from edgepress.targets.serving.rows import rows_of
 
 PREDICT = {
@@ -50,7 +50,7 @@ class TooLarge(DataError):
     """The body has more bytes than the service takes."""
 
 
-def make_app(bundle: Bundle, limits: Limits) -> FastAPI:
+def make_app(bundle: Bundle, limits: ServiceLimits) -> FastAPI:
     """An ASGI application that answers with an opened release, and closes it at its end.
 
     Args:
@@ -71,7 +71,7 @@ def make_app(bundle: Bundle, limits: Limits) -> FastAPI:
 class Service:
     """The routes and what they share."""
 
-    def __init__(self, bundle: Bundle, limits: Limits) -> None:
+    def __init__(self, bundle: Bundle, limits: ServiceLimits) -> None:
         self._bundle = bundle
         self._limits = limits
         self._figures = Figures(lambda: self._batcher.waiting)
@@ -95,7 +95,7 @@ class Service:
             body = await self._body(request)
             start = perf_counter()
             rows = rows_of(body, _media_type(request), self._bundle, self._limits.rows)
-            said = {"answers": [_told(answer) for answer in await self._batcher.ask(rows)]}
+            said = {"answers": [_fields_of(answer) for answer in await self._batcher.ask(rows)]}
         except (EdgepressError, TimeoutError) as fault:
             code = 413 if isinstance(fault, TooLarge) else next(code for kind, code in CODES if isinstance(fault, kind))
             said = {"error": str(fault) or f"no answer within {self._limits.seconds:g} s. Ask again later."}
@@ -134,10 +134,10 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _told(answer: Answer) -> dict[str, Any]:
+def _fields_of(answer: Answer) -> dict[str, Any]:
     if answer.vector:
         return {"vector": list(answer.vector)}
-    told = {"label": answer.label, "labels": list(answer.labels), "scores": dict(answer.scores)}
+    fields = {"label": answer.label, "labels": list(answer.labels), "scores": dict(answer.scores)}
     if answer.mask is not None:
-        told["mask"] = png_of(answer.mask)
-    return told if answer.spans is None else told | {"spans": [asdict(span) for span in answer.spans]}
+        fields["mask"] = png_of(answer.mask)
+    return fields if answer.spans is None else fields | {"spans": [asdict(span) for span in answer.spans]}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from edgepress.targets.errors import DataError, EdgepressError, TargetError, told
 from edgepress.targets.inference.answers import Answer
-from edgepress.targets.serving.limits import Limits
+from edgepress.targets.serving.limits import ServiceLimits
 
 Predict = Callable[[Sequence[Any]], list[Answer]]
 Seen = Callable[[int, float], None]
@@ -45,7 +45,7 @@ class Batcher:
         seen: is told of each call.
     """
 
-    def __init__(self, predict: Predict, limits: Limits, seen: Seen = lambda rows, seconds: None) -> None:
+    def __init__(self, predict: Predict, limits: ServiceLimits, seen: Seen = lambda rows, seconds: None) -> None:
         self._predict = predict
         self._limits = limits
         self._seen = seen
@@ -140,21 +140,21 @@ class Batcher:
             self._one_by_one(batch, fault)
         except Exception as fault:  # whatever fails, nobody may wait for ever
             known = isinstance(fault, EdgepressError)
-            _settle(batch, fault if known else TargetError(f"the model fails: {told(fault)}"))
+            _resolve(batch, fault if known else TargetError(f"the model fails: {told(fault)}"))
         else:
             self._seen(len(batch), perf_counter() - start)
-            _settle(batch, answers)
+            _resolve(batch, answers)
 
     def _one_by_one(self, batch: list[Waiting], fault: DataError) -> None:
         """A bad row is the fault of its own request, and not of those that it was gathered with."""
         if len(batch) == 1:
-            _settle(batch, fault)
+            _resolve(batch, fault)
             return
         for one in batch:
             self._answer([one])
 
 
-def _settle(batch: list[Waiting], found: list[Answer] | Exception) -> None:
+def _resolve(batch: list[Waiting], found: list[Answer] | Exception) -> None:
     """Hand answers, or why there are none, to the event loop in which they are waited for."""
     loop = batch[0].answer.get_loop()
     loop.call_soon_threadsafe(_set, batch, found)

@@ -11,7 +11,7 @@ USUAL_BATCH = 8
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServiceLimits:
     """
     Args:
         batch: rows of one call of the model.

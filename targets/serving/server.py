@@ -11,7 +11,7 @@ from edgepress.targets.errors import TargetError, TargetUnavailable, told
 
 if TYPE_CHECKING:
     from edgepress.targets.inference.bundle import Bundle
-    from edgepress.targets.serving.limits import Limits
+    from edgepress.targets.serving.limits import ServiceLimits
 
 ABSENT = "serving needs FastAPI, uvicorn and prometheus-client. Run: pip install 'edgepress[serve]'"
 BACKLOG = 2048
@@ -40,7 +40,7 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def serve(bundle: Bundle, limits: Limits, place: socket.socket) -> None:
+def serve(bundle: Bundle, limits: ServiceLimits, place: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:

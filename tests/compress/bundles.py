@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgepress.benchmarks.records.report import GateVerdict, Report, Row
-from edgepress.compress.bundle.manifest import Manifest, chosen_of, seal
+from edgepress.compress.bundle.manifest import Manifest, chosen_of, seal_release
 from edgepress.targets.records import Artifact
 from tests.benchmarks.tiny_release import TARGET, tiny_release
 
@@ -36,7 +36,7 @@ def seal_as(folder: Path, report: Report) -> None:
         name=report.name, recipe_digest=report.recipe_digest, stage_digest="b" * 64, artifacts=chosen_of(report),
         gates=report.gates, files=(),
     )  # fmt: skip
-    seal(folder, manifest)
+    seal_release(folder, manifest)
 
 
 def report_of(artifacts: Sequence[Artifact], gates: Sequence[GateVerdict]) -> Report:

@@ -67,8 +67,8 @@ def target_symbols(report: Report) -> dict[str, str]:
 def pareto_note(report: Report) -> str:
     """How the plot is read; symbols are told where several targets have marks."""
     symbols = target_symbols(report)
-    told = ", ".join(f"{symbol} {target}" for target, symbol in symbols.items())
-    return f"{PARETO_NOTE} Symbols: {told}." if len(symbols) > 1 else PARETO_NOTE
+    legend = ", ".join(f"{symbol} {target}" for target, symbol in symbols.items())
+    return f"{PARETO_NOTE} Symbols: {legend}." if len(symbols) > 1 else PARETO_NOTE
 
 
 def distributions(report: Report) -> list[Plot]:

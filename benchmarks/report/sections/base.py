@@ -49,13 +49,13 @@ class Reasons:
         self._numbers: dict[str, int] = {}
 
     def cell(self, figure: str, reason: str) -> str:
-        told = reason.removeprefix("not measured:").strip() or "no reason was given"
-        told = f"{figure}: {told}" if figure else told
-        return f"not measured ({self._numbers.setdefault(told, len(self._numbers) + 1)})"
+        text = reason.removeprefix("not measured:").strip() or "no reason was given"
+        text = f"{figure}: {text}" if figure else text
+        return f"not measured ({self._numbers.setdefault(text, len(self._numbers) + 1)})"
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(f"({number}) {told}" for told, number in self._numbers.items())
+        return tuple(f"({number}) {text}" for text, number in self._numbers.items())
 
 
 def all_rows(report: Report) -> tuple[Row, ...]:
@@ -100,8 +100,8 @@ def builds(report: Report) -> Section:
             products = (build.int8_products, build.half_products, build.float_products)
             amounts = (human_bytes(build.code_bytes), human_bytes(build.memory_bytes))
             estimates = (build.estimated_ms, build.roofline_ms)
-            told = (MISSING if estimate is None else f"{estimate:.4g}" for estimate in estimates)
+            cells = (MISSING if estimate is None else f"{estimate:.4g}" for estimate in estimates)
             place = (artifact(row), build.hardware, sizes)
-            lines.append((*place, *map(str, products), *amounts, *told, build.source))
+            lines.append((*place, *map(str, products), *amounts, *cells, build.source))
     left = ("artifact", "hardware", "size", "from")
     return Section("builds", "Compiler estimate, not measured", heads, lines, left)

@@ -175,5 +175,5 @@ def _finding(check: IsaCheck) -> str:
     """Saturation first: a share of 0 is a proof, anything else is a chance."""
     proof = {None: "", 0.0: "no product can leave 16 bits"}
     pairs = "" if check.saturating is None else f"{fine_percent(check.saturating)} of weight pairs can leave 16 bits"
-    told = proof.get(check.saturating, pairs)
-    return "; ".join(part for part in (told, check.note) if part) or "no reason was given"
+    saturating = proof.get(check.saturating, pairs)
+    return "; ".join(part for part in (saturating, check.note) if part) or "no reason was given"

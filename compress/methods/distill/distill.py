@@ -26,7 +26,7 @@ from edgepress.compress.network.hidden_states import Grid, State
 from edgepress.compress.training.epochs import History, best_of
 from edgepress.compress.training.fit import TrainingJob, fit
 from edgepress.compress.training.hooks import Hook
-from edgepress.compress.training.precision import settled
+from edgepress.compress.training.precision import with_precision
 from edgepress.compress.training.teacher_cache import TeacherCache, Wanted
 from edgepress.targets.errors import StageError
 from edgepress.targets.records import Record
@@ -36,7 +36,7 @@ class DistillationPlan(Record):
     """How the student is to follow the teacher.
 
     Args:
-        options: weights of the terms, temperature and training, its precision settled.
+        options: weights of the terms, temperature and training, its precision chosen.
         pairs: (student's, teacher's) hidden states that are compared, 0 the embedding; empty where none are.
         widths: for each pair the widths (student's, teacher's).
         places: for each pair the student's state and the grid that both are averaged to; None compares all positions.
@@ -58,8 +58,8 @@ class DistillationPlan(Record):
         asked = self.options
         terms = ", ".join(f"{weight:g} * {name}" for name, weight in asked.weights.items())
         lines = [f"T={asked.temperature:g}, alpha={asked.alpha:g}: {terms}"]
-        told = zip(self.pairs, self.widths, strict=True)
-        lines += [f"state {mine} follows {theirs} (width {own} -> {wide})" for (mine, theirs), (own, wide) in told]
+        matched = zip(self.pairs, self.widths, strict=True)
+        lines += [f"state {mine} follows {theirs} (width {own} -> {wide})" for (mine, theirs), (own, wide) in matched]
         return "\n".join(lines)
 
     @property
@@ -91,13 +91,13 @@ def plan_distillation(model: Model, options: Distill, data: Data) -> Distillatio
             "attention or one of terms (cosine, token_relations), or leave layers_first out"
         )
     pairs = pairs_of(model, options, data)
-    training = settled(options.training)
+    training = with_precision(options.training)
     numbers = tuple((pair.student, pair.teacher) for pair in pairs)
     widths = tuple((pair.own.width, pair.wanted.width) for pair in pairs)
     places = tuple((pair.own, pair.grid) for pair in pairs)
     wanted = needs_of(options, Compared(numbers, widths, places), training.precision, data.task.outputs)
-    settled_options = options.model_copy(update={"training": training})
-    return DistillationPlan(options=settled_options, pairs=numbers, widths=widths, places=places, wanted=wanted)
+    with_training = options.model_copy(update={"training": training})
+    return DistillationPlan(options=with_training, pairs=numbers, widths=widths, places=places, wanted=wanted)
 
 
 def apply_distillation(model: Model, plan: DistillationPlan, data: Data, run: Run) -> Applied:

@@ -20,7 +20,7 @@ from edgepress.compress.model.edits import resize_edits, structure
 from edgepress.compress.model.model import Model
 from edgepress.compress.network.blocks import ffn_groups, head_groups
 from edgepress.compress.network.importance import Importance, importance_of
-from edgepress.compress.network.probing import logits_of
+from edgepress.compress.network.probing import probe_logits
 from edgepress.compress.network.slicing import Cut, Group, cut, cuts_of, silence
 from edgepress.compress.tasks import load_task
 from edgepress.targets.errors import StageError, told
@@ -217,7 +217,7 @@ def _prove(network: nn.Module, plan: PruningPlan, feeds: Feeds) -> None:
     pruned = copy.deepcopy(network)
     prune_network(pruned, plan)
     try:
-        got = logits_of(pruned, feeds)
+        got = probe_logits(pruned, feeds)
     except (RuntimeError, ValueError, TypeError, IndexError) as fault:
         raise StageError(
             f"prune: {type(network).__name__} does not run when pruned like this: {told(fault)}"
@@ -225,7 +225,7 @@ def _prove(network: nn.Module, plan: PruningPlan, feeds: Feeds) -> None:
     silent = copy.deepcopy(network)
     cuts = [one for group in plan.groups for one in group.cuts]
     silence(silent, cuts)
-    want = logits_of(silent, feeds)
+    want = probe_logits(silent, feeds)
     if got.shape != want.shape or not bool(torch.isfinite(got).all()):
         raise StageError(
             f"prune: {type(network).__name__} pruned like this gives {tuple(got.shape)} logits or no numbers"

@@ -108,7 +108,7 @@ def candidates_of(target: Target, model: Model, options: Quantize | None) -> tup
     return (FP32, *named)
 
 
-def quantize(
+def select_by_measurement(
     target: str, exported: Sequence[Exported], options: Quantize | None, cases: Sequence[Case], measuring: Measuring
 ) -> Selection:
     """Measure what one target made of every candidate on validation data, and choose.
@@ -130,7 +130,7 @@ def quantize(
             places, cases, desk_of(measuring), f"{measuring.run.stage}: timing {len(places)} candidates on {target}"
         )
     measured = [_measure(item, timed, measuring) for item in exported]
-    return choose(target, measured, options)
+    return choose_candidate(target, measured, options)
 
 
 def _measure(item: Exported, timed: Mapping[str, SubjectResult], measuring: Measuring) -> Measured:
@@ -151,7 +151,7 @@ def _measure(item: Exported, timed: Mapping[str, SubjectResult], measuring: Meas
     return Measured(item, judge(measuring.data.metrics, labels, teacher, logits, intervals=False), result.measurements)
 
 
-def choose(target: str, measured: Sequence[Measured], options: Quantize | None) -> Selection:
+def choose_candidate(target: str, measured: Sequence[Measured], options: Quantize | None) -> Selection:
     """The fastest candidate below fp32 within `max_drop` of it; among ties (2 %) the best by the primary metric.
 
     Fast is what was measured, else what the compiler estimates, else the bytes. Where none holds, the best int8

@@ -74,7 +74,9 @@ class Described:
             raise TargetError(str(fault)) from None
 
 
-def export(model: Model, orders: Mapping[str, Order], measuring: Measuring) -> dict[str, list[Exported] | TargetError]:
+def export_candidates(
+    model: Model, orders: Mapping[str, Order], measuring: Measuring
+) -> dict[str, list[Exported] | TargetError]:
     """What each target, by name, made of its order: a refused candidate is a result with its reason, a refused model
     the error. Conversions in processes of their own run at the same time where the memory is enough for all."""
     if not orders:
@@ -125,13 +127,13 @@ def _finished(name: str, result: Artifact | Refusal, folder: Path, model: Model,
     place = folder / result.candidate.name
     if isinstance(result, Refusal):
         return Exported(name, result.candidate, place, None, result.reason)
-    artifact = furnish(result, place, model, measuring)
+    artifact = with_processor(result, place, model, measuring)
     if fault := lost_zeros(model, artifact, place):
         measuring.run.progress.warn(fault)
     return Exported(name, result.candidate, place, artifact)
 
 
-def furnish(artifact: Artifact, folder: Path, model: Model, measuring: Measuring) -> Artifact:
+def with_processor(artifact: Artifact, folder: Path, model: Model, measuring: Measuring) -> Artifact:
     """Put the processor and `config.json` beside the model, so that other tools of the ecosystem load the folder, and
     count their bytes: the device needs them too."""
     known = {entry.path for entry in artifact.files}
@@ -140,9 +142,9 @@ def furnish(artifact: Artifact, folder: Path, model: Model, measuring: Measuring
     (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1, default=str) + "\n")  # type: ignore[operator,union-attr]
     extra = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != artifact.FILE_NAME)
     files = artifact.files + tuple(FileEntry.of(folder, name) for name in extra if name not in known)
-    furnished = artifact.model_copy(update={"files": files, "recipe_digest": measuring.recipe.digest})
-    furnished.write(folder / artifact.FILE_NAME)
-    return furnished
+    complete = artifact.model_copy(update={"files": files, "recipe_digest": measuring.recipe.digest})
+    complete.write(folder / artifact.FILE_NAME)
+    return complete
 
 
 def export_fp32(model: Model, folders: Mapping[str, Path], measuring: Measuring) -> dict[str, TargetError]:
@@ -155,7 +157,7 @@ def export_fp32(model: Model, folders: Mapping[str, Path], measuring: Measuring)
             folder.parent.mkdir(parents=True, exist_ok=True)
             place = stack.enter_context(tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-"))
             orders[name] = Order((FP32,), Path(place))
-        for name, made in export(model, orders, measuring).items():
+        for name, made in export_candidates(model, orders, measuring).items():
             if isinstance(made, TargetError):
                 refused[name] = made
             elif made[0].artifact is None:

@@ -72,14 +72,14 @@ def stages_of(recipe: Recipe) -> tuple[ArtifactsStage, ...]:
 
 def _selections(stage: ArtifactsStage, model: Model, figures: FigureTaker, folder: Path) -> list[Selection]:
     """The choice for each target, also written to `selection-<target>.json`."""
-    from edgepress.compress.methods.quantize.export import export
+    from edgepress.compress.methods.quantize.export import export_candidates
 
     options, measuring = stage.options, figures.measuring
-    lost, orders = _orders(model, options, measuring, folder)
-    exported = export(model, orders, measuring)
+    failed, orders = _orders(model, options, measuring, folder)
+    exported = export_candidates(model, orders, measuring)
     selections = []
     for name in stage.targets:
-        selection = lost.get(name) or _select(name, exported[name], options, figures.cases(model), measuring)
+        selection = failed.get(name) or _select(name, exported[name], options, figures.cases(model), measuring)
         if options is not None and options.auto and not selection.holds:
             selection = replace_choice(selection, "fp32")
         selection.write(folder / f"selection-{name}.json")
@@ -126,7 +126,7 @@ def _orders(
     from edgepress.compress.methods.quantize.choice import candidates_of
     from edgepress.compress.methods.quantize.export import Order
 
-    lost, orders = {}, {}
+    failed, orders = {}, {}
     for name in measuring.recipe.targets:
         try:
             backend = measuring.target(name)
@@ -134,12 +134,12 @@ def _orders(
             if found.state == "missing":
                 reason = f"{name} {found.reason}. Fix: {found.remedy}"
                 measuring.run.progress.warn(reason)
-                lost[name] = _nothing(name, reason, unavailable=True)
+                failed[name] = _nothing(name, reason, unavailable=True)
                 continue
             orders[name] = Order(candidates_of(backend, model, options), folder / "artifacts" / name)
         except (TargetError, StageError) as fault:
-            lost[name] = _fallen(name, fault, measuring)
-    return lost, orders
+            failed[name] = _fallen(name, fault, measuring)
+    return failed, orders
 
 
 def _select(
@@ -150,12 +150,12 @@ def _select(
     measuring: Measuring,
 ) -> Selection:
     """The choice for one target; one that cannot make anything of the model does not stop the others."""
-    from edgepress.compress.methods.quantize.choice import quantize
+    from edgepress.compress.methods.quantize.choice import select_by_measurement
 
     if isinstance(exported, TargetError):
         return _fallen(name, exported, measuring)
     try:
-        return quantize(name, exported, options, cases, measuring)
+        return select_by_measurement(name, exported, options, cases, measuring)
     except (TargetError, StageError) as fault:
         return _fallen(name, fault, measuring)
 

@@ -45,8 +45,8 @@ class StudentStage:
 
         def tell(found: tuple[Fit, ...]) -> None:
             for fit in found:
-                work.run.progress.event("weight", name=fit.name, state=fit.how, shape=fit.told)
-                table.append({"name": fit.name, "start": fit.how, "shape": fit.told})
+                work.run.progress.event("weight", name=fit.name, state=fit.how, shape=fit.described)
+                table.append({"name": fit.name, "start": fit.how, "shape": fit.described})
 
         details = {"weights": table} if self.options.init == "adapt" else {}
         student = Applied(derive_student(teacher, self.options, work.run.seed, batches, labels, tell), details)

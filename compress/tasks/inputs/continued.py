@@ -181,18 +181,18 @@ def _completed(
     """Prompt, completion and the token that ends it, cut to `length`; the place of each completion's first token; and
     what a user should know of the cuts. Rows of whose completion nothing is left are left out."""
     end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-    rows, firsts, cut, lost = [], [], 0, 0
+    rows, firsts, cut, dropped = [], [], 0, 0
     tokens = zip(_tokens(prompts, tokenizer, True), _tokens(completions, tokenizer, False), strict=True)
     for prompt, completion in tokens:
         row = np.concatenate([prompt, completion, end]).astype(np.int64)
         cut += len(row) > length
         if len(prompt) >= length or len(row) < SHORTEST:
-            lost += 1
+            dropped += 1
             continue
         rows.append(row[:length])
         firsts.append(len(prompt))
     note = "" if not cut else (
         f"{origin}: {cut:,} of {len(prompts):,} rows are longer than data.max_length ({length} tokens) and are cut; of "
-        f"{lost:,} of them nothing of the completion is left, and they are left out"
+        f"{dropped:,} of them nothing of the completion is left, and they are left out"
     )  # fmt: skip
     return rows, firsts, note

@@ -100,8 +100,8 @@ def test_the_runner_keeps_threads_on_the_cores_that_the_toolchain_takes(
     kept: list[tuple[int, ...]] = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, mine: kept.append(tuple(mine)))
-    choose = pinning.choose
-    monkeypatch.setattr(pinning, "choose", lambda threads, usable, root: choose(threads, usable, tmp_path))
+    choose = pinning.choose_processors
+    monkeypatch.setattr(pinning, "choose_processors", lambda threads, usable, root: choose(threads, usable, tmp_path))
     assert (pinning.kept_on(1), pinning.kept_on(4), pinning.kept_on(8)) == ([7], [4, 5, 6, 7], list(range(8)))
     assert kept == [(7,), (4, 5, 6, 7)]
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from edgepress.benchmarks.judge.difference import ORDER, Change, Difference, Limits, difference
+from edgepress.benchmarks.judge.difference import ORDER, Change, Difference, RegressionLimits, difference
 from edgepress.benchmarks.records.costs import Footprint
 from edgepress.benchmarks.records.report import Report, Row
 from edgepress.benchmarks.report.difference import (
@@ -86,9 +86,9 @@ def test_bytes_may_rise_by_one_per_cent_and_no_more(report: Report, size: int, e
 def test_the_limits_can_be_others(report: Report) -> None:
     worse = with_chosen(slower(report, 1.2), metrics=quality(0.86, 0.95), bytes=9_000_000)
     assert len(difference(report, worse).regressions) == 3
-    assert difference(report, worse, Limits(drop=0.02, latency_rise=0.2, bytes_rise=0.125)).regressions == ()
+    assert difference(report, worse, RegressionLimits(drop=0.02, latency_rise=0.2, bytes_rise=0.125)).regressions == ()
     with pytest.raises(ValidationError):
-        Limits(bytes_rise=-0.1)
+        RegressionLimits(bytes_rise=-0.1)
 
 
 def test_regressions_come_first_and_the_rest_by_what_it_means(report: Report) -> None:
@@ -288,5 +288,5 @@ def test_one_line_names_every_regression(report: Report) -> None:
 
 
 def test_the_limits_are_said_in_points_and_per_cent(report: Report) -> None:
-    text = limits_text(difference(report, report, Limits(drop=0.01)))
+    text = limits_text(difference(report, report, RegressionLimits(drop=0.01)))
     assert "more than 1 points" in text and "more than 5 %" in text and "more than 1 %" in text

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from edgepress import targets
 from edgepress.benchmarks.measure import latency
-from edgepress.benchmarks.measure.jobs import Case, Job, Subject
+from edgepress.benchmarks.measure.jobs import Case, LatencyJob, Subject
 from edgepress.benchmarks.measure.latency import measure_latency
 from edgepress.benchmarks.measure.timing import measure_here
 from edgepress.benchmarks.records.report import Shape
@@ -139,7 +139,7 @@ def test_warm_up_ends_at_ten_windows_and_says_which_call_never_settled() -> None
 
 def test_the_record_has_warm_up_and_cold_start(backend: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = Subject(key="a", folder=make_artifact(backend / "a", {}))
-    job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=3, seed=0)
+    job = LatencyJob(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=3, seed=0)
     with in_this_process(monkeypatch):
         answer = measure_here(job.model_dump(mode="json"))["a"]
     assert 6 <= answer["measurements"][0]["warmup_rounds"] <= 30
@@ -192,7 +192,7 @@ def test_an_uncounted_call_of_the_same_model_comes_before_each_counted_one(
     failures = {}
     for calls in (10, 11):
         subject = Subject(key="a", folder=make_artifact(backend / f"a{calls}", {"calls": calls}))
-        job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=5, warmup=0, seed=0)
+        job = LatencyJob(subjects=(subject,), cases=(make_case(backend, 16),), samples=5, warmup=0, seed=0)
         with in_this_process(monkeypatch):
             failures[calls] = measure_here(job.model_dump(mode="json"))["a"]["failure"]
     assert failures == {10: "batch 1, sequence 16, 1 thread: RuntimeError: out of luck", 11: None}
@@ -257,7 +257,7 @@ def test_what_was_opened_is_told_by_its_files_settings_and_threads(
     )
     identities = []
     for threads in (1, 2):
-        job = Job(subjects=subjects, cases=(make_case(backend, 4, threads),), samples=1, warmup=0, seed=0)
+        job = LatencyJob(subjects=subjects, cases=(make_case(backend, 4, threads),), samples=1, warmup=0, seed=0)
         with in_this_process(monkeypatch):
             answer = measure_here(job.model_dump(mode="json"))
         identities += [one["opened"]["identity"] for one in answer.values()]
@@ -282,7 +282,7 @@ def test_a_shape_that_the_signature_does_not_take_fails_for_that_subject_and_tha
         Subject(key="long", folder=make_artifact(backend / "b", {})),
     )
     cases = (make_case(backend, 32), make_case(backend, 16))
-    job = Job(subjects=subjects, cases=cases, samples=2, warmup=0, seed=0)
+    job = LatencyJob(subjects=subjects, cases=cases, samples=2, warmup=0, seed=0)
     with in_this_process(monkeypatch):
         answer = measure_here(job.model_dump(mode="json"))
     assert "batch 1, sequence 32, 1 thread: input 'ids': sequence is 32" in answer["short"]["failure"]
@@ -297,7 +297,7 @@ def test_a_subject_that_fails_in_the_middle_is_left_out_and_the_rest_measured_an
         Subject(key="weak", folder=make_artifact(backend / "a", {"calls": 2})),
         Subject(key="strong", folder=make_artifact(backend / "b", {})),
     )
-    job = Job(subjects=subjects, cases=(make_case(backend, 16),), samples=5, warmup=0, seed=0)
+    job = LatencyJob(subjects=subjects, cases=(make_case(backend, 16),), samples=5, warmup=0, seed=0)
     with in_this_process(monkeypatch):
         answer = measure_here(job.model_dump(mode="json"))
     assert answer["weak"]["measurements"] == []
@@ -306,7 +306,7 @@ def test_a_subject_that_fails_in_the_middle_is_left_out_and_the_rest_measured_an
 
 
 def test_a_folder_without_an_artifact_is_a_failure_with_its_path(backend: Path) -> None:
-    job = Job(
+    job = LatencyJob(
         subjects=(Subject(key="a", folder=str(backend / "nothing")),),
         cases=(make_case(backend, 16),),
         samples=1,
@@ -344,7 +344,7 @@ def test_a_session_gets_only_the_inputs_it_takes(backend: Path, monkeypatch: pyt
 
     monkeypatch.setattr(targets, "load", lambda name, options: Target())
     subject = Subject(key="a", folder=make_artifact(backend / "a", {}))
-    job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=0, seed=0)
+    job = LatencyJob(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=0, seed=0)
     measure_here(job.model_dump(mode="json"))
     assert seen == [{"ids"}] * 5
 
@@ -359,7 +359,7 @@ def test_hardware_that_is_not_here_is_told_from_a_failure(
 
     monkeypatch.setattr(targets, "load", lambda name, options: Target())
     subject = Subject(key="a", folder=make_artifact(backend / "a", {}))
-    job = Job(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=0, seed=0)
+    job = LatencyJob(subjects=(subject,), cases=(make_case(backend, 16),), samples=2, warmup=0, seed=0)
     told = measure_here(job.model_dump(mode="json"))["a"]
     assert (told["failure"], told["absent"]) == ("built, not run: no TPU here", absent)
 

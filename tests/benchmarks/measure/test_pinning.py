@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepress.targets.device.pinning import choose, pin
+from edgepress.targets.device.pinning import choose_processors, pin
 
 
 def machine(root: Path, siblings: dict[int, str], speeds: dict[int, int] | None = None) -> Path:
@@ -21,13 +21,13 @@ def machine(root: Path, siblings: dict[int, str], speeds: dict[int, int] | None 
 
 def test_two_threads_get_two_cores_and_not_the_two_halves_of_one(tmp_path: Path) -> None:
     root = machine(tmp_path, {0: "0-1", 1: "0-1", 2: "2-3", 3: "2-3"})
-    assert choose(2, range(4), root) == (0, 2)
-    assert choose(3, range(4), root) == (0, 2, 3)
+    assert choose_processors(2, range(4), root) == (0, 2)
+    assert choose_processors(3, range(4), root) == (0, 2, 3)
 
 
 def test_fast_cores_come_before_slow_ones(tmp_path: Path) -> None:
     root = machine(tmp_path, {0: "0", 1: "1", 2: "2"}, {0: 5_000_000, 1: 5_000_000, 2: 3_000_000})
-    assert choose(1, range(3), root) == (1,)
+    assert choose_processors(1, range(3), root) == (1,)
 
 
 def test_a_process_is_pinned_to_as_many_processors_as_it_has_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from edgepress import targets
 from edgepress.benchmarks.measure.scenarios import (
-    Load,
+    ScenarioJob,
     highest_rate,
     multi_stream,
     offline,
@@ -89,7 +89,7 @@ def test_a_device_that_gets_slower_is_seen_in_the_curve() -> None:
 
 def test_a_server_needs_a_latency_bound() -> None:
     with pytest.raises(BenchmarkError, match="needs a latency bound in ms: give --latency-bound"):
-        run_scenario(Load(scenario="server", folder="", feeds="", shape=SHAPE, seconds=1), 10)
+        run_scenario(ScenarioJob(scenario="server", folder="", feeds="", shape=SHAPE, seconds=1), 10)
 
 
 @pytest.mark.slow
@@ -100,7 +100,7 @@ def test_each_scenario_runs_on_a_real_artifact(tmp_path: Path) -> None:
     save_file({"pixel_values": calibration[0]["pixel_values"][:1].copy()}, tmp_path / "feeds.safetensors")
     units = {}
     for scenario, bound in (("multi-stream", None), ("offline", None), ("server", 50.0), ("sustained", None)):
-        load = Load.model_validate({
+        load = ScenarioJob.model_validate({
             "scenario": scenario, "folder": str(tmp_path / "artifact"), "feeds": str(tmp_path / "feeds.safetensors"),
             "shape": SHAPE, "seconds": 0.5, "latency_bound_ms": bound,
         })  # fmt: skip

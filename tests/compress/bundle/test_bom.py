@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from edgepress.compress.bundle.bom import BOM, package_licence, write_bom
 from edgepress.compress.bundle.contents import read_folder
-from edgepress.compress.bundle.manifest import Manifest, seal
+from edgepress.compress.bundle.manifest import Manifest, seal_release
 from edgepress.compress.bundle.part import part_of
 from edgepress.compress.bundle.verify import verify
 from edgepress.compress.cli.app import app
@@ -53,7 +53,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     manifest = Manifest.read(folder / "manifest.json").model_copy(update={"inputs": INPUTS, "licence": "Apache-2.0"})
     write_bom(folder, manifest)
-    seal(folder, manifest)
+    seal_release(folder, manifest)
     return folder
 
 
@@ -150,6 +150,6 @@ def test_verify_and_diff_tell_inputs_and_licences(release: Path, tmp_path: Path)
     assert "Licences: teacher.model LicenseRef-gemma AND MIT (accepted), data.train CC-BY-4.0," in told
     other = shutil.copytree(release, tmp_path / "other")
     manifest = Manifest.read(other / "manifest.json")
-    seal(other, manifest.model_copy(update={"inputs": manifest.inputs[1:], "licence": "MIT"}))
+    seal_release(other, manifest.model_copy(update={"inputs": manifest.inputs[1:], "licence": "MIT"}))
     told = CliRunner().invoke(app, ["diff", str(release), str(other)], env={"COLUMNS": "300"}).stdout
     assert "input teacher.model" in told and "c0ffeec0ffee, LicenseRef-gemma AND MIT" in told and "Apache-2.0" in told

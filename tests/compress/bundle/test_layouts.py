@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgepress.compress.bundle.contents import read_folder
-from edgepress.compress.bundle.manifest import Manifest, seal
+from edgepress.compress.bundle.manifest import Manifest, seal_release
 from edgepress.compress.bundle.part import part_of
 from edgepress.compress.bundle.readme import write_readme
 from edgepress.compress.bundle.verify import verify
@@ -68,7 +68,7 @@ def laid(bundle: Path, *layouts: str) -> Manifest:
     check_layouts(layouts, manifest.artifacts)
     write_layouts(bundle, "tiny", layouts)
     write_readme(bundle, manifest)
-    return seal(bundle, manifest)
+    return seal_release(bundle, manifest)
 
 
 def test_layouts_are_of_the_release_and_of_their_target(bundle: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from edgepress.compress.cli.console import Console
 from edgepress.compress.recipe.sections import Training
 from edgepress.compress.training.fit import TrainingJob, fit
-from edgepress.compress.training.norms import norms_settled
+from edgepress.compress.training.norms import single_row_norms
 from tests.compress.methods.test_hidden_states import Pictures, network
 
 
@@ -34,10 +34,10 @@ def test_a_batch_size_of_one_says_what_becomes_of_the_statistics(
 
 def test_one_row_leaves_the_statistics_alone_and_two_change_them() -> None:
     network: Any = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Dropout(0.5)).train()
-    with norms_settled(network, 1):
+    with single_row_norms(network, 1):
         assert network(torch.ones(1, 2)) is not None and network[1].training
     assert network[0].running_mean.tolist() == [0, 0] and network[0].training
-    with norms_settled(network, 2):
+    with single_row_norms(network, 2):
         network(torch.ones(2, 2))
     assert network[0].running_mean.tolist() == pytest.approx([0.1, 0.1])  # momentum 0.1 of a mean of 1
 
@@ -50,5 +50,5 @@ def test_every_process_of_a_run_may_get_a_single_row() -> None:
     sizes = {len(batch) for rank in range(2) for batch in BatchSamplerShard(batches, 2, rank)}
     model: Any = network("mobilenet_v2").network.train()
     assert sizes == {1}
-    with norms_settled(model, 1):
+    with single_row_norms(model, 1):
         assert model(pixel_values=torch.randn(1, 3, 32, 32)).logits.shape == (1, 3)

@@ -13,7 +13,7 @@ from torch import nn
 
 from edgepress.compress.methods.factorize.options import Factorize
 from edgepress.compress.methods.factorize.svd import RankPlan, apply_ranks, plan_ranks, ranks_within
-from edgepress.compress.network.probing import logits_of
+from edgepress.compress.network.probing import probe_logits
 from edgepress.compress.network.spectra import Layer, Spectrum, factorizable, spectra
 from edgepress.targets.errors import StageError
 from tests.compress.tiny_models import feeds_of, tiny
@@ -190,7 +190,7 @@ def test_the_factorized_model_computes_with_the_truncated_weights(name: str) -> 
         module.weight = nn.Parameter(
             (weight.T if isinstance(module, nn.Embedding) else weight).reshape(module.weight.shape)
         )
-    assert torch.allclose(logits_of(low.network, feeds[0]), logits_of(same.network, feeds[0]), atol=1e-4)
+    assert torch.allclose(probe_logits(low.network, feeds[0]), probe_logits(same.network, feeds[0]), atol=1e-4)
 
 
 def test_calibration_brings_the_logits_closer_than_the_plain_svd() -> None:
@@ -200,11 +200,11 @@ def test_calibration_brings_the_logits_closer_than_the_plain_svd() -> None:
         for module in model.network.modules():
             if isinstance(module, nn.LayerNorm):
                 module.weight[:4] = 10
-    want = logits_of(model.network, feeds[0])
+    want = probe_logits(model.network, feeds[0])
     errors = []
     for aware in (True, False):
         plan = plan_ranks(model, Factorize(rank=6, layers=("linear",), activation_aware=aware), feeds)
-        errors.append(float((logits_of(apply_ranks(model, plan).network, feeds[0]) - want).square().sum()))
+        errors.append(float((probe_logits(apply_ranks(model, plan).network, feeds[0]) - want).square().sum()))
     assert errors[0] < errors[1]
 
 

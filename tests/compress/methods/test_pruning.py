@@ -18,7 +18,7 @@ from edgepress.compress.model.model import Model
 from edgepress.compress.network.blocks import attentions, feed_forwards, ffn_groups, head_groups
 from edgepress.compress.network.channels import channel_groups
 from edgepress.compress.network.importance import activation, magnitude, taylor
-from edgepress.compress.network.probing import logits_of
+from edgepress.compress.network.probing import probe_logits
 from edgepress.compress.network.slicing import Group, Member, silence
 from edgepress.targets.errors import StageError
 from tests.compress.tiny_models import feeds_of, labels_of, tiny
@@ -130,9 +130,9 @@ def assert_equal_to_silenced(model: Model, plan: PruningPlan, feeds: dict[str, n
     assert all(torch.equal(before[name], value) for name, value in model.network.state_dict().items())
     silent = model.copy()
     silence(silent.network, [cut for group in plan.groups for cut in group.cuts])
-    want = logits_of(silent.network, feeds)
-    assert not torch.allclose(want, logits_of(model.network, feeds), atol=1e-6)
-    assert torch.allclose(logits_of(pruned.network, feeds), want, atol=1e-5)
+    want = probe_logits(silent.network, feeds)
+    assert not torch.allclose(want, probe_logits(model.network, feeds), atol=1e-6)
+    assert torch.allclose(probe_logits(pruned.network, feeds), want, atol=1e-5)
 
 
 @pytest.mark.parametrize(("channels", "name"), [(1, "resnet"), (3, "resnet"), (3, "convnext")])
@@ -140,7 +140,7 @@ def test_channel_pruning_keeps_inputs_and_classes(channels: int, name: str) -> N
     model = tiny(name, num_channels=channels)
     feeds = feeds_of(model)
     pruned = apply_pruning(model, plan_pruning(model, Prune(channels=0.5), feeds, []))
-    assert logits_of(pruned.network, feeds[0]).shape == (4, 3)
+    assert probe_logits(pruned.network, feeds[0]).shape == (4, 3)
     first = next(module for module in pruned.network.modules() if isinstance(module, nn.Conv2d))
     assert first.in_channels == channels
     assert pruned.parameters < 0.6 * model.parameters

@@ -5,7 +5,7 @@ import pytest
 
 from edgepress.benchmarks.records.figures import Figure
 from edgepress.benchmarks.records.report import Measurement, Shape
-from edgepress.compress.methods.quantize.choice import Measured, Selection, choose
+from edgepress.compress.methods.quantize.choice import Measured, Selection, choose_candidate
 from edgepress.compress.methods.quantize.export import Exported
 from edgepress.compress.methods.quantize.options import Quantize
 from edgepress.targets.errors import StageError
@@ -32,7 +32,7 @@ def measured(name: str, accuracy: float, ms: float, share: float = 0.9, failure:
 
 
 def pick(*candidates: Measured) -> Selection:
-    return choose("t", [measured("fp32", 0.90, 2.0, share=0.0), *candidates], OPTIONS)
+    return choose_candidate("t", [measured("fp32", 0.90, 2.0, share=0.0), *candidates], OPTIONS)
 
 
 def test_the_fastest_candidate_within_the_gate_is_chosen() -> None:
@@ -55,12 +55,12 @@ def test_the_choice_goes_by_the_primary_metric_and_less_may_be_better() -> None:
         return replace(measured(name, 0.9, ms), metrics=(figure, quality(0.9, agreement)[1]))
 
     fp32 = scored("fp32", 0.30, 2.0, 1.0)
-    found = choose("t", [fp32, scored("worse", 0.40, 0.5, 1.0), scored("a", 0.309, 1.0, 0.9)], OPTIONS)
+    found = choose_candidate("t", [fp32, scored("worse", 0.40, 0.5, 1.0), scored("a", 0.309, 1.0, 0.9)], OPTIONS)
     assert (found.chosen, found.holds) == ("a", True)
     assert found.results[1].reason == "validation log loss is 0.1000 above fp32, allowed is 0.01"
     tied = [scored("a", 0.309, 1.0, 0.9), scored("b", 0.301, 1.01, 0.9)]
-    assert choose("t", [fp32, *tied], OPTIONS).chosen == "b"
-    none = choose("t", [fp32, scored("a", 0.5, 1.0, 0.9), scored("b", 0.4, 1.0, 0.9)], OPTIONS)
+    assert choose_candidate("t", [fp32, *tied], OPTIONS).chosen == "b"
+    none = choose_candidate("t", [fp32, scored("a", 0.5, 1.0, 0.9), scored("b", 0.4, 1.0, 0.9)], OPTIONS)
     assert none.reasons == ("no int8 candidate is within 0.01 of fp32's log loss; b is closest",)
 
 
@@ -100,7 +100,7 @@ def built(name: str, accuracy: float, size: int, estimated_ms: float | None = No
 
 
 def test_without_the_hardware_the_compilers_estimate_decides_and_bf16_may_beat_int8() -> None:
-    selection = choose(
+    selection = choose_candidate(
         "t", [built("fp32", 0.9, 400, 2.0), built("int8", 0.9, 100, 1.3), built("bf16", 0.9, 200, 1.0)], OPTIONS
     )
     assert (selection.chosen, selection.holds) == ("bf16", True)
@@ -109,7 +109,9 @@ def test_without_the_hardware_the_compilers_estimate_decides_and_bf16_may_beat_i
 
 
 def test_without_hardware_and_estimate_the_smallest_candidate_is_chosen_and_that_is_told() -> None:
-    selection = choose("t", [built("fp32", 0.9, 400), built("int8", 0.9, 100), built("bf16", 0.9, 200)], OPTIONS)
+    selection = choose_candidate(
+        "t", [built("fp32", 0.9, 400), built("int8", 0.9, 100), built("bf16", 0.9, 200)], OPTIONS
+    )
     assert (selection.chosen, selection.holds) == ("int8", True)
     told = "int8 is chosen by size: there is neither this hardware nor an estimate of its speed here"
     assert selection.reasons == (told,)

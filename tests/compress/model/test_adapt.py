@@ -14,7 +14,7 @@ from edgepress.compress.cli.app import app
 from edgepress.compress.methods.student import derive_student
 from edgepress.compress.model.model import Model
 from edgepress.compress.network.adapt import Fit, adapt, fits
-from edgepress.compress.network.probing import logits_of
+from edgepress.compress.network.probing import probe_logits
 from edgepress.compress.recipe.recipe import Student
 from edgepress.targets.errors import ModelError
 from tests.compress.tiny import tiny_text_teacher
@@ -38,7 +38,7 @@ def student_of(teacher: Model, tell: Any = lambda _: None, **options: Any) -> Mo
 def test_a_network_of_the_same_shape_computes_the_same() -> None:
     teacher, feeds = tiny("bert"), feeds_of(tiny("bert"))[0]
     student = student_of(teacher, config=config_of(teacher), init="adapt")
-    assert torch.equal(logits_of(student.network, feeds), logits_of(teacher.network, feeds))
+    assert torch.equal(probe_logits(student.network, feeds), probe_logits(teacher.network, feeds))
     assert student.lineage[-1].summary.endswith("copied from the teacher")
 
 
@@ -53,7 +53,7 @@ def test_a_narrower_and_shallower_one_holds_the_first_units_of_the_layers_that_e
         assert torch.equal(own[name.format(mine)], wide[name.format(theirs)][:16, :24])
     assert torch.equal(own["classifier.bias"], wide["classifier.bias"])
     (found,) = heard
-    told = {fit.name: (fit.how, fit.told) for fit in found}
+    told = {fit.name: (fit.how, fit.described) for fit in found}
     assert told["bert.encoder.layer.1.output.dense.weight"] == (
         "sliced", "32 x 64 -> 16 x 24 of bert.encoder.layer.3.output.dense.weight"
     )  # fmt: skip

@@ -12,10 +12,10 @@ from edgepress.compress.methods.quantize import export as conversions
 from edgepress.compress.methods.quantize.export import (
     Order,
     conversion_bytes,
-    export,
+    export_candidates,
     export_fp32,
     free_memory,
-    furnish,
+    with_processor,
 )
 from edgepress.targets.acceptance.reference import Reference
 from edgepress.targets.errors import TargetError
@@ -77,7 +77,7 @@ def orders(folder: Path, *names: str) -> dict[str, Order]:
 def test_all_targets_begin_before_the_first_is_waited_for(measuring: Any, tmp_path: Path) -> None:
     told = Told(b="int8")
     measuring.target = told.target
-    found = export(MODEL, orders(tmp_path, "a", "b"), measuring)
+    found = export_candidates(MODEL, orders(tmp_path, "a", "b"), measuring)
     assert told.said == ["a begins", "b begins", "a fp32", "a int8", "b fp32", "b int8", "b ends", "a ends"]
     assert [(one.key, one.failure) for made in found.values() for one in made] == [  # type: ignore[union-attr]
         ("a/fp32", ""), ("a/int8", ""), ("b/fp32", ""), ("b/int8", "no such operator"),
@@ -92,7 +92,7 @@ def test_with_too_little_memory_for_all_they_go_one_after_the_other(
     told = Told()
     measuring.target = told.target
     monkeypatch.setattr(conversions, "free_memory", lambda: 2 * conversion_bytes(MODEL) - 1)
-    export(MODEL, orders(tmp_path, "a", "b"), measuring)
+    export_candidates(MODEL, orders(tmp_path, "a", "b"), measuring)
     assert told.said[:5] == ["a begins", "a fp32", "a int8", "a ends", "b begins"]
     first, second = told.references
     assert first is second  # the torch model ran once here too
@@ -104,7 +104,7 @@ def test_a_target_that_refuses_the_model_does_not_stop_the_others(
     measuring: Any, tmp_path: Path, when: str, message: str
 ) -> None:
     measuring.target = Told(b=when).target
-    found = export(MODEL, orders(tmp_path, "a", "b", "c"), measuring)
+    found = export_candidates(MODEL, orders(tmp_path, "a", "b", "c"), measuring)
     assert [len(found[name]) for name in "ac"] == [2, 2]  # type: ignore[arg-type]
     assert isinstance(found["b"], TargetError)
     assert str(found["b"]) == message
@@ -112,7 +112,7 @@ def test_a_target_that_refuses_the_model_does_not_stop_the_others(
 
 def test_without_calibration_every_target_says_so(measuring: Any, tmp_path: Path) -> None:
     measuring.data.calibration_batches = lambda model: []
-    found = export(MODEL, orders(tmp_path, "a", "b"), measuring)
+    found = export_candidates(MODEL, orders(tmp_path, "a", "b"), measuring)
     assert [str(fault) for fault in found.values()] == 2 * [
         "nothing to compare the export with: give at least one calibration batch"
     ]
@@ -125,9 +125,9 @@ def test_an_interruption_ends_what_was_begun(measuring: Any, tmp_path: Path, mon
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conversions, "furnish", interrupt)
+    monkeypatch.setattr(conversions, "with_processor", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        export(MODEL, orders(tmp_path, "a", "b"), measuring)
+        export_candidates(MODEL, orders(tmp_path, "a", "b"), measuring)
     assert told.said == ["a begins", "b begins", "a fp32", "b ends", "a ends"]
 
 
@@ -146,7 +146,7 @@ def test_fp32_exports_lie_where_they_were_wanted_and_refused_ones_leave_nothing(
 
 def test_an_export_is_furnished_with_what_other_tools_need_and_its_bytes_count(measuring: Any, tmp_path: Path) -> None:
     folder = tmp_path / "fp32"
-    furnished = furnish(write_artifact(folder), folder, MODEL, measuring)
+    furnished = with_processor(write_artifact(folder), folder, MODEL, measuring)
     assert [entry.path for entry in furnished.files] == ["model.onnx", "config.json", "tokenizer.json"]
     assert furnished.bytes == 5 + (folder / "config.json").stat().st_size + 2
     assert json.loads((folder / "config.json").read_text())["model_type"] == "bert"

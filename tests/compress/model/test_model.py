@@ -14,7 +14,7 @@ from edgepress.compress.methods.factorize.svd import apply_ranks, plan_ranks
 from edgepress.compress.methods.prune.options import Prune
 from edgepress.compress.methods.prune.structured import apply_pruning, plan_pruning
 from edgepress.compress.model.model import Model
-from edgepress.compress.network.probing import logits_of
+from edgepress.compress.network.probing import probe_logits
 from edgepress.targets.errors import ModelError
 from tests.compress.tiny_models import feeds_of, tiny
 
@@ -38,7 +38,7 @@ def test_a_pruned_and_factorized_model_gives_the_same_logits_after_loading(name:
     assert (loaded.edits, loaded.lineage, loaded.signature) == (model.edits, model.lineage, model.signature)
     assert loaded.parameters == model.parameters < tiny(name).parameters
     for feeds in feeds_of(model):
-        assert torch.equal(logits_of(loaded.network, feeds), logits_of(model.network, feeds))
+        assert torch.equal(probe_logits(loaded.network, feeds), probe_logits(model.network, feeds))
 
 
 def test_a_loaded_model_can_be_trained_further(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_the_module_takes_inputs_in_signature_order_and_is_in_eval_mode() -> Non
     model = tiny("bert")
     feeds = feeds_of(model)[0]
     logits = model.module(*(torch.from_numpy(feeds[spec.name]) for spec in model.signature.inputs))
-    assert torch.equal(logits, logits_of(model.network, feeds))
+    assert torch.equal(logits, probe_logits(model.network, feeds))
     assert not model.module.training
 
 

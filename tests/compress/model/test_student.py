@@ -12,7 +12,7 @@ from torch import nn
 from edgepress.compress.methods.student import check_rebuild, derive_student, kept_layers
 from edgepress.compress.model.model import Model
 from edgepress.compress.network.blocks import residual_group
-from edgepress.compress.network.probing import logits_of
+from edgepress.compress.network.probing import probe_logits
 from edgepress.compress.recipe.recipe import Student
 from edgepress.targets.errors import ModelError
 from tests.compress.tiny_models import CONFIGS, feeds_of, labels_of, tiny
@@ -28,7 +28,7 @@ def test_without_options_the_student_is_a_copy_of_the_teacher() -> None:
     student = student_of(teacher)
     feeds = feeds_of(teacher)[0]
     assert student.network is not teacher.network
-    assert torch.equal(logits_of(student.network, feeds), logits_of(teacher.network, feeds))
+    assert torch.equal(probe_logits(student.network, feeds), probe_logits(teacher.network, feeds))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_all_sizes_together_make_a_smaller_student_that_loads(name: str, tmp_pat
     student.save(tmp_path)
     feeds = feeds_of(teacher)[0]
     assert student.parameters < teacher.parameters / 3
-    assert torch.equal(logits_of(Model.load(tmp_path).network, feeds), logits_of(student.network, feeds))
+    assert torch.equal(probe_logits(Model.load(tmp_path).network, feeds), probe_logits(student.network, feeds))
     assert [step.stage for step in student.lineage] == ["student"] * 5
 
 
@@ -121,7 +121,7 @@ def test_a_teacher_already_edited_keeps_its_edits_under_the_new_numbers(tmp_path
     student = student_of(teacher, layers=(3,))
     student.save(tmp_path)
     feeds = feeds_of(teacher)[0]
-    assert torch.equal(logits_of(Model.load(tmp_path).network, feeds), logits_of(student.network, feeds))
+    assert torch.equal(probe_logits(Model.load(tmp_path).network, feeds), probe_logits(student.network, feeds))
     assert {edit.module for edit in student.edits} == {
         "bert.encoder.layer.0.intermediate.dense",
         "bert.encoder.layer.0.output.dense",

@@ -8,7 +8,7 @@ from edgepress.compress.methods.quantize.options import Quantize
 from edgepress.compress.recipe.recipe import Teacher
 from edgepress.compress.recipe.sections import Training
 from edgepress.compress.training import precision as half_speed
-from edgepress.compress.training.precision import bf16_cost, bf16_warning, settled, trainings
+from edgepress.compress.training.precision import bf16_cost, bf16_warning, trainings, with_precision
 
 BF16, FP32 = Training(precision="bf16"), Training()
 
@@ -45,11 +45,11 @@ def test_auto_takes_bf16_only_where_it_is_clearly_faster(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(half_speed, "bf16_cost", lambda: cost)
-    assert settled(Training(precision="auto")).precision == taken
-    assert settled(BF16).precision == "bf16" and settled(FP32).precision == "fp32"
+    assert with_precision(Training(precision="auto")).precision == taken
+    assert with_precision(BF16).precision == "bf16" and with_precision(FP32).precision == "fp32"
 
 
 def test_auto_asks_a_gpu_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: False)
-    assert settled(Training(precision="auto")).precision == "fp32"
+    assert with_precision(Training(precision="auto")).precision == "fp32"

@@ -19,7 +19,7 @@ from edgepress.targets.inference.answers import Answer
 from edgepress.targets.inference.prepare import Pictures
 from edgepress.targets.preprocess.pixels import Preprocessing
 from edgepress.targets.serving.batcher import Batcher, Overloaded, Stopping
-from edgepress.targets.serving.limits import Limits, batch_of
+from edgepress.targets.serving.limits import ServiceLimits, batch_of
 from edgepress.targets.serving.rows import rows_of
 from edgepress.targets.serving.server import listen
 
@@ -53,7 +53,7 @@ def served(model: Model, work: Callable[[Batcher], Awaitable[Any]], **limits: An
     """What `work` gives, with a batcher of this model."""
 
     async def run() -> Any:
-        batcher = Batcher(model.predict, Limits(**limits))
+        batcher = Batcher(model.predict, ServiceLimits(**limits))
         batcher.start()
         try:
             return await work(batcher)
@@ -131,7 +131,7 @@ def test_an_answer_that_takes_too_long_is_given_up_and_not_computed() -> None:
 
 def test_what_was_taken_is_answered_before_the_end_and_no_more_is_taken() -> None:
     async def run() -> list[Any]:
-        batcher = Batcher(Model(0.02).predict, Limits())
+        batcher = Batcher(Model(0.02).predict, ServiceLimits())
         batcher.start()
         asked = [asyncio.create_task(batcher.ask([number])) for number in range(6)]
         await asyncio.sleep(0)
@@ -196,7 +196,7 @@ def client() -> Any:
 
     opened = bundle({})
     opened.predict = lambda rows, batch: Model().predict(rows)
-    with TestClient(make_app(opened, Limits(batch=8, rows=3, body_bytes=200))) as found:
+    with TestClient(make_app(opened, ServiceLimits(batch=8, rows=3, body_bytes=200))) as found:
         yield found
 
 

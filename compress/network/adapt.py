@@ -61,6 +61,7 @@ def fits(network: nn.Module, source: nn.Module) -> tuple[Fit, ...]:
     found = []
     for bare, (name, value) in own.items():
         match = theirs.get(_renamed(bare, layers))
+        # A matrix laid over a kernel of the same name would be nonsense that trains: another rank is another layer.
         if match is None or match[1].ndim != value.ndim:
             found.append(Fit(name, tuple(value.shape)))
         else:

@@ -103,6 +103,7 @@ def _attention(
     if size is None:
         count = next((v for a in HEAD_COUNTS if isinstance(v := getattr(module, a, None), int)), None)
         size = query.outputs // count if count else None
+    # Latent attention (DeepSeek) has values of another size than keys: its heads do not leave by the same features.
     if not size or key.outputs % size or query.outputs % key.outputs or value.outputs != key.outputs:
         return None
     scope = name
@@ -123,6 +124,7 @@ def block_list(network: nn.Module) -> str | None:
         if not isinstance(module, nn.ModuleList) or len({type(block) for block in module}) != 1:
             continue
         whole = all(any(a.startswith(f"{name}.{i}.") for a in found) for i in range(len(module)))
+        # Vision towers and adapters are lists too; the longest one is the backbone.
         if whole and len(module) > longest:
             best, longest = name, len(module)
     return best
@@ -144,6 +146,7 @@ def feed_forwards(network: nn.Module) -> list[FeedForward]:
         seconds = [layer for layer in layers if layer.outputs == width]
         if not seconds:
             continue
+        # The last layer that comes back to the residual width is the feed-forward's second; adapters stand before it.
         second = seconds[-1]
         firsts = tuple(
             layer for layer in layers if layer is not second and (layer.inputs, layer.outputs) == (width, second.inputs)
@@ -161,6 +164,7 @@ def head_groups(network: nn.Module) -> list[Group]:
 def _head_group(network: nn.Module, attention: Attention) -> Group:
     def member(layer: Dense, side: Side) -> Member:
         features = layer.outputs if side == "out" else layer.inputs
+        # With grouped queries a unit of the query side is wider than one of the key side: both are cut into as many.
         unit = np.arange(features) // (features // attention.heads)
         return Member(layer.writer if side == "out" else layer.reader, side, unit)
 

@@ -36,6 +36,7 @@ def channel_groups(network: nn.Module, example: Feeds) -> tuple[list[Group], lis
     heads = [layer for a in attentions(traced) for layer in (a.query, a.key, a.value, a.output)]
     attention = {name for layer in heads for name in (layer.reader, layer.writer)}
     found, notes = [], []
+    # Its outputs are the classes: a pruned one would be an answer that nobody can give any more.
     for raw in graph.get_all_groups(ignored_layers=[_last_layer(traced, example)], root_module_types=[nn.Conv2d]):
         group = _group(graph, raw, names)
         if reason := _obstacle(traced, group, attention):
@@ -118,6 +119,8 @@ def _members(graph: Any, raw: Any, names: dict[Any, str]) -> Iterator[Member]:
             continue
         seen.add((module, side))
         width = graph.get_in_channels(module) if side == "in" else graph.get_out_channels(module)
+        # Behind a flatten one channel is many features, behind a concatenation only some: what has no root belongs to
+        # none.
         unit = np.full(max(width, max(item.idxs) + 1), -1)
         unit[np.asarray(item.idxs)] = np.asarray(item.root_idxs)
         yield Member(names[module], "in" if side == "in" else "out", unit)

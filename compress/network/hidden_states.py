@@ -52,6 +52,7 @@ def attention_maps(output: Any) -> tuple[torch.Tensor, ...] | None:
 
 def as_tokens(hidden: torch.Tensor) -> torch.Tensor:
     """Hidden states as `[batch, tokens, channels]`; feature maps `[batch, channels, h, w]` become h*w tokens."""
+    # Row by row, as vision transformers cut their patches: position i of both means the same place.
     return hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden
 
 
@@ -72,6 +73,7 @@ def state_of(hidden: torch.Tensor, image: Grid | None) -> State:
         height = round(math.sqrt((positions - prefix) * image[0] / image[1])) if image else 0
         if height and (positions - prefix) % height == 0:
             grid = (height, (positions - prefix) // height)
+            # Without the image's own ratio 17 positions could be 1 x 17: a wrong grid would average strangers.
             if image and grid[0] * image[1] == grid[1] * image[0]:
                 return State(positions, width, grid, prefix)
     return State(positions, width)
@@ -143,6 +145,7 @@ def pair(student: int, teacher: int, own: Sequence[State], wanted: Sequence[Stat
         StageError: they have other numbers of positions and no grid in common.
     """
     mine, theirs = own[student], wanted[teacher]
+    # Of equal maps only large ones are averaged: a first stage of 56 x 56 would fill the teacher's cache alone.
     huge = mine.grid is not None and not mine.prefix and max(mine.grid) > LARGEST
     if mine.positions == theirs.positions and not (huge and is_hierarchical(wanted)):
         return Pair(student, teacher, mine, theirs)

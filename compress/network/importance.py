@@ -113,11 +113,13 @@ def taylor(
             f"importance 'taylor' needs labelled calibration batches: got {len(calibration)} batches and "
             f"{len(labels)} label arrays. Choose 'magnitude' or 'activation', or give calibration data with labels."
         )
+    # A student may have frozen weights, and without a gradient on the way a unit behind them would score nothing.
     network = copy.deepcopy(network).requires_grad_(True)
     read: dict[str, list[torch.Tensor]] = {}
 
     def keep(name: str) -> object:
         def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            # Activations are no leaves: torch would free their gradients on the way back.
             inputs[0].retain_grad()
             read.setdefault(name, []).append(inputs[0])
             return inputs
@@ -129,6 +131,7 @@ def taylor(
     scores = [np.zeros(group.units) for group in groups]
     with torch.enable_grad(), evaluating(network):
         for feeds, truth in zip(calibration, labels, strict=True):
+            # Graphs of earlier batches would be kept alive by these inputs.
             read.clear()
             logits = network(**tensors(feeds, network)).logits
             # A mean would make each sample's gradient smaller the larger its batch is.
@@ -145,6 +148,8 @@ def _gate_gradients(network: nn.Module, group: Group, read: dict[str, list[torch
             product = (inputs * inputs.grad).detach()  # type: ignore[operator]
             if isinstance(network.get_submodule(member.module), nn.Conv2d):
                 product = product.movedim(1, -1)
+            # Summed over positions before the absolute value: a gate is one number for the whole row, so its
+            # derivatives at the positions may cancel.
             features = product.reshape(len(product), -1, product.shape[-1]).sum(1).double().cpu().numpy()
             total = total + features @ _one_hot(member, group.units)
     scores: np.ndarray = np.abs(total).sum(0)
@@ -157,6 +162,7 @@ def _one_hot(member: Member, units: int) -> np.ndarray:
 
 
 def _add(total: np.ndarray, member: Member, values: np.ndarray) -> None:
+    # Features that belong to no unit (-1) stay whatever is pruned, and would be added to the last one.
     ours = member.unit >= 0
     np.add.at(total, member.unit[ours], values[ours])
 

@@ -38,6 +38,7 @@ def spread(count: int, wanted: int) -> tuple[int, ...]:
     """
     if wanted > count:
         return tuple(i * count // wanted for i in range(wanted))
+    # The last layer is always among them: the head was trained on what it gives.
     return tuple((i + 1) * count // wanted - 1 for i in range(wanted))
 
 
@@ -113,6 +114,7 @@ def set_layer_count(config: Any, count: int, kept: Sequence[int]) -> None:
             setattr(owner, name, [entries[i] for i in kept])
     for name in NUMBERS:
         if isinstance(numbers := getattr(owner, name, None), list):
+            # Numbers of layers are those of the new list; entries above were chosen, not renumbered.
             setattr(owner, name, [kept.index(i) for i in numbers if i in kept])
     _name_stages(owner, count, len(kept))
 

@@ -87,6 +87,8 @@ def cut(network: nn.Module, cuts: Iterable[Cut]) -> None:
     for (name, side), drop in dropped.items():
         module = _resolve(network, name)
         size = _features(module, side)
+        # Both cuts of a layer that two groups share are made at once: after the first, the second's indices would be of
+        # another layer.
         kept = torch.tensor([i for i in range(size) if i not in drop])
         if not len(kept):
             raise ModelError(f"{name}: all of its {size} {side}puts would be removed. Ask for a smaller share.")
@@ -151,11 +153,13 @@ def _keep(module: nn.Module, side: Side, kept: torch.Tensor) -> None:
         module.embedding_dim = size
     for name in ("weight", "bias", "running_mean", "running_var"):
         value = getattr(module, name, None)
+        # A bias has one entry an output: cutting inputs leaves it whole.
         if value is not None and not (name == "bias" and dimension == 1):
             setattr(module, name, _select(value, dimension, kept))
 
 
 def _select(value: torch.Tensor, dimension: int, kept: torch.Tensor) -> torch.Tensor:
+    # A copy, since a view would keep the whole of the old weights in memory and in the saved file.
     selected = value.detach().index_select(dimension, kept.to(value.device)).clone()
     if isinstance(value, nn.Parameter):
         return nn.Parameter(selected, requires_grad=value.requires_grad)

@@ -72,11 +72,13 @@ class Spectrum:
 
     def rank_for(self, energy: float) -> int:
         """The smallest rank that keeps this share of the energy."""
+        # A share of 1.0 is asked for in float64 and reached in sums that end a few last places below it.
         reached = self.shares.cumsum(0) >= energy - 1e-12
         return int(reached.int().argmax()) + 1 if bool(reached.any()) else self.full_rank
 
     def factors(self, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
         """`(first [rank, in], second [out, rank])` with second @ first the best rank-`rank` stand-in."""
+        # Projections of small eigenvalues cancel: in float32 the last ranks would be noise.
         weight = self.weight.double()
         basis = self.basis[:, :rank]
         if self.root is not None:  # the outputs that the leading whitened inputs span
@@ -90,6 +92,7 @@ def factorizable(network: nn.Module) -> list[Layer]:
     owners: dict[int, int] = {}
     for module in network.modules():
         for parameter in module.parameters(recurse=False):
+            # A tied weight is somebody else's too: two factors in its place would untie it, and the file would grow.
             owners[id(parameter)] = owners.get(id(parameter), 0) + 1
     low_rank = [n for n, m in network.named_modules() if isinstance(m, LowRankLinear | LowRankConv | LowRankEmbedding)]
     found = []
@@ -97,6 +100,7 @@ def factorizable(network: nn.Module) -> list[Layer]:
         kind = KINDS.get(type(module))
         if kind is None or name.rpartition(".")[0] in low_rank or owners[id(module.weight)] > 1:
             continue
+        # Each group has a matrix of its own; one pair of factors over all of them would mix channels that never met.
         if isinstance(module, nn.Conv2d) and module.groups > 1:
             continue
         weight = matrix_of(module)
@@ -149,6 +153,7 @@ class _Moment:
         else:
             values = rows_of(inputs if self.of_inputs else output, module, mask)
             bias: Any = module.bias
+            # Factors stand for W alone: the bias is added behind them and must not take a direction of its own.
             if not self.of_inputs and bias is not None:
                 values = values - bias
             values = values.double()
@@ -182,6 +187,7 @@ class _Moment:
 
     def _from_outputs(self, weight: torch.Tensor, moment: torch.Tensor, note: str = "") -> Spectrum:
         values, basis = torch.linalg.eigh(moment)
+        # eigh gives one value for each output; beyond the smaller side they are zero but for rounding.
         size = min(weight.shape)
         values, basis = values.flip(0)[:size].clamp_min(0), basis.flip(1)[:, :size]
         return Spectrum(self.layer, weight, values, basis.to(weight.dtype, copy=True), None, note)

@@ -56,6 +56,7 @@ class BucketSampler(Sampler[int]):
         ordered = np.concatenate([piece[np.argsort(-self.lengths[piece], kind="stable")] for piece in pieces])
         whole = self.size // self.batch * self.batch
         batches = ordered[:whole].reshape(-1, self.batch)
+        # Batches of long rows first and of short rows last would be an order that the network learns from.
         random.shuffle(batches)
         return iter(np.concatenate([batches.reshape(-1), ordered[whole:]]).tolist())
 

@@ -89,6 +89,8 @@ class Watch(Pace):
     def _evaluate(self, state: Any) -> None:
         self.evaluated_at = state.global_step
         value = metric_of(self.model, self.validation, self.metric)
+        # Measuring left it in eval mode; the Trainer sets train mode at the start of an epoch only, and this may be its
+        # middle.
         self.model.network.train()
         record = Epoch(
             epoch=round(state.epoch, 3),

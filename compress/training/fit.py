@@ -200,6 +200,7 @@ def fit(
             trained, validation, job.scratch, seconds, advance, trainer.losses, job.metric, job.keep, job.hooks
         )
         _train(shared, trainer, watch)
+    # From the disk and not from memory: a run that was cut off after its best epoch gives the same weights.
     trained.network.load_state_dict(load_file(watch.best_file))
     trained.network.to("cpu").eval()
     history = History(
@@ -238,6 +239,8 @@ def _trainer(job: TrainingJob, model: Model, features: Features) -> _Trainer:
     )
     trainer.sampler = BucketSampler(features.lengths, len(features), job.training.batch_size, job.seed)
     trainer.losses = []
+    # Else the Trainer takes the loss for a sum over tokens and divides it anew: with two processes it would be told
+    # twice too large.
     trainer.model_accepts_loss_kwargs = False
     _quiet(trainer)
     return trainer
@@ -268,6 +271,8 @@ def dropout(network: nn.Module, rate: float | None) -> Iterator[None]:
 
 def _steps(rows: int, arguments: TrainingArguments) -> int:
     """Optimizer steps of the whole training; each step takes a batch on every process."""
+    # As the Trainer counts: a last batch that is not full counts, on each process, and so does a last round of
+    # accumulation.
     batches = math.ceil(math.ceil(rows / arguments.train_batch_size) / arguments.world_size)
     updates: int = math.ceil(batches / arguments.gradient_accumulation_steps)
     total: int = math.ceil(updates * arguments.num_train_epochs)

@@ -90,6 +90,8 @@ def write_static(
     # The quantizer asks each tensor for its type, and leaves alone what has none.
     typed = shape_inference.infer_shapes(model, data_prop=True)
     kinds = list(BETWEEN if between == "int8" else WEIGHTED)
+    # Asked for whole kinds of operators, the quantizer would take products of two activations along: attention's lose
+    # too much.
     excluded = sorted({node.name for node in _products(typed) if node.name not in nodes} | fixed_part(typed))
     ranges = _ranges(typed, _tensors(typed, nodes, kinds, excluded, between), method, calibration)
     bounds: dict[str, Any] = {
@@ -151,12 +153,14 @@ def _marked(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy with the runtime's own mark of a prepared model; without it the quantizer writes to the root logger."""
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
+    # The mark says that shapes were inferred; it must not reach a file that a user opens.
     marked = copy.deepcopy(model)
     add_pre_process_metadata(marked)
     return marked
 
 
 def _reads_int8(view: View, node: onnx.NodeProto) -> bool:
+    # The bias is no factor: the runtime adds it in 32 bits whatever it is stored as.
     sources = [view.producers.get(name) for name in node.input[:2]]
     return all(source is not None and source.op_type == "DequantizeLinear" for source in sources)
 

@@ -33,6 +33,7 @@ class View:
     def of(cls, model: onnx.ModelProto) -> View:
         consumers: dict[str, list[onnx.NodeProto]] = {}
         for node in model.graph.node:
+            # x * x reads one tensor twice and is one consumer.
             for name in dict.fromkeys(node.input):
                 consumers.setdefault(name, []).append(node)
         return cls(
@@ -121,6 +122,7 @@ def drop_unused(model: onnx.ModelProto) -> None:
     """Remove initializers that nothing reads."""
     used = {name for node in model.graph.node for name in node.input} | names_in_subgraphs(model.graph)
     used |= {output.name for output in model.graph.output}
+    # A body of If or Loop reads initializers of the outer graph without an input of its own that names them.
     kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)

@@ -48,6 +48,7 @@ def paired(rows: np.ndarray) -> np.ndarray:
 
 
 def _can_saturate(pairs: np.ndarray) -> np.ndarray:
+    # The worst activations are 255 wherever the weight has the sign that is asked for, and 0 elsewhere.
     highest = HIGHEST * np.clip(pairs, 0, None).sum(1)
     lowest = HIGHEST * np.clip(pairs, None, 0).sum(1)
     found: np.ndarray = (highest > LARGEST) | (lowest < SMALLEST)

@@ -143,11 +143,13 @@ def distill(
         The trained student, and what the report says of the training.
     """
     options = plan.options
+    # The projections between widths are drawn here, so a resumed run must draw the same.
     torch.manual_seed(run.seed)
     details: dict[str, object] = {}
     with data.teacher_outputs(plan.wanted, run) as cache:
         if options.layers_first:
             model, details["layers_first"] = _layers_first(model, plan, data, run, cache)
+        # After a first phase of layers alone the second trains the prediction alone, as in the paper; else all at once.
         layers = False if options.layers_first else None
         objective = DistillationObjective(options, plan.compared, layers, data.task.outputs)
         place = run.scratch / "student"

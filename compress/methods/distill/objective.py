@@ -117,6 +117,7 @@ def needs_of(options: Distill, compared: Compared, precision: str, kind: Outputs
     if kind.keeps_likeliest:
         found |= {"likeliest": options.likeliest, "temperature": options.temperature}
     for name in options.weights:
+        # Terms that ask for the same layers share what is kept; what one term leaves at its default another may set.
         found |= find_term(name).needs(compared).model_dump(exclude_defaults=True)
     return Wanted(**found)
 

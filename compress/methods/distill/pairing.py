@@ -42,6 +42,8 @@ def pairs_of(student: Model, options: Distill, data: Data) -> list[Pair]:
     asked = {"output_hidden_states": True} | outputs_of(options.weights)
     own, wanted = _probe(student, asked, data.train), _probe(data.teacher, asked, data.train)
     given = options.layer_map if options.layer_map is not None else data.teacher_layers
+    # The student was cut from these layers of the teacher, then pruned of some: their old places say nothing of the
+    # rest.
     if given is not None and len(given) != len(own) - 1 and options.layer_map is None:
         given = None
     if options.layer_map is None and (is_hierarchical(own) or is_hierarchical(wanted)):

@@ -94,6 +94,7 @@ def plan_ranks(model: Model, options: Factorize, calibration: Sequence[Feeds]) -
         )
     total = sum(layer.parameters for layer in layers)
     small = [layer for layer in layers if layer.parameters < SMALL * total]
+    # Small layers are still counted in the budget: it is a share of all layers of these kinds.
     large = [layer for layer in layers if layer not in small]
     found = spectra(model.network, large, calibration if options.activation_aware else None)
     ranks = _ranks(found, options, total)
@@ -133,6 +134,7 @@ def _stand_in(source: nn.Module, rank: int, factors: tuple[torch.Tensor, torch.T
     with torch.no_grad():
         for weight, value in zip(weights, (first, second), strict=True):
             assert isinstance(weight, torch.Tensor)
+            # A convolution's first factor keeps the kernel, the second is 1 x 1: the same numbers in four dimensions.
             weight.copy_(value.reshape(weight.shape))
         if (bias := getattr(source, "bias", None)) is not None:
             module.second.bias.copy_(bias)  # type: ignore[operator, union-attr]
@@ -187,6 +189,7 @@ def ranks_within(found: Sequence[Spectrum], allowed: int) -> list[int]:
     def cost(threshold: float) -> int:
         return sum(s.layer.cost(rank) for s, rank in zip(found, ranks_at(threshold), strict=True))
 
+    # Every component's own worth is a threshold at which a rank changes; infinity leaves rank 1 everywhere.
     thresholds = torch.cat([*worth, torch.tensor([float("inf")], dtype=torch.float64)]).unique().tolist()
     if cost(thresholds[-1]) > allowed:
         raise StageError(

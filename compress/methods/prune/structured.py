@@ -147,6 +147,7 @@ def kept_of(group: Group, share: float, multiple: int = 1) -> int:
     Raises:
         StageError: nothing would stay.
     """
+    # Half up, and a hair for binary fractions: 12 * (1 - 0.375) is 7.5 and must round alike on every machine.
     exact = group.units * (1 - share)
     if math.floor(exact + 0.5 + 1e-9) == 0:
         raise StageError(
@@ -162,6 +163,8 @@ def _multiple(group: Group, round_to: int) -> int:
 
 
 def _choose(group: Group, size: int, scores: np.ndarray) -> GroupPlan:
+    # Stable, so that equal scores fall the same way on every run; sorted, so that kept units stay in the order that
+    # other tensors index them by.
     kept = tuple(sorted(int(i) for i in np.argsort(-scores, kind="stable")[:size]))
     total = float(scores.sum())
     return GroupPlan(
@@ -224,12 +227,15 @@ def _prove(network: nn.Module, plan: PruningPlan, feeds: Feeds) -> None:
         ) from fault
     silent = copy.deepcopy(network)
     cuts = [one for group in plan.groups for one in group.cuts]
+    # The reference is the full network whose readers see zeros where units will be missing: what cutting must equal.
     silence(silent, cuts)
     want = probe_logits(silent, feeds)
     if got.shape != want.shape or not bool(torch.isfinite(got).all()):
         raise StageError(
             f"prune: {type(network).__name__} pruned like this gives {tuple(got.shape)} logits or no numbers"
         )
+    # A norm over fewer features has another mean and variance by right: shapes and finite numbers are all that can be
+    # proven.
     if _normalises(network, cuts):
         return
     error = float((got - want).abs().max())

@@ -175,9 +175,11 @@ def choose_candidate(target: str, measured: Sequence[Measured], options: Quantiz
         faults = "; ".join(f"{result.name}: {result.reason}" for result in results[1:] if result.status == "failed")
         raise StageError(f"{target}: no int8 candidate stands. {faults or 'the target offers none'}")
     eligible = [result for result in running if result.status == "eligible"]
+    # The report needs a row to show what went wrong, so the nearest miss stands, marked as not holding.
     pool = eligible or [max(running, key=lambda result: result.rank)]
     cost, unit = _cost([results[0], *running])
     fastest = min(cost(result) for result in pool)
+    # Medians of two runs of one artifact differ by as much: speed within a tie is noise, quality is not.
     tied = [result for result in pool if cost(result) <= fastest * (1 + TIE)]
     best = max(tied, key=lambda result: (result.rank, -cost(result)))
     against = _against(results[0], best, bool(eligible), options, cost, unit)
@@ -224,6 +226,8 @@ def _cost(results: Sequence[CandidateResult]) -> tuple[Callable[[CandidateResult
         return _ms, "ms"
     if all(result.estimated_ms is not None for result in results):
         return lambda result: result.estimated_ms or 0.0, "ms (compiler estimate)"
+    # Bytes only where nobody has a time: a candidate that failed to be timed must not win by its size against timed
+    # ones.
     if all(result.milliseconds is None for result in results):
         return lambda result: float(result.bytes or 0), "bytes"
     return _ms, "ms"

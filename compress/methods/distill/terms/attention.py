@@ -15,6 +15,8 @@ from edgepress.compress.training.teacher_cache import Wanted
 def attention_divergence(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """KL(teacher || student) of attention distributions `[batch, tokens, tokens]`, averaged over the heads beforehand
     (so head counts may differ) and over the query tokens where `mask` is 1. In nats."""
+    # Masked tokens have a weight of exactly 0, whose logarithm is not finite; 1e-8 is below what a softmax in 16 bits
+    # tells from 0.
     tiny = 1e-8
     return masked_mean((teacher * ((teacher + tiny).log() - (student + tiny).log())).sum(-1), mask)
 
@@ -41,6 +43,7 @@ class Attention(Term):
         maps: Any = attention_maps(student)
         layers = (layer for layer in self.compared.layers if layer)
         for layer, wanted in zip(layers, teacher["attention"], strict=True):
+            # State 1 is what the first layer gives, and its map is number 0: there is no map of the embedding.
             own = maps[layer - 1].float().mean(1)
             losses.append(attention_divergence(own, wanted.float(), batch.mask))
         return torch.stack(losses).mean()

@@ -118,4 +118,6 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor
     """
     if mask is None:
         return values.mean()
+    # Of the batch's tokens, not of each row's: a mean of means would let a row of two tokens count as much as one of a
+    # hundred.
     return (values * mask).sum() / mask.sum()

@@ -85,6 +85,7 @@ class Gradual(Masked):
         if schedule.due(step):
             sizes = {name: weight.detach().abs() for name, weight in self.weights.items()}
             found = masks_of(sizes, schedule.sparsity(step), self.options.scope)
+            # A weight that is zero by chance of the optimizer is not pruned, and one that was pruned never comes back.
             self.masks = {name: mask & self.masks[name] for name, mask in found.items()}
             super().on_optimizer_step(args, state, control, **given)
 
@@ -115,6 +116,8 @@ class Moving(Gradual):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         for name, weight in self.weights.items():
             if weight.grad is not None:
+                # Before the gradient is masked: a weight outside of the mask scores by what it would do if it were
+                # there.
                 self.scores[name] -= weight.grad * self.values[name]
         super().on_pre_optimizer_step(args, state, control, **given)
 
@@ -173,6 +176,7 @@ class Evolving(Masked):
 
     def _growth(self, weight: nn.Parameter, random: torch.Generator) -> torch.Tensor:
         if isinstance(self.options, RigL):
+            # A layer that this batch did not reach has no gradient: nothing says where it should grow.
             return weight.grad.abs() if weight.grad is not None else torch.zeros_like(weight)
         return torch.rand(weight.shape, generator=random).to(weight.device)
 

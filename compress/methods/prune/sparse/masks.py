@@ -19,6 +19,7 @@ def zeros_of(sparsity: float, weights: int) -> int:
     >>> zeros_of(0.5, 7), zeros_of(0.999, 10)
     (4, 9)
     """
+    # A layer without a weight passes nothing on, whatever the other layers hold.
     return min(weights - 1, math.floor(sparsity * weights + 0.5))
 
 
@@ -128,6 +129,7 @@ def erdos_renyi(shapes: Sequence[Sequence[int]], sparsity: float) -> list[float]
         free = [index for index in range(len(shapes)) if index not in full]
         left = (1 - sparsity) * sum(sizes) - sum(sizes[index] for index in full)
         epsilon = left / sum(sums[index] for index in free)
+        # A layer cannot be denser than full: what it cannot take is shared out among the others, until none is over.
         dense = {index for index in free if epsilon * sums[index] > sizes[index]}
         if not dense:
             return [1.0 if index in full else epsilon * sums[index] / sizes[index] for index in range(len(shapes))]
@@ -147,5 +149,6 @@ def moved(weight: torch.Tensor, mask: torch.Tensor, growth: torch.Tensor, share:
     count = min(int(share * there), mask.numel() - there)
     if not count:
         return mask
+    # Zeros outside of the mask must not win over small weights inside.
     stays = largest(weight.abs().masked_fill(~mask, -torch.inf), there - count)
     return stays | largest(growth.masked_fill(mask, -torch.inf), count)

@@ -75,6 +75,8 @@ def layers_of(model: Model, options: SparseOptions) -> dict[str, nn.Parameter]:
     found: dict[str, nn.Parameter] = {}
     for name, module in model.network.named_modules():
         kind, weight = KINDS.get(type(module)), getattr(module, "weight", None)
+        # A tied weight has one pattern of zeros: counted twice it would be planned twice, and the second mask would
+        # undo the first.
         taken = any(weight is other for other in found.values())
         if kind in options.layers and not taken and not _excluded(name, options.exclude):
             found[name] = weight  # type: ignore[assignment]
@@ -135,6 +137,7 @@ def plan_n_of_m(model: Model, options: NOfM) -> SparsityPlan:
         )
     dense = ", ".join(f"{name} ({inputs})" for name, inputs in rest.items())
     notes = (f"dense, their inputs are no multiple of {options.m}: {dense}",) if rest else ()
+    # Planned from the weights themselves: the count of zeros is exact even where a group holds zeros already.
     masks = {name: n_of_m(weight, options.n, options.m) for name, weight in fits.items()}
     return SparsityPlan(options=options, how=f"{pattern} along the inputs", layers=_planned(masks), notes=notes)
 

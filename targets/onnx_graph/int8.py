@@ -12,6 +12,8 @@ import numpy as np
 from edgepress.targets.calibration.calibrators import choose_range
 from edgepress.targets.calibration.statistics import Histogram, Range, RangeRule, collect_statistics
 from edgepress.targets.errors import TargetError
+from edgepress.targets.exportable import TrainedInput
+from edgepress.targets.graph.trained import trained_ranges
 from edgepress.targets.onnx_graph.view import WEIGHTED, View, fixed_part, reader
 from edgepress.targets.records import Feeds
 
@@ -65,7 +67,8 @@ def write_static(
     calibration: Sequence[Feeds],
     out: Path,
     symmetric: bool = False,
-) -> None:
+    trained: Sequence[TrainedInput] = (),
+) -> int:
     """QuantizeLinear and DequantizeLinear with fixed ranges. Outputs of products stay float: what a classifier gives,
     or a residual stream.
 
@@ -78,6 +81,10 @@ def write_static(
         out: the file to write.
         symmetric: s8 activations with zero point 0, float biases and a pair of its own for each reader, which is the
             form that TensorRT takes and fuses; otherwise u8, for which x86 has kernels.
+        trained: ranges that the model was trained with; what they belong to is not calibrated.
+
+    Returns:
+        How many of the layers have a trained range.
 
     Raises:
         TargetError: no batch, activations that are not finite, or a layer that was passed over.
@@ -92,6 +99,8 @@ def write_static(
     kinds = list(BETWEEN if between == "int8" else WEIGHTED)
     excluded = sorted({node.name for node in _products(typed) if node.name not in nodes} | fixed_part(typed))
     ranges = _ranges(typed, _tensors(typed, nodes, kinds, excluded, between), method, calibration)
+    known = _trained(typed, nodes, trained)
+    ranges |= {node.input[0]: found for node, found in known}
     bounds: dict[str, Any] = {
         name: (np.array(found.low, np.float32), np.array(found.high, np.float32)) for name, found in ranges.items()
     }
@@ -110,9 +119,39 @@ def write_static(
     quantizer.quantize_model()
     quantizer.model.topological_sort()  # it appends its pairs at the end
     written = quantizer.model.model
+    if trained and between == "float":
+        _float_again(written, nodes)
     view = View.of(written)
     by_name = {node.name: node for node in written.graph.node}
     _finish(written, [name for name in nodes if not _reads_int8(view, by_name[name])], out)
+    return len(known)
+
+
+def _float_again(model: onnx.ModelProto, nodes: Sequence[str]) -> None:
+    """Whoever reads a rounded tensor and is none of the layers reads it as it was: a residual stream, that a model
+    which was trained with its layers' inputs rounded had in float."""
+    view = View.of(model)
+    for node in model.graph.node:
+        if node.name in nodes or node.op_type == "QuantizeLinear":
+            continue
+        for place, name in enumerate(node.input):
+            reader = view.producers.get(name)
+            if reader is not None and reader.op_type == "DequantizeLinear":
+                writer = view.producers.get(reader.input[0])
+                if writer is not None and writer.op_type == "QuantizeLinear":
+                    node.input[place] = writer.input[0]
+
+
+def _trained(
+    model: onnx.ModelProto, nodes: Sequence[str], trained: Sequence[TrainedInput]
+) -> list[tuple[onnx.NodeProto, Range]]:
+    """The layers of these names whose input has a trained range, with it."""
+    from onnx import numpy_helper
+
+    initializers = View.of(model).initializers
+    layers = {node.name: node for node in model.graph.node if node.name in nodes}
+    weights = {name: numpy_helper.to_array(initializers[node.input[1]]) for name, node in layers.items()}
+    return [(layers[name], found) for name, found in trained_ranges(weights, trained).items()]
 
 
 def _products(model: onnx.ModelProto) -> list[onnx.NodeProto]:

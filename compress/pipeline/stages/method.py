@@ -71,7 +71,8 @@ def judged(stage: MethodStage, before: Model, applied: Applied, work: Work, seco
     from edgepress.compress.methods.verdict import complaints, fingerprint, verdict_of
 
     row = row_of(stage.name, before, applied, work, seconds, ("kept", ()))
-    found = complaints(method_of(stage.options).promise(stage.options), row.before, row.after)
+    promise = method_of(stage.options).promise(stage.options)
+    found = (*applied.complaints, *complaints(promise, row.before, row.after))
     changed = fingerprint(before) != fingerprint(applied.model)
     verdict, reasons = verdict_of(stage.name, stage.options, changed, found)
     return row.model_copy(update={"verdict": verdict, "reasons": reasons})

@@ -1,0 +1,53 @@
+"""Ranges that a model was trained with, found again in a converted graph by the weights that they belong to.
+
+Converters rename, turn and transpose: what stays are the values of a weight, up to the last bits that a batch norm of
+factor 1 costs which is folded into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from edgepress.targets.calibration.statistics import Range
+from edgepress.targets.errors import TargetError
+from edgepress.targets.exportable import TrainedInput
+
+CLOSE = 1e-5  # of the largest weight; other layers differ by more than their own rounding to 8 bits
+
+
+def trained_ranges(weights: Mapping[str, np.ndarray], trained: Sequence[TrainedInput]) -> dict[str, Range]:
+    """The range of what each product reads; products without one are left out.
+
+    >>> one = TrainedInput(np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), -1.0, 1.0)
+    >>> trained_ranges({"dense": one.weight.T, "other": one.weight + 1}, [one])
+    {'dense': Range(low=-1.0, high=1.0)}
+
+    Args:
+        weights: of each product, by its name, as the graph has them.
+        trained: of the model that it was made of. Layers of the very same weights share the range that holds both.
+    """
+    known = [(_sorted(one.weight), one) for one in trained]
+    found: dict[str, Range] = {}
+    for name, weight in weights.items():
+        values = _sorted(weight)
+        for other, one in known:
+            if values.shape == other.shape and np.abs(values - other).max() <= CLOSE * np.abs(other).max():
+                found[name] = found.get(name, Range()).add(np.array([one.low, one.high]))
+    return found
+
+
+def trained_note(candidate: str, taken: int, layers: int) -> str:
+    """How many layers have trained ranges, for a reader.
+
+    Raises:
+        TargetError: none has: the graph is no longer that of the model.
+    """
+    if not taken:
+        raise TargetError(f"candidate {candidate!r}: none of the {layers} layers was found by its trained weights")
+    return f"{taken} of {layers} layers have the ranges that the model was trained with"
+
+
+def _sorted(weight: np.ndarray) -> np.ndarray:
+    return np.sort(weight.astype(np.float32), axis=None)

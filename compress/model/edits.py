@@ -2,8 +2,8 @@
 
 Pruning by whatever library ends as `resize` edits, found by comparing the structure before and after; a low-rank layer
 is one `low_rank` edit. Applied in order to a freshly built network they give every weight its place. `sparse` and
-`n_of_m` change no structure: they name layers whose zeros must stay. `int8_observed` and `int8_learned` are there while a
-model trains under fake quantization, and gone after it.
+`n_of_m` change no structure: they name layers whose zeros must stay. `int8_observed` and `int8_learned` are there while
+a model trains under fake quantization, and gone after it.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ KNOWN_SIZES = {
     "low_rank": {"rank"},
     "sparse": {"kept", "of"},
     "n_of_m": {"n", "m"},
-    **dict.fromkeys(FAKE_KINDS, {"levels", "input"}),
+    **{kind: {"levels", "input"} for kind in FAKE_KINDS},
 }
 # A bare parameter's dimension is written as `<parameter>.<dimension>`, e.g. `cls_token.2`.
 
 
 class Edit(Record):
     """One change of structure. `sizes` holds the attributes to set (resize), the rank (low_rank), how many weights are
-    `kept` `of` all (sparse), that `n` of each `m` in a row along the inputs are kept (n_of_m), or into how many `levels`
-    the layer's `input` is rounded, by a number that layers have in common which read the same one (int8_…)."""
+    `kept` `of` all (sparse), that `n` of each `m` in a row along the inputs are kept (n_of_m), or into how many
+    `levels` the layer's `input` is rounded, by a number that layers have in common which read the same one (int8_…)."""
 
     kind: Literal["resize", "low_rank", "sparse", "n_of_m", "int8_observed", "int8_learned"]
     module: str

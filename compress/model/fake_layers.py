@@ -29,8 +29,8 @@ from edgepress.targets.records import Record
 
 OBSERVED, LEARNED = "int8_observed", "int8_learned"
 FAKE_KINDS = (OBSERVED, LEARNED)
-"""Kinds of edits: what the ranges of a layer follow. Their sizes: `levels` of its input, and the number of that `input`,
-the same for layers that read one tensor."""
+"""Kinds of edits: what the ranges of a layer follow. Their sizes: `levels` of its input, and the number of that
+`input`, the same for layers that read one tensor."""
 
 
 class FakeLinear(nn.Linear):
@@ -40,7 +40,8 @@ class FakeLinear(nn.Linear):
     weight_grid: WeightGrid
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.linear(self.input_range(x), self.weight_grid(self.weight), self.bias)
+        found: torch.Tensor = functional.linear(self.input_range(x), self.weight_grid(self.weight), self.bias)
+        return found
 
 
 class FakeConv2d(nn.Conv2d):
@@ -50,7 +51,8 @@ class FakeConv2d(nn.Conv2d):
     weight_grid: WeightGrid
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self._conv_forward(self.input_range(x), self.weight_grid(self.weight), self.bias)
+        found: torch.Tensor = self._conv_forward(self.input_range(x), self.weight_grid(self.weight), self.bias)
+        return found
 
 
 class FakeConv1D(Conv1D):  # type: ignore[misc]  # transformers says no types of it
@@ -60,7 +62,8 @@ class FakeConv1D(Conv1D):  # type: ignore[misc]  # transformers says no types of
     weight_grid: WeightGrid
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.input_range(x) @ self.weight_grid(self.weight) + self.bias
+        found: torch.Tensor = self.input_range(x) @ self.weight_grid(self.weight) + self.bias
+        return found
 
 
 FAKES: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: FakeLinear, nn.Conv2d: FakeConv2d, Conv1D: FakeConv1D}

@@ -137,7 +137,9 @@ class Model:
     def save(self, folder: Path) -> None:
         """Write config.json, model.json and model.safetensors into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        card = ModelCard(task=self.task, signature=self.signature, edits=self.edits, lineage=self.lineage, ranges=self.ranges)
+        card = ModelCard(
+            task=self.task, signature=self.signature, edits=self.edits, lineage=self.lineage, ranges=self.ranges
+        )
         card.write(folder / "model.json")
         config: Any = self.network.config
         (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1, default=str) + "\n")

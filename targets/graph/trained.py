@@ -7,6 +7,7 @@ factor 1 costs which is folded into it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from edgepress.targets.calibration.statistics import Range
 from edgepress.targets.errors import TargetError
 from edgepress.targets.exportable import TrainedInput
 
+QAT = "int8-qat"
+"""How targets call the candidate that has trained ranges."""
 CLOSE = 1e-5  # of the largest weight; other layers differ by more than their own rounding to 8 bits
 
 
@@ -47,6 +50,19 @@ def trained_note(candidate: str, taken: int, layers: int) -> str:
     if not taken:
         raise TargetError(f"candidate {candidate!r}: none of the {layers} layers was found by its trained weights")
     return f"{taken} of {layers} layers have the ranges that the model was trained with"
+
+
+def save_trained(trained: Sequence[TrainedInput], path: Path) -> None:
+    """Write them for a process of its own, numbers only."""
+    ends = np.array([[one.low, one.high] for one in trained], np.float64)
+    np.savez(path, ends=ends, **{str(number): one.weight for number, one in enumerate(trained)})  # type: ignore[arg-type]
+
+
+def load_trained(path: str) -> tuple[TrainedInput, ...]:
+    """What `save_trained` wrote."""
+    with np.load(path, allow_pickle=False) as archive:
+        ends = archive["ends"].tolist()
+        return tuple(TrainedInput(archive[str(number)], low, high) for number, (low, high) in enumerate(ends))
 
 
 def _sorted(weight: np.ndarray) -> np.ndarray:

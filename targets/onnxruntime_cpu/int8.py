@@ -15,8 +15,8 @@ import pydantic
 
 from edgepress.targets.calibration.statistics import ChannelPeaks, RangeRule, collect_statistics
 from edgepress.targets.errors import TargetError
-from edgepress.targets.exportable import Exportable, TrainedInput, trained_inputs_of
-from edgepress.targets.graph.trained import trained_note
+from edgepress.targets.exportable import TrainedInput
+from edgepress.targets.graph.trained import QAT, trained_note
 from edgepress.targets.onnx_graph.embedding import quantize_embeddings
 from edgepress.targets.onnx_graph.int8 import write_dynamic, write_static
 from edgepress.targets.onnx_graph.smooth import apply_smoothing, plan_smoothing, smoothable
@@ -25,6 +25,7 @@ from edgepress.targets.records import Candidate, Feeds, Record
 
 if TYPE_CHECKING:
     import onnx
+    import torch
 
 # The quantizer works on graphs in memory as one protobuf, which ends at 2 GiB.
 LARGEST = 2**31 - 2**24
@@ -63,15 +64,14 @@ CONVOLUTIONAL: dict[str, Int8Options] = {
     "int8-static-entropy": Int8Options(scales="fixed", between="int8", ranges="entropy"),
     "int8-static-float-ends": Int8Options(scales="fixed", between="int8", keep_float="ends"),
 }
-QAT = "int8-qat"
 
 
-def int8_candidates(model: Exportable) -> tuple[Candidate, ...]:
-    """The ways to make a model int8, best guess first: with the ranges that it was trained with, where it has some."""
+def int8_candidates(module: torch.nn.Module, trained: bool = False) -> tuple[Candidate, ...]:
+    """The ways to make `module` int8, best guess first: with the ranges that it was trained with, where it was."""
     from edgepress.targets.graph.export import is_transformer
 
-    methods = TRANSFORMER if is_transformer(model.module) else CONVOLUTIONAL
-    if trained_inputs_of(model):
+    methods = TRANSFORMER if is_transformer(module) else CONVOLUTIONAL
+    if trained:
         methods = {QAT: methods["int8-static"].model_copy(update={"trained": True}), **methods}
     return tuple(
         Candidate(name=name, precision="int8", options=options.model_dump(mode="json"))

@@ -34,7 +34,7 @@ class OnnxRuntimeCpu(Backend[Path]):
         if precision == "int8":
             from edgepress.targets.onnxruntime_cpu.int8 import int8_candidates
 
-            return int8_candidates(model)
+            return int8_candidates(model.module, bool(trained_inputs_of(model)))
         return ()  # the CPU kernels compute 16-bit floats in fp32: smaller files, never faster
 
     def session_settings(self) -> tuple[dict[str, Any], ...]:

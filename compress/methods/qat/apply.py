@@ -61,8 +61,8 @@ def apply_qat(model: Model, plan: QatPlan, data: Data, run: Run) -> Applied:
     start = prepared(model, plan, data.calibration_batches(model))
     with run.progress.task(run.title("post-training quantization")):
         before, post_training = (metric_of(one, data.validation, key) for one in (model, start))
-    observed = isinstance(options, Observed)
-    hook = Quantizing(plan.folded, options.freeze, options.momentum) if observed else Quantizing(plan.folded)
+    asked = (options.freeze, options.momentum) if isinstance(options, Observed) else (0.0, 0.0)
+    hook = Quantizing(plan.folded, *asked)
 
     def finish(trained: Model) -> Applied:
         reached = metric_of(trained, data.validation, key)

@@ -21,9 +21,9 @@ class QuantizationAware(RecoverableOptions):
         Literal["affine", "symmetric"],
         Field(description="256 levels with a zero point (ONNX Runtime, TFLite), or 255 about zero (TensorRT, XLA)"),
     ] = "affine"
-    recover: Annotated[
-        Training, Field(description="the training under fake quantization, on the teacher's logits")
-    ] = Training(epochs=2.0, learning_rate=5e-5)
+    recover: Annotated[Training, Field(description="the training under fake quantization, on the teacher's logits")] = (
+        Training(epochs=2.0, learning_rate=5e-5)
+    )
 
 
 class Observed(QuantizationAware):
@@ -37,8 +37,8 @@ class Observed(QuantizationAware):
 
 
 class Learned(QuantizationAware):
-    """Learned step size (LSQ, arXiv 1902.08153): the steps of activations and of each channel of the weights are trained
-    with the network, by a gradient of their own times 1 / sqrt(N Q_P). They start calibrated: the paper's start,
-    2 mean|v| / sqrt(Q_P), reaches 18 deviations in 8 bits."""
+    """Learned step size (LSQ, arXiv 1902.08153): the steps of activations and of each channel of the weights are
+    trained with the network, by a gradient of their own times 1 / sqrt(N Q_P). They start calibrated: the paper's
+    start, 2 mean|v| / sqrt(Q_P), reaches 18 deviations in 8 bits."""
 
     method: Literal["learned"] = "learned"

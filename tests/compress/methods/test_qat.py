@@ -389,6 +389,38 @@ def test_zeros_of_sparse_layers_stay_zero(tmp_path: Path) -> None:
     assert not torch.equal(after["bert.pooler.dense"], before["bert.pooler.dense"])
 
 
+@pytest.mark.parametrize("options", [Observed(momentum=0.1), Learned()], ids=lambda one: one.method)
+def test_a_training_that_was_cut_off_goes_on_to_the_same_ranges(
+    options: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgepress.compress.training import fit as training
+
+    model = tiny_bert()
+    plan = plan_qat(model, options, calibration(model))
+    start = prepared(model, plan, calibration(model))
+
+    def hook() -> Quantizing:
+        return Quantizing(plan.folded, 0.9, 0.1)
+
+    whole = trained(start, tmp_path / "whole", hook())
+    calls = 0
+
+    class Cut(training.Collator):
+        def __call__(self, rows: list[int]) -> dict[str, Any]:
+            nonlocal calls
+            calls += 1
+            if calls == 13:
+                raise KeyboardInterrupt
+            return super().__call__(rows)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "Collator", Cut)
+        trained(start, tmp_path / "cut", hook())
+    resumed = trained(start, tmp_path / "cut", hook())
+    for one, other in zip(faked(whole.network), faked(resumed.network), strict=True):
+        assert one[1].input_range.ends() == pytest.approx(other[1].input_range.ends(), rel=1e-4, abs=1e-5)
+
+
 def test_the_hook_goes_to_other_processes_as_it_is() -> None:
     sent = pickle.loads(pickle.dumps(Quantizing(("norm",), 0.5, 0.1)))
     assert (sent.folded, sent.freeze, sent.momentum) == (("norm",), 0.5, 0.1)

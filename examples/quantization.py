@@ -3,9 +3,9 @@
     python examples/quantization.py ../shared/data/vision/fashion_mnist.npz
 
 Two small convolutional teachers for clothes (Fashion-MNIST), one of plain and one of depthwise convolutions, are
-trained once each. Their int8 artifacts: calibrated after training; the same after as many more steps in float, under the same
-teacher (the control); and trained with fake quantization, with observed and with learned ranges. Accuracy is on 2,000
-validation rows that no range was taken from. Prints a table and writes `examples/results/quantization.json`.
+trained once each. Their int8 artifacts: calibrated after training; the same after as many more steps in float, under
+the same teacher (the control); and trained with fake quantization, with observed and with learned ranges. Accuracy is
+on 2,000 validation rows that no range was taken from. Prints a table and writes `examples/results/quantization.json`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -90,9 +90,6 @@ def write_static(
         TargetError: no batch, activations that are not finite, or a layer that was passed over.
     """
     from onnx import shape_inference
-    from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     # The quantizer asks each tensor for its type, and leaves alone what has none.
     typed = shape_inference.infer_shapes(model, data_prop=True)
@@ -101,30 +98,47 @@ def write_static(
     ranges = _ranges(typed, _tensors(typed, nodes, kinds, excluded, between), method, calibration)
     known = _trained(typed, nodes, trained)
     ranges |= {node.input[0]: found for node, found in known}
-    bounds: dict[str, Any] = {
-        name: (np.array(found.low, np.float32), np.array(found.high, np.float32)) for name, found in ranges.items()
-    }
-    quantizer = QDQQuantizer(
-        typed,
-        per_channel=True,
-        reduce_range=False,
-        weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QInt8 if symmetric else QuantType.QUInt8,
-        tensors_range=TensorsData(CalibrationMethod.MinMax, bounds),
-        nodes_to_quantize=[] if between == "int8" else list(nodes),
-        nodes_to_exclude=excluded,
-        op_types_to_quantize=kinds,
-        extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"], **(SYMMETRIC if symmetric else {})},
-    )
-    quantizer.quantize_model()
-    quantizer.model.topological_sort()  # it appends its pairs at the end
-    written = quantizer.model.model
+    written = _quantized(typed, [] if between == "int8" else nodes, kinds, excluded, ranges, symmetric)
     if trained and between == "float":
         _float_again(written, nodes)
     view = View.of(written)
     by_name = {node.name: node for node in written.graph.node}
     _finish(written, [name for name in nodes if not _reads_int8(view, by_name[name])], out)
     return len(known)
+
+
+def _quantized(
+    model: onnx.ModelProto,
+    nodes: Sequence[str],
+    kinds: Sequence[str],
+    excluded: Sequence[str],
+    ranges: Mapping[str, Range],
+    symmetric: bool,
+) -> onnx.ModelProto:
+    """What ONNX Runtime's quantizer makes of a graph: all nodes of the `kinds`, or those named, but the `excluded`."""
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    bounds: dict[str, Any] = {
+        name: (np.array(found.low, np.float32), np.array(found.high, np.float32)) for name, found in ranges.items()
+    }
+    quantizer = QDQQuantizer(
+        model,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, bounds),
+        nodes_to_quantize=list(nodes),
+        nodes_to_exclude=list(excluded),
+        op_types_to_quantize=list(kinds),
+        extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"], **(SYMMETRIC if symmetric else {})},
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()  # it appends its pairs at the end
+    written: onnx.ModelProto = quantizer.model.model
+    return written
 
 
 def _float_again(model: onnx.ModelProto, nodes: Sequence[str]) -> None:

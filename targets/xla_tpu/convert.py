@@ -51,8 +51,8 @@ def load(folder=Path(__file__).parent):
 
 def convert(request: dict[str, Any]) -> dict[str, Any]:
     """Runs in the child. `request`: `program` (a .pt2 file), `signature`, `calibration` ([.npz, ...]), `trained` (a
-    file of ranges), `candidates` ([[name, precision, folder], ...]), `topologies` and `sizes` to compile for (none where
-    there is no libtpu).
+    file of ranges), `candidates` ([[name, precision, folder], ...]), `topologies` and `sizes` to compile for (none
+    where there is no libtpu).
 
     The answer has for each candidate `macs` ({total, int8}, of one call on the longest batch), `notes` and `builds`, or
     `refused`, the reason.

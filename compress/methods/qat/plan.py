@@ -20,6 +20,7 @@ from edgepress.compress.network.probing import evaluating, observe, tensors
 from edgepress.targets.calibration.calibrators import choose_range
 from edgepress.targets.calibration.statistics import Histogram, Range
 from edgepress.targets.errors import StageError
+from edgepress.targets.graph.export import is_transformer
 from edgepress.targets.records import Feeds, Record
 
 KINDS = dict(zip(("observed", "learned"), FAKE_KINDS, strict=True))
@@ -85,7 +86,7 @@ def plan_qat(model: Model, options: QuantizationAware, calibration: Sequence[Fee
         StageError: there is no such layer, none of them was run, or activations are not finite.
     """
     folded, norms = fold(model, calibration)
-    groups = readers(folded.network, products(folded.network), calibration[0])
+    groups = readers(folded.network, multiplied(folded.network), calibration[0])
     if not groups:
         raise StageError(
             f"qat: {type(model.network).__name__} has no Linear or Conv2d layer that runs: nothing would be int8. "
@@ -104,6 +105,14 @@ def plan_qat(model: Model, options: QuantizationAware, calibration: Sequence[Fee
     observe(folded.network, {name: see(name) for name in histograms}, calibration)
     ranges = {name: choose_range(options.start, histogram) for name, histogram in histograms.items()}
     return QatPlan(options=options, inputs=tuple(_planned(names, ranges[names[0]]) for names in groups), folded=norms)
+
+
+def multiplied(network: nn.Module) -> list[str]:
+    """The layers that targets make int8, by name: ONNX Runtime and TFLite leave the convolutions of transformers float,
+    those that make patches of a picture."""
+    found = products(network)
+    linear_alone = bool(found) and is_transformer(network)
+    return [name for name, layer in found.items() if not (linear_alone and isinstance(layer, nn.Conv2d))]
 
 
 def _planned(names: Sequence[str], found: Range) -> InputPlan:

@@ -22,7 +22,7 @@ from edgepress.compress.methods.qat.apply import Judgement, apply_qat, plain
 from edgepress.compress.methods.qat.folding import fold_norms
 from edgepress.compress.methods.qat.hooks import Quantizing
 from edgepress.compress.methods.qat.options import Learned, Observed
-from edgepress.compress.methods.qat.plan import plan_qat, prepared, readers
+from edgepress.compress.methods.qat.plan import multiplied, plan_qat, prepared, readers
 from edgepress.compress.model.fake_layers import FAKES, LEARNED, OBSERVED, fake, faked, products, unfake
 from edgepress.compress.model.fake_quant import (
     AFFINE,
@@ -230,6 +230,12 @@ def test_layers_that_read_one_tensor_share_its_range() -> None:
     network: Any = prepared(model, plan, calibration(model)).network
     first = network.bert.encoder.layer[0].attention
     assert first.self.query.input_range is first.self.value.input_range is not first.output.dense.input_range
+
+
+def test_the_convolution_that_makes_patches_of_a_transformer_stays_float_as_targets_leave_it() -> None:
+    vit, cnn = make_model("vit"), resnet()
+    assert not [name for name in multiplied(vit.network) if "patch" in name] and len(multiplied(vit.network)) == 13
+    assert len([name for name in multiplied(cnn.network) if "convolution" in name]) == 6
 
 
 class InPlace(nn.Module):

@@ -25,6 +25,13 @@ class Judgement(Record):
     post_training: float
     trained: float
 
+    def describe(self) -> str:
+        """The three figures in a line."""
+        return (
+            f"fake-quantized {metric(self.metric).name} {self.trained:.4f}, with calibrated ranges alone "
+            f"{self.post_training:.4f}, float before {self.float_before:.4f}"
+        )
+
     def complaints(self, max_drop: float) -> tuple[str, ...]:
         """What the training promised and did not keep.
 
@@ -68,15 +75,21 @@ def apply_qat(model: Model, plan: QatPlan, data: Data, run: Run) -> Applied:
         reached = metric_of(trained, data.validation, key)
         judged = Judgement(metric=key, float_before=before, post_training=post_training, trained=reached)
         details = {"fake_quantized": judged.model_dump()}
-        return Applied(plain(trained, plan), details, complaints=judged.complaints(options.max_drop))
+        done = plain(trained, f"{plan.summary}; {judged.describe()}")
+        return Applied(done, details, complaints=judged.complaints(options.max_drop))
 
     return Applied(start, hooks=(hook,), finish=finish)
 
 
-def plain(trained: Model, plan: QatPlan) -> Model:
-    """The trained model with the layers it had before, rounded weights in them, and the ranges beside them."""
+def plain(trained: Model, summary: str) -> Model:
+    """The trained model with the layers it had before, rounded weights in them, and the ranges beside them.
+
+    Args:
+        trained: under fake quantization; it stays as it is.
+        summary: of the step, for its lineage.
+    """
     ranges = ranges_of(trained.network)
     copied = trained.copy()
     unfake(copied.network)
     edits = tuple(edit for edit in trained.edits if edit.kind not in FAKE_KINDS)
-    return replace(replace(copied, edits=edits).after("qat", plan.summary), ranges=ranges)
+    return replace(replace(copied, edits=edits).after("qat", summary), ranges=ranges)

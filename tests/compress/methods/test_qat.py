@@ -325,7 +325,9 @@ def test_the_training_leaves_plain_layers_rounded_weights_and_ranges(options: An
     assert ended.details["fake_quantized"].keys() == {"metric", "float_before", "post_training", "trained"}  # type: ignore[attr-defined]
     feeds = calibration(model)[0]
     assert not torch.equal(logits_of(ended.model.network, feeds), logits_of(model.network, feeds))
-    assert [step.stage for step in ended.model.lineage] == ["qat"]
+    (step,) = ended.model.lineage
+    assert step.stage == "qat" and step.summary.startswith(f"14 layers train as int8: {options.method} ranges")
+    assert "; fake-quantized accuracy " in step.summary and ", with calibrated ranges alone " in step.summary
 
 
 def test_a_range_follows_what_it_sees_and_then_stays() -> None:
@@ -376,7 +378,7 @@ def test_a_model_in_training_is_rebuilt_from_its_folder_with_its_ranges(tmp_path
 def test_ranges_are_saved_and_go_where_the_weights_change(tmp_path: Path) -> None:
     model = tiny_bert()
     plan = plan_qat(model, Observed(), calibration(model))
-    done = plain(prepared(model, plan, calibration(model)), plan)
+    done = plain(prepared(model, plan, calibration(model)), plan.summary)
     done.save(tmp_path)
     loaded = Model.load(tmp_path)
     assert loaded.ranges == done.ranges and len(loaded.ranges) == 14 == len(loaded.trained_inputs)
@@ -389,7 +391,7 @@ def test_zeros_of_sparse_layers_stay_zero(tmp_path: Path) -> None:
     plan = plan_qat(pruned, Learned(), calibration(pruned))
     start = prepared(pruned, plan, calibration(pruned))
     assert start.sparse_modules == pruned.sparse_modules
-    done = plain(trained(start, tmp_path, Quantizing(plan.folded)), plan)
+    done = plain(trained(start, tmp_path, Quantizing(plan.folded)), plan.summary)
     before, after = (sparse_weights(one.network, pruned.sparse_modules) for one in (pruned, done))
     assert all(torch.all(after[name][weight == 0] == 0) for name, weight in before.items())
     assert not torch.equal(after["bert.pooler.dense"], before["bert.pooler.dense"])

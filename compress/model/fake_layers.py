@@ -111,8 +111,14 @@ def fake(module: nn.Module, kind: str, levels: int, shared: InputRange | None = 
     layer.__class__ = FAKES[type(module)]
     layer.input_range, layer.weight_grid = found, own.to(weight.device)
     layer.weight_grid.start(weight)
+    layer.register_forward_pre_hook(_called)
     layer.train(layer.training)
     return found
+
+
+def _called(*_: Any) -> None:
+    """Does nothing: a layer with a hook is called. torch's own transformer layers take its weights and leave it out,
+    where nothing watches it and nothing learns."""
 
 
 def unfake(network: nn.Module) -> None:
@@ -121,6 +127,8 @@ def unfake(network: nn.Module) -> None:
         with torch.no_grad():
             layer.weight.copy_(layer.weight_grid(layer.weight))
         del layer.input_range, layer.weight_grid
+        for key in [key for key, hook in layer._forward_pre_hooks.items() if hook is _called]:
+            del layer._forward_pre_hooks[key]
         layer.__class__ = PLAIN[type(layer)]
 
 

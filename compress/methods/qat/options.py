@@ -21,9 +21,10 @@ class QuantizationAware(RecoverableOptions):
         Literal["affine", "symmetric"],
         Field(description="256 levels with a zero point (ONNX Runtime, TFLite), or 255 about zero (TensorRT, XLA)"),
     ] = "affine"
-    recover: Annotated[Training, Field(description="the training under fake quantization, on the teacher's logits")] = (
-        Training(epochs=2.0, learning_rate=5e-5)
-    )
+    recover: Annotated[
+        Training,
+        Field(description="the training under fake quantization, on the teacher's logits; left out: 2 epochs at 5e-5"),
+    ] = Training(epochs=2.0, learning_rate=5e-5)
 
 
 class Observed(QuantizationAware):

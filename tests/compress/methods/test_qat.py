@@ -342,6 +342,42 @@ def test_the_training_leaves_plain_layers_rounded_weights_and_ranges(options: An
     assert "; fake-quantized accuracy " in step.summary and ", with calibrated ranges alone " in step.summary
 
 
+@pytest.mark.parametrize("kind, reached", [(OBSERVED, 0.85), (LEARNED, 0.97)])
+def test_training_wins_back_what_an_outlier_channel_cost(kind: str, reached: float) -> None:
+    """One hidden channel becomes 300 times as large and its outgoing weights as much smaller: the same function in
+    float, and 8 bits that hold its range have one or two levels for the other channels."""
+    torch.manual_seed(0)
+    x = torch.randn(512, 8)
+    labels = (x[:, 0] * x[:, 1] + x[:, 2] > 0).long()
+    network: Any = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+
+    def accuracy() -> float:
+        with torch.no_grad():
+            return float((network(x).argmax(1) == labels).float().mean())
+
+    def train(steps: int) -> None:
+        optimizer = torch.optim.Adam(network.parameters(), 0.02)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(x), labels).backward()
+            optimizer.step()
+            for _, layer in faked(network):
+                layer.weight_grid.settle(layer.weight)
+
+    train(300)
+    with torch.no_grad():
+        for value in (network[0].weight[0], network[0].bias[0]):
+            value *= 300
+        network[2].weight[:, 0] /= 300
+        assert accuracy() > 0.99
+        ends = (float(x.min()), float(x.max())), (0.0, float(network[:2](x).max()))
+    for place, (low, high) in zip((0, 2), ends, strict=True):
+        fake(network[place], kind, AFFINE).start(low, high)  # type: ignore[operator]
+    assert accuracy() < 0.7
+    train(400)
+    assert accuracy() > reached
+
+
 def test_a_range_follows_what_it_sees_and_then_stays() -> None:
     found = observed_input(-1.0, 1.0)
     network = nn.Module()

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from pydantic import ConfigDict
 from torch import nn
 
 from edgepress.compress.methods.qat.folding import fold_norms
@@ -38,9 +37,8 @@ class InputPlan(Record):
 
 
 class QatPlan(Record):
-    """All layers that train as int8, and the network they are of, its batch norms `folded`."""
+    """All layers that train as int8, by what they read, and the names of the batch norms that are folded before."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
     options: QuantizationAware
     inputs: tuple[InputPlan, ...]
     folded: tuple[str, ...]

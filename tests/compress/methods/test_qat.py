@@ -521,6 +521,26 @@ def test_the_complaints_of_a_method_reach_its_verdict(monkeypatch: pytest.Monkey
     assert applied.details == {"plan": "plan", "found": 1, "recovery": {"steps": 3}}
 
 
+@pytest.mark.parametrize("auto, verdict", [(False, "kept although it did not pay"), (True, "dropped")])
+def test_a_training_that_did_not_pay_is_called_so_or_dropped(
+    auto: bool, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgepress.benchmarks.records.figures import Figure
+    from edgepress.benchmarks.records.report import Figures
+    from edgepress.compress.methods.base import Applied
+    from edgepress.compress.methods.distill.options import Distill
+    from edgepress.compress.pipeline.stages import method as stages
+
+    metric = Figure(key="accuracy", name="accuracy", unit="share", value=0.9, primary=True, higher_is_better=True)
+    figures = Figures(metrics=(metric,), parameters=1, macs=1, bytes=1, latency=())
+    row = SimpleNamespace(before=figures, after=figures, model_copy=lambda update: update)
+    monkeypatch.setattr(stages, "row_of", lambda *_: row)
+    stage, nothing = stages.MethodStage(Observed(auto=auto), Distill()), SimpleNamespace()
+    applied = Applied(tiny_bert(1), complaints=("worse than calibration",))
+    found: Any = stages.judged(stage, tiny_bert(0), applied, nothing, 0.0)  # type: ignore[arg-type]
+    assert found == {"verdict": verdict, "reasons": ("worse than calibration",)}
+
+
 def test_it_promises_no_more_than_what_may_be_lost() -> None:
     for options in (Observed(max_drop=0.03), Learned(max_drop=0.03)):
         assert method_of(options).promise(options) == Promise(max_drop=0.03)

@@ -96,8 +96,7 @@ def plant_outliers(data: Path, runs: str) -> None:
 def main(data: str, *names: str) -> None:
     """Run every arm of the networks; the results of others stay."""
     asked = names or NAMES
-    known = json.loads(RESULTS.read_text())["artifacts"] if RESULTS.is_file() else []
-    rows: list[dict[str, Any]] = [row for row in known if row["network"] not in asked]
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for network in asked:
             if network == OUTLIERS:
@@ -107,6 +106,8 @@ def main(data: str, *names: str) -> None:
                 found = figures(done, network, arm)
                 print("\n".join(map(line, found)), flush=True)
                 rows += found
+    known = json.loads(RESULTS.read_text())["artifacts"] if RESULTS.is_file() else []
+    rows = [row for row in known if row["network"] not in asked] + rows
     RESULTS.write_text(json.dumps({"artifacts": rows}, indent=1) + "\n")
 
 

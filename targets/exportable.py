@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from edgepress.targets.records import Description, Feeds, Signature
 
@@ -34,4 +37,25 @@ class Stepping(Exportable, Protocol):
 def stepping_of(model: Exportable) -> Stepping | None:
     """The form of a model that answers step by step, its `stepping`; None where it has none."""
     found: Stepping | None = getattr(model, "stepping", None)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedInput:
+    """A range that a model was trained with, of what one of its layers reads.
+
+    Args:
+        weight: float32, the layer's own, by which it is found in files that keep no names: `targets.graph.trained`.
+        low: lower end, in the tensor's unit.
+        high: upper end.
+    """
+
+    weight: np.ndarray
+    low: float
+    high: float
+
+
+def trained_inputs_of(model: Exportable) -> tuple[TrainedInput, ...]:
+    """The ranges that a model was trained with, its `trained_inputs`; none where it has none."""
+    found: tuple[TrainedInput, ...] = getattr(model, "trained_inputs", ())
     return found

@@ -214,7 +214,7 @@ class StageRow(Record):
     """What one stage did and whether it earned its place."""
 
     name: str = Field(description="folder name of the stage, e.g. 02-prune")
-    kind: str = Field(description="distill, prune, factorize or quantize")
+    kind: str = Field(description="distill, prune, factorize, qat or quantize")
     verdict: Literal["kept", "kept although it did not pay", "dropped"] = Field(description="what became of it")
     reasons: tuple[str, ...] = Field(default=(), description="what speaks against it, one line each")
     before: Figures = Field(description="figures of the model that went in")

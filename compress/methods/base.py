@@ -60,14 +60,17 @@ class Applied:
         details: what the report says about how it came to be, as plain JSON values.
         control: the control arm, where one was asked for.
         hooks: what the method does while the recovery trains, where it works in that training.
-        finish: what it makes of the model after the recovery; None: the model as it is.
+        finish: what it makes of the model after the recovery, with details and complaints of its own; None: the model
+            as it is.
+        complaints: what the method found itself that its promise did not keep, in words.
     """
 
     model: Model
     details: Mapping[str, object] = field(default_factory=dict)
     control: Model | None = None
     hooks: tuple[Hook, ...] = ()
-    finish: Callable[[Model], Model] | None = None
+    finish: Callable[[Model], Applied] | None = None
+    complaints: tuple[str, ...] = ()
 
 
 class Method(HasOptions, Protocol):

@@ -35,6 +35,6 @@ def transform(model: Model, options: StageOptions, recovery: Distill, data: Data
         return Applied(applied.model, details, applied.control)
     again = plan_distillation(applied.model, recovery.logits_only(options.recover), data)
     trained, training = distill(applied.model, again, data, run, "recovery", applied.hooks)
-    if applied.finish is not None:
-        trained = applied.finish(trained)
-    return Applied(trained, details | {"recovery": training}, applied.control)
+    ended = applied.finish(trained) if applied.finish is not None else Applied(trained)
+    details |= {**ended.details, "recovery": training}
+    return Applied(ended.model, details, applied.control, complaints=ended.complaints)

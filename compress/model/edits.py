@@ -2,7 +2,8 @@
 
 Pruning by whatever library ends as `resize` edits, found by comparing the structure before and after; a low-rank layer
 is one `low_rank` edit. Applied in order to a freshly built network they give every weight its place. `sparse` and
-`n_of_m` change no structure: they name layers whose zeros must stay.
+`n_of_m` change no structure: they name layers whose zeros must stay. `int8_observed` and `int8_learned` are there while
+a model trains under fake quantization, and gone after it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import torch
 from torch import nn
 
 from edgepress.compress.model.factors import low_rank_module
+from edgepress.compress.model.fake_layers import FAKE_KINDS, fake
+from edgepress.compress.model.fake_quant import InputRange
 from edgepress.targets.errors import ModelError
 from edgepress.targets.records import Record
 
@@ -26,15 +29,21 @@ SIZES: dict[type[nn.Module], tuple[str, ...]] = {
 # Attributes of attention modules that pruning heads changes.
 HEAD_COUNTS = ("num_attention_heads", "n_heads", "num_heads", "all_head_size")
 # What edits that do not resize say, by their kind.
-KNOWN_SIZES = {"low_rank": {"rank"}, "sparse": {"kept", "of"}, "n_of_m": {"n", "m"}}
+KNOWN_SIZES = {
+    "low_rank": {"rank"},
+    "sparse": {"kept", "of"},
+    "n_of_m": {"n", "m"},
+    **{kind: {"levels", "input"} for kind in FAKE_KINDS},
+}
 # A bare parameter's dimension is written as `<parameter>.<dimension>`, e.g. `cls_token.2`.
 
 
 class Edit(Record):
     """One change of structure. `sizes` holds the attributes to set (resize), the rank (low_rank), how many weights are
-    `kept` `of` all (sparse), or that `n` of each `m` in a row along the inputs are kept (n_of_m)."""
+    `kept` `of` all (sparse), that `n` of each `m` in a row along the inputs are kept (n_of_m), or into how many
+    `levels` the layer's `input` is rounded, by a number that layers have in common which read the same one (int8_…)."""
 
-    kind: Literal["resize", "low_rank", "sparse", "n_of_m"]
+    kind: Literal["resize", "low_rank", "sparse", "n_of_m", "int8_observed", "int8_learned"]
     module: str
     sizes: dict[str, int]
 
@@ -72,6 +81,7 @@ def apply_edits(network: nn.Module, edits: tuple[Edit, ...]) -> None:
     Raises:
         ModelError: an edit names a module that is not there or cannot be edited so.
     """
+    inputs: dict[int, InputRange] = {}
     for edit in edits:
         try:
             module = network.get_submodule(edit.module)
@@ -84,6 +94,9 @@ def apply_edits(network: nn.Module, edits: tuple[Edit, ...]) -> None:
             set_submodule(network, edit.module, low_rank_module(module, edit.sizes["rank"]))
         elif edit.kind == "resize":
             _resize(module, edit.sizes)
+        elif edit.kind in FAKE_KINDS:
+            number, levels = edit.sizes["input"], edit.sizes["levels"]
+            inputs[number] = fake(module, edit.kind, levels, inputs.get(number))
 
 
 def _check_sizes(edit: Edit, module: nn.Module) -> None:

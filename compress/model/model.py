@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edgepress.compress.model.edits import Edit, apply_edits
+from edgepress.compress.model.fake_layers import LayerRange, trained_inputs
 from edgepress.compress.model.hub import auto_config, network_class
 from edgepress.compress.model.sparsity import sparse_names
 from edgepress.compress.tasks import TASKS, load_task
@@ -25,6 +26,7 @@ from edgepress.targets.records import Description, Record, Signature
 
 if TYPE_CHECKING:
     from edgepress.compress.model.stepping import Stepping
+    from edgepress.targets.exportable import TrainedInput
 
 TaskName = str
 """A key of `TASKS`."""
@@ -45,6 +47,7 @@ class ModelCard(Record):
     signature: Signature
     edits: tuple[Edit, ...]
     lineage: tuple[Step, ...]
+    ranges: tuple[LayerRange, ...] = ()
 
 
 class Logits(nn.Module):
@@ -62,13 +65,15 @@ class Logits(nn.Module):
 
 @dataclass(frozen=True)
 class Model:
-    """A network of a known task. `network` is a transformers classification model, edited or not."""
+    """A network of a known task. `network` is a transformers classification model, edited or not; `ranges` are those
+    that its weights were trained with, for targets that make it int8."""
 
     network: nn.Module
     task: TaskName
     signature: Signature
     edits: tuple[Edit, ...] = ()
     lineage: tuple[Step, ...] = ()
+    ranges: tuple[LayerRange, ...] = ()
 
     @property
     def module(self) -> nn.Module:
@@ -107,13 +112,20 @@ class Model:
         """Names of the layers whose zeros must stay."""
         return sparse_names(self.network, self.edits)
 
+    @property
+    def trained_inputs(self) -> tuple[TrainedInput, ...]:
+        """What targets need to find the trained ranges in their graphs."""
+        return trained_inputs(self.network, self.ranges)
+
     def after(self, stage: str, summary: str, edits: tuple[Edit, ...] = (), network: nn.Module | None = None) -> Model:
-        """This model with one more step of lineage; `edits` are those that the step made."""
+        """This model with one more step of lineage; `edits` are those that the step made. Trained ranges are those of
+        the weights before it, and go."""
         return replace(
             self,
             network=network if network is not None else self.network,
             edits=self.edits + edits,
             lineage=(*self.lineage, Step(stage=stage, summary=summary)),
+            ranges=(),
         )
 
     def copy(self) -> Model:
@@ -125,7 +137,9 @@ class Model:
     def save(self, folder: Path) -> None:
         """Write config.json, model.json and model.safetensors into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        card = ModelCard(task=self.task, signature=self.signature, edits=self.edits, lineage=self.lineage)
+        card = ModelCard(
+            task=self.task, signature=self.signature, edits=self.edits, lineage=self.lineage, ranges=self.ranges
+        )
         card.write(folder / "model.json")
         config: Any = self.network.config
         (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1, default=str) + "\n")
@@ -153,7 +167,7 @@ class Model:
         network = build_network(folder, card.task)
         apply_edits(network, card.edits)
         load_weights(network, folder / "model.safetensors")
-        return cls(network.eval(), card.task, card.signature, card.edits, card.lineage)
+        return cls(network.eval(), card.task, card.signature, card.edits, card.lineage, card.ranges)
 
 
 def build_network(folder: Path, task: TaskName) -> nn.Module:

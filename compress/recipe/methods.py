@@ -22,6 +22,8 @@ METHODS: dict[tuple[str, str], str] = {
     ("prune", "set"): "edgepress.compress.methods.prune.sparse.method:SparseEvolution",
     ("prune", "rigl"): "edgepress.compress.methods.prune.sparse.method:RiggedLottery",
     ("factorize", "svd"): "edgepress.compress.methods.factorize.method:LowRank",
+    ("qat", "observed"): "edgepress.compress.methods.qat.method:ObservedRanges",
+    ("qat", "learned"): "edgepress.compress.methods.qat.method:LearnedSteps",
     ("quantize", "measured"): "edgepress.compress.methods.quantize.method:MeasuredQuantization",
 }
 FAMILIES = tuple(dict.fromkeys(family for family, _ in METHODS))

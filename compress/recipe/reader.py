@@ -107,6 +107,9 @@ def _parse_stages(stages: Any, faults: list[str]) -> tuple[StageOptions, ...]:
     for index, stage in enumerate(parsed[:-1]):
         if stage.kind == "quantize":
             faults.append(f"stages[{index}].quantize: must be the last stage, since training undoes it.")
+        if stage.kind == "qat" and parsed[index + 1].kind != "quantize":
+            then = f"its ranges are of the weights that it leaves, and {parsed[index + 1].kind} makes others"
+            faults.append(f"stages[{index}].qat: must be the last stage before quantize: {then}.")
     return tuple(parsed)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,8 @@ import numpy as np
 from edgepress.targets.calibration.calibrators import choose_range
 from edgepress.targets.calibration.statistics import Histogram, Range, RangeRule, collect_statistics
 from edgepress.targets.errors import TargetError
+from edgepress.targets.exportable import TrainedInput
+from edgepress.targets.graph.trained import trained_ranges
 from edgepress.targets.onnx_graph.view import WEIGHTED, View, fixed_part, reader
 from edgepress.targets.records import Feeds
 
@@ -65,7 +67,8 @@ def write_static(
     calibration: Sequence[Feeds],
     out: Path,
     symmetric: bool = False,
-) -> None:
+    trained: Sequence[TrainedInput] = (),
+) -> int:
     """QuantizeLinear and DequantizeLinear with fixed ranges. Outputs of products stay float: what a classifier gives,
     or a residual stream.
 
@@ -78,14 +81,15 @@ def write_static(
         out: the file to write.
         symmetric: s8 activations with zero point 0, float biases and a pair of its own for each reader, which is the
             form that TensorRT takes and fuses; otherwise u8, for which x86 has kernels.
+        trained: ranges that the model was trained with; what they belong to is not calibrated.
+
+    Returns:
+        How many of the layers have a trained range.
 
     Raises:
         TargetError: no batch, activations that are not finite, or a layer that was passed over.
     """
     from onnx import shape_inference
-    from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     # The quantizer asks each tensor for its type, and leaves alone what has none.
     typed = shape_inference.infer_shapes(model, data_prop=True)
@@ -94,27 +98,76 @@ def write_static(
     # too much.
     excluded = sorted({node.name for node in _products(typed) if node.name not in nodes} | fixed_part(typed))
     ranges = _ranges(typed, _tensors(typed, nodes, kinds, excluded, between), method, calibration)
+    known = _trained(typed, nodes, trained)
+    ranges |= {node.input[0]: found for node, found in known}
+    written = _quantized(typed, [] if between == "int8" else nodes, kinds, excluded, ranges, symmetric)
+    if trained and between == "float":
+        _float_again(written, nodes)
+    view = View.of(written)
+    by_name = {node.name: node for node in written.graph.node}
+    _finish(written, [name for name in nodes if not _reads_int8(view, by_name[name])], out)
+    return len(known)
+
+
+def _quantized(
+    model: onnx.ModelProto,
+    nodes: Sequence[str],
+    kinds: Sequence[str],
+    excluded: Sequence[str],
+    ranges: Mapping[str, Range],
+    symmetric: bool,
+) -> onnx.ModelProto:
+    """What ONNX Runtime's quantizer makes of a graph: all nodes of the `kinds`, or those named, but the `excluded`."""
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
     bounds: dict[str, Any] = {
         name: (np.array(found.low, np.float32), np.array(found.high, np.float32)) for name, found in ranges.items()
     }
     quantizer = QDQQuantizer(
-        typed,
+        model,
         per_channel=True,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QInt8 if symmetric else QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, bounds),
-        nodes_to_quantize=[] if between == "int8" else list(nodes),
-        nodes_to_exclude=excluded,
-        op_types_to_quantize=kinds,
+        nodes_to_quantize=list(nodes),
+        nodes_to_exclude=list(excluded),
+        op_types_to_quantize=list(kinds),
         extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"], **(SYMMETRIC if symmetric else {})},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()  # it appends its pairs at the end
-    written = quantizer.model.model
-    view = View.of(written)
-    by_name = {node.name: node for node in written.graph.node}
-    _finish(written, [name for name in nodes if not _reads_int8(view, by_name[name])], out)
+    written: onnx.ModelProto = quantizer.model.model
+    return written
+
+
+def _float_again(model: onnx.ModelProto, nodes: Sequence[str]) -> None:
+    """Whoever reads a rounded tensor and is none of the layers reads it as it was: a residual stream, that a model
+    which was trained with its layers' inputs rounded had in float."""
+    view = View.of(model)
+    for node in model.graph.node:
+        if node.name in nodes or node.op_type == "QuantizeLinear":
+            continue
+        for place, name in enumerate(node.input):
+            reader = view.producers.get(name)
+            if reader is not None and reader.op_type == "DequantizeLinear":
+                writer = view.producers.get(reader.input[0])
+                if writer is not None and writer.op_type == "QuantizeLinear":
+                    node.input[place] = writer.input[0]
+
+
+def _trained(
+    model: onnx.ModelProto, nodes: Sequence[str], trained: Sequence[TrainedInput]
+) -> list[tuple[onnx.NodeProto, Range]]:
+    """The layers of these names whose input has a trained range, with it."""
+    from onnx import numpy_helper
+
+    initializers = View.of(model).initializers
+    layers = {node.name: node for node in model.graph.node if node.name in nodes}
+    weights = {name: numpy_helper.to_array(initializers[node.input[1]]) for name, node in layers.items()}
+    return [(layers[name], found) for name, found in trained_ranges(weights, trained).items()]
 
 
 def _products(model: onnx.ModelProto) -> list[onnx.NodeProto]:

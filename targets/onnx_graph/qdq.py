@@ -7,12 +7,20 @@ from pathlib import Path
 
 from edgepress.targets.calibration.statistics import RangeRule
 from edgepress.targets.errors import TargetError
+from edgepress.targets.exportable import TrainedInput
+from edgepress.targets.graph.trained import QAT, trained_note
 from edgepress.targets.onnx_graph.int8 import write_static
 from edgepress.targets.onnx_graph.view import name_nodes, weighted_nodes
 from edgepress.targets.records import Feeds
 
 
-def write_qdq(path: Path, method: RangeRule, calibration: Sequence[Feeds], out: Path) -> str:
+def write_qdq(
+    path: Path,
+    method: RangeRule,
+    calibration: Sequence[Feeds],
+    out: Path,
+    trained: Sequence[TrainedInput] = (),
+) -> str:
     """Quantize the inputs of every layer with weights, and nothing else.
 
     Args:
@@ -20,6 +28,7 @@ def write_qdq(path: Path, method: RangeRule, calibration: Sequence[Feeds], out: 
         method: how ranges of activations are chosen.
         calibration: batches of real inputs that they are chosen from.
         out: the file to write.
+        trained: ranges that the model was trained with, which go before those of `method`.
 
     Returns:
         What was done, in a line.
@@ -34,5 +43,6 @@ def write_qdq(path: Path, method: RangeRule, calibration: Sequence[Feeds], out: 
     names = tuple(node.name for node in weighted_nodes(model))
     if not names:
         raise TargetError("the graph has no layer with weights to make int8. Export it in fp32 or fp16.")
-    write_static(model, names, "float", method, calibration, out, symmetric=True)
-    return f"all {len(names)} layers with weights are int8 with {method} ranges"
+    taken = write_static(model, names, "float", method, calibration, out, symmetric=True, trained=trained)
+    note = f"all {len(names)} layers with weights are int8 with {method} ranges"
+    return f"{note}; {trained_note(QAT, taken, len(names))}" if trained else note

@@ -15,6 +15,8 @@ import pydantic
 
 from edgepress.targets.calibration.statistics import ChannelPeaks, RangeRule, collect_statistics
 from edgepress.targets.errors import TargetError
+from edgepress.targets.exportable import TrainedInput
+from edgepress.targets.graph.trained import QAT, trained_note
 from edgepress.targets.onnx_graph.embedding import quantize_embeddings
 from edgepress.targets.onnx_graph.int8 import write_dynamic, write_static
 from edgepress.targets.onnx_graph.smooth import apply_smoothing, plan_smoothing, smoothable
@@ -34,7 +36,8 @@ class Int8Options(Record):
     """How an int8 graph is made.
 
     `scales` of activations: taken at run time from each input, or fixed by calibration with `ranges`. `between`: what
-    flows from layer to layer. `alpha` in 0..1 turns SmoothQuant on. `keep_float`: which layers stay float.
+    flows from layer to layer. `alpha` in 0..1 turns SmoothQuant on. `keep_float`: which layers stay float. `trained`:
+    the inputs of layers have the ranges that the model was trained with.
     """
 
     scales: Literal["run-time", "fixed"]
@@ -42,6 +45,7 @@ class Int8Options(Record):
     ranges: RangeRule = "min-max"
     alpha: float | None = pydantic.Field(default=None, ge=0, le=1)
     keep_float: KeepFloat = "nothing"
+    trained: bool = False
 
 
 TRANSFORMER: dict[str, Int8Options] = {
@@ -62,18 +66,26 @@ CONVOLUTIONAL: dict[str, Int8Options] = {
 }
 
 
-def int8_candidates(module: torch.nn.Module) -> tuple[Candidate, ...]:
-    """The ways to make `module` int8, best guess first."""
+def int8_candidates(module: torch.nn.Module, trained: bool = False) -> tuple[Candidate, ...]:
+    """The ways to make `module` int8, best guess first: with the ranges that it was trained with, where it was."""
     from edgepress.targets.graph.export import is_transformer
 
     methods = TRANSFORMER if is_transformer(module) else CONVOLUTIONAL
+    if trained:
+        methods = {QAT: methods["int8-static"].model_copy(update={"trained": True}), **methods}
     return tuple(
         Candidate(name=name, precision="int8", options=options.model_dump(mode="json"))
         for name, options in methods.items()
     )
 
 
-def write_int8(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], out: Path) -> tuple[str, ...]:
+def write_int8(
+    fp32: Path,
+    candidate: Candidate,
+    calibration: Sequence[Feeds],
+    out: Path,
+    trained: Sequence[TrainedInput] = (),
+) -> tuple[str, ...]:
     """Write the int8 graph of a candidate.
 
     Args:
@@ -81,13 +93,14 @@ def write_int8(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], o
         candidate: its options are those of `Int8Options`.
         calibration: batches of real inputs: fixed ranges and smoothing are taken from them.
         out: the file to write.
+        trained: the ranges that the model was trained with, for a candidate that takes them.
 
     Returns:
         What was done, a line each.
 
     Raises:
-        TargetError: options that are none of int8's, no calibration batch, a layer that could not be quantized, or a
-            graph of more than 2 GiB.
+        TargetError: options that are none of int8's, no calibration batch, a layer that could not be quantized, no
+            layer with a trained range where they are asked for, or a graph of more than 2 GiB.
     """
     options = _options(candidate)
     model = _load(fp32)
@@ -109,7 +122,9 @@ def write_int8(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], o
     if options.scales == "run-time":
         write_dynamic(model, chosen, out)
     else:
-        write_static(model, chosen, options.between, options.ranges, calibration, out)
+        ranges = trained if options.trained else ()
+        taken = write_static(model, chosen, options.between, options.ranges, calibration, out, trained=ranges)
+        notes += [trained_note(candidate.name, taken, len(chosen))] if options.trained else []
     return tuple(notes)
 
 

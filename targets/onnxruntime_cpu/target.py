@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from edgepress.targets.backend import Backend
 from edgepress.targets.errors import TargetError, told
-from edgepress.targets.exportable import Exportable, stepping_of
+from edgepress.targets.exportable import Exportable, TrainedInput, stepping_of, trained_inputs_of
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.onnx_graph.session import MODEL_FILE, open_session
 from edgepress.targets.onnx_graph.settings import Settings
@@ -34,7 +34,7 @@ class OnnxRuntimeCpu(Backend[Path]):
         if precision == "int8":
             from edgepress.targets.onnxruntime_cpu.int8 import int8_candidates
 
-            return int8_candidates(model.module)
+            return int8_candidates(model.module, bool(trained_inputs_of(model)))
         return ()  # the CPU kernels compute 16-bit floats in fp32: smaller files, never faster
 
     def session_settings(self) -> tuple[dict[str, Any], ...]:
@@ -80,7 +80,8 @@ class OnnxRuntimeCpu(Backend[Path]):
         programs = {STEP: step.signature} if step is not None else {}
         if candidate.precision == "int8":
             calibration = [with_state(feeds, programs) for feeds in source.calibration]
-            notes = _quantize(source.prepared, candidate, calibration, folder / MODEL_FILE)
+            trained = trained_inputs_of(source.model)
+            notes = _quantize(source.prepared, candidate, calibration, folder / MODEL_FILE, trained)
             # The longest rows: attention's float products weigh most there.
             macs = count_macs(folder / MODEL_FILE, calibration[-1])
         else:
@@ -116,12 +117,14 @@ def with_state(feeds: Feeds, programs: Mapping[str, Signature]) -> Feeds:
     return {**step.zeros(batch=rows, sequence=length, past=0, total=length), **feeds}
 
 
-def _quantize(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], path: Path) -> tuple[str, ...]:
+def _quantize(
+    fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], path: Path, trained: Sequence[TrainedInput]
+) -> tuple[str, ...]:
     """Write the int8 graph; returns what was done, a line each."""
     from edgepress.targets.onnxruntime_cpu.int8 import write_int8
 
     try:
-        return write_int8(fp32, candidate, calibration, path)
+        return write_int8(fp32, candidate, calibration, path, trained)
     except TargetError:
         raise
     except Exception as fault:  # the quantizer's and the checker's own errors share no base class

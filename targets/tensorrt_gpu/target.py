@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from edgepress.targets.backend import Backend, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
-from edgepress.targets.exportable import Exportable
+from edgepress.targets.exportable import Exportable, TrainedInput, trained_inputs_of
+from edgepress.targets.graph.trained import QAT
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.options import Options
 from edgepress.targets.process.scratch import scratch
@@ -85,9 +86,10 @@ class TensorRtGpu(Backend[Path]):
 
     def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
         if precision == "int8":
-            return tuple(
-                Candidate(name=name, precision="int8", options={"ranges": ranges}) for name, ranges in RANGES.items()
-            )
+            methods: dict[str, dict[str, Any]] = {name: {"ranges": ranges} for name, ranges in RANGES.items()}
+            if trained_inputs_of(model):
+                methods = {QAT: {"ranges": "min-max", "trained": True}, **methods}
+            return tuple(Candidate(name=name, precision="int8", options=options) for name, options in methods.items())
         return (Candidate(name=precision, precision=precision),) if precision in self.precisions else ()
 
     def zeros(self, artifact: Artifact, folder: Path) -> WeightCount:
@@ -116,7 +118,8 @@ class TensorRtGpu(Backend[Path]):
         from edgepress.targets.tensorrt_gpu.tools import write_for_other_tools
 
         path, signature = folder / ONNX_FILE, source.model.signature
-        notes = _write_graph(source.prepared, candidate, source.calibration, path)
+        trained = trained_inputs_of(source.model) if candidate.options.get("trained") else ()
+        notes = _write_graph(source.prepared, candidate, source.calibration, path, trained)
         profile = shape_profile(signature)
         pattern = pattern_of(path, *SPARSE)
         sparse = pattern.fitting > 0
@@ -241,7 +244,9 @@ def shape_profile(signature: Signature) -> dict[str, list[list[int]]]:
     }
 
 
-def _write_graph(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], out: Path) -> tuple[str, ...]:
+def _write_graph(
+    fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], out: Path, trained: Sequence[TrainedInput]
+) -> tuple[str, ...]:
     from edgepress.targets.onnx_graph.half import to_half
     from edgepress.targets.onnx_graph.qdq import write_qdq
 
@@ -253,6 +258,6 @@ def _write_graph(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds],
         return ()
     with scratch() as temporary:
         quantized = temporary / ONNX_FILE
-        note = write_qdq(fp32, candidate.options["ranges"], calibration, quantized)
+        note = write_qdq(fp32, candidate.options["ranges"], calibration, quantized, trained)
         to_half(quantized, out)
     return (note, "all else is fp16")

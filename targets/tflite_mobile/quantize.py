@@ -18,28 +18,31 @@ from edgepress.targets.errors import TargetError, told
 from edgepress.targets.process.feeds import load_feeds
 from edgepress.targets.process.quiet import quiet
 from edgepress.targets.records import Record
+from edgepress.targets.tflite_mobile.trained import take_trained
 
 LARGEST = 3e38  # the library's own limit
 
 
 class Scheme(Record):
     """`scales` of activations: fixed or taken at run time; `layers` that change; `ends`: type of input and output;
-    `granularity` of the weights that are multiplied with float inputs: a scale for each channel, or one a tensor."""
+    `granularity` of the weights that are multiplied with float inputs: a scale for each channel, or one a tensor;
+    `trained`: what layers read has the ranges that the model was trained with."""
 
     scales: Literal["half", "run-time", "fixed"]
     layers: Literal["all", "linear"] = "all"
     ends: Literal["float", "int8"] = "float"
     granularity: Literal["channel", "tensor"] = "channel"
+    trained: bool = False
 
 
 def quantize(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs in the child. `request`: `model`, `out`, `method`, `calibration` ({signature: [.npz, ...]}) and `fixed`, the
-    digests of weights whose products stay float, with all that comes before them.
+    """Runs in the child. `request`: `model`, `out`, `method`, `calibration` ({signature: [.npz, ...]}), `fixed`, the
+    digests of weights whose products stay float, with all that comes before them, and `trained`, a file of ranges.
 
     Raises:
         TargetError: the quantizer refuses the model.
     """
-    scheme = Scheme.model_validate(request["method"])
+    scheme, notes = Scheme.model_validate(request["method"]), []
     with quiet():
         from ai_edge_quantizer import quantizer
 
@@ -48,11 +51,13 @@ def quantize(request: dict[str, Any]) -> dict[str, Any]:
             _describe(worker, scheme)
             _keep_float(worker, Path(request["model"]), request["fixed"])
             ranges = _calibrate(request, worker) if worker.need_calibration else None
+            if scheme.trained and ranges is not None:
+                notes.append(take_trained(ranges, Path(request["model"]), request["trained"]))
             result = worker.quantize(ranges, enable_progress_report=False)
         except Exception as fault:  # the quantizer's errors share no base class
             raise TargetError(f"the quantizer refused the model: {told(fault)}") from fault
         Path(request["out"]).write_bytes(bytes(result.quantized_model))
-    return {"bytes": Path(request["out"]).stat().st_size}
+    return {"bytes": Path(request["out"]).stat().st_size, "notes": notes}
 
 
 def _describe(worker: Any, scheme: Scheme) -> None:

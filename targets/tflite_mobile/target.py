@@ -11,8 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from edgepress.targets.backend import Backend, absent
-from edgepress.targets.exportable import Exportable
+from edgepress.targets.exportable import Exportable, trained_inputs_of
 from edgepress.targets.graph.fixed import fixed_digests
+from edgepress.targets.graph.trained import QAT, save_trained
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.lengths.choice import has_mask
 from edgepress.targets.options import Options
@@ -90,13 +91,15 @@ class TfliteMobile(Backend[Converted]):
         dynamic = Candidate(name="int8-dynamic", precision="int8", options={"scales": "run-time", **one})
         if is_transformer(model.module):
             fixed = {"scales": "fixed", "layers": "linear", **one}
-            return (Candidate(name="int8-static", precision="int8", options=fixed), dynamic)
+            static = Candidate(name="int8-static", precision="int8", options=fixed)
+            return (*_trained(model, static), static, dynamic)
         # Taking scales at run time is slower than float for convolutions, and with one scale a tensor it is wrong.
         slow = () if one else (dynamic,)
         full = Candidate(name="int8-full", precision="int8", options={"scales": "fixed", "ends": "int8"})
         static = Candidate(name="int8-static", precision="int8", options={"scales": "fixed"})
         # What goes into products that stay float must not be rounded to int8 before them.
-        return (static, *slow) if fixed_digests(model.module) else (full, static, *slow)
+        rest = (static, *slow) if fixed_digests(model.module) else (full, static, *slow)
+        return (*_trained(model, static), *rest)
 
     def load_runtime(self) -> None:
         self._require_runtime(stands_in=False)
@@ -153,13 +156,14 @@ class TfliteMobile(Backend[Converted]):
 
         path, prepared, signature = folder / MODEL_FILE, source.prepared, source.model.signature
         buckets = lengths_of({"main": signature, **prepared.programs})
-        peak = prepared.peak
+        peak, notes = prepared.peak, ()
         if candidate.precision == "fp32":
             path.write_bytes(prepared.path.read_bytes())
         else:
             fixed = fixed_digests(source.model.module)
             request = {"model": str(prepared.path), "out": str(path), "method": candidate.options, "fixed": fixed}
-            peak = max(peak, _quantize(request, signature, source.calibration, buckets))
+            answer, used = _quantize(request, source, buckets)
+            peak, notes = max(peak, used), tuple(answer["notes"])
         if self.options.compatibility == "legacy":
             refuse_newer(path)
         attach(path, source.model.description, signature, buckets)
@@ -169,6 +173,7 @@ class TfliteMobile(Backend[Converted]):
             macs=count_macs(path, list(buckets)[-1]) if candidate.precision == "int8" else None,
             programs=prepared.programs,
             versions=versions_of(*DISTRIBUTIONS),
+            notes=notes,
             peak_bytes=peak,
         )
 
@@ -185,19 +190,25 @@ class TfliteMobile(Backend[Converted]):
             self._require(RUNTIMES[:1])
 
 
+def _trained(model: Exportable, static: Candidate) -> tuple[Candidate, ...]:
+    """`static` with the ranges that the model was trained with, where it has some."""
+    options = {**static.options, "trained": True}
+    return (Candidate(name=QAT, precision="int8", options=options),) if trained_inputs_of(model) else ()
+
+
 def _quantize(
-    request: dict[str, Any], signature: Signature, batches: Sequence[Feeds], buckets: Mapping[str, int]
-) -> int:
-    """Write the candidate's file as `request` says; returns the quantizer's peak memory in bytes."""
+    request: dict[str, Any], source: Source[Converted], buckets: Mapping[str, int]
+) -> tuple[dict[str, Any], int]:
+    """Write the candidate's file as `request` says; returns the quantizer's answer and its peak memory in bytes."""
     from edgepress.targets.process.isolation import convert_apart
 
+    signature, batches = source.model.signature, source.calibration
     with scratch() as temporary:
         shorter = (-1, *buckets.values())
         places = {
             name: save_feeds(calibration_rows(signature, batches, length, shorter[number]), temporary / name)
             for number, (name, length) in enumerate(buckets.items())
         }
-        _, peak = convert_apart(
-            "edgepress.targets.tflite_mobile.quantize:quantize", {**request, "calibration": places}, TIMEOUT_S
-        )
-    return peak
+        save_trained(trained_inputs_of(source.model), temporary / "trained.npz")
+        asked = {**request, "calibration": places, "trained": str(temporary / "trained.npz")}
+        return convert_apart("edgepress.targets.tflite_mobile.quantize:quantize", asked, TIMEOUT_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,20 @@ class View:
 
     def versions(self) -> list[tuple[str, int]]:
         """(name, version) of each kind of operator in the file."""
-        names = self._names()
+        names = self._names
         return [(names[code.builtinCode], code.version) for code in self.model.operatorCodes]
+
+    def name_of(self, operator: Any) -> str:
+        """What kind of operator it is."""
+        return self._names[self.model.operatorCodes[operator.opcodeIndex].builtinCode]
 
     def operators(self, signature: str | None = None) -> Iterator[tuple[str, list[Any]]]:
         """(name, the tensors it reads and then those it writes) of each operator of one signature, or of all."""
-        names = self._names()
         for index, graph in enumerate(self.model.subgraphs):
             if signature is None or index == self._graph_of(signature):
                 for operator in graph.operators:
                     places = [place for place in (*operator.inputs, *operator.outputs) if place >= 0]
-                    code = self.model.operatorCodes[operator.opcodeIndex].builtinCode
-                    yield names[code], [graph.tensors[place] for place in places]
+                    yield self.name_of(operator), [graph.tensors[place] for place in places]
 
     def is_int8(self, tensor: Any) -> bool:
         return bool(tensor.type == self.schema.TensorType.INT8)
@@ -75,5 +78,6 @@ class View:
         found = (one.subgraphIndex for one in self.model.signatureDefs if one.signatureKey.decode() == signature)
         return int(next(found))
 
+    @cached_property
     def _names(self) -> dict[int, str]:
         return {value: name for name, value in vars(self.schema.BuiltinOperator).items() if isinstance(value, int)}

@@ -21,7 +21,7 @@ def count_zeros(path: Path) -> WeightCount:
         for tensor in graph.tensors:
             if tensor.buffer in seen or len(_shape(tensor)) < 2 or not view.is_constant(tensor):
                 continue
-            if (values := _values(view, tensor, content)) is not None:
+            if (values := values_of(view, tensor, content)) is not None:
                 seen.add(tensor.buffer)
                 weights += values.size
                 zeros += int(np.count_nonzero(values == _zero_point(tensor, values.shape)))
@@ -32,7 +32,7 @@ def _shape(tensor: Any) -> list[int]:
     return [] if tensor.shape is None else [int(size) for size in tensor.shape]
 
 
-def _values(view: View, tensor: Any, content: bytes) -> np.ndarray | None:
+def values_of(view: View, tensor: Any, content: bytes) -> np.ndarray | None:
     """None for what is no weight: numbers that say shapes and places."""
     types = view.schema.TensorType
     dtypes = {types.FLOAT32: np.float32, types.FLOAT16: np.float16, types.INT8: np.int8}

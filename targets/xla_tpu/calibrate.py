@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepress.targets.calibration.statistics import Range, collect_statistics
 from edgepress.targets.errors import TargetError
+from edgepress.targets.exportable import TrainedInput
 from edgepress.targets.graph.fixed import is_fixed
+from edgepress.targets.graph.trained import trained_ranges
 from edgepress.targets.records import Feeds, Signature
 from edgepress.targets.xla_tpu.lowering import Lowering, weight_of
 
@@ -33,7 +36,6 @@ def calibrate(program: ExportedProgram, signature: Signature, batches: Sequence[
     """
     import torch
 
-    from edgepress.targets.calibration.statistics import Range, collect_statistics
     from edgepress.targets.xla_tpu.lowering import PRODUCTS
 
     planned = {node.name: PRODUCTS[str(node.target)][0] for node in program.graph.nodes if weight_of(node, program)}
@@ -57,7 +59,32 @@ def calibrate(program: ExportedProgram, signature: Signature, batches: Sequence[
         return seen
 
     ranges = collect_statistics(read, batches, dict.fromkeys(planned, Range()))
-    return {name: max(-found.low, found.high, 1e-8) / 127 for name, found in ranges.items()}
+    return {name: _scale(found) for name, found in ranges.items()}
+
+
+def trained_scales(
+    program: ExportedProgram, products: Iterable[str], trained: Sequence[TrainedInput]
+) -> dict[str, float]:
+    """The scales of activations that the model was trained with.
+
+    Args:
+        program: a core-ATen program.
+        products: names of its nodes that become int8.
+        trained: ranges of what the model's layers read.
+
+    Returns:
+        {node: largest magnitude / 127}, of those products that have one.
+    """
+    nodes = {node.name: node for node in program.graph.nodes}
+    weights = {}
+    for name in products:
+        if (weight := weight_of(nodes[name], program)) is not None:
+            weights[name] = _stored(program, weight).detach().numpy()
+    return {name: _scale(found) for name, found in trained_ranges(weights, trained).items()}
+
+
+def _scale(found: Range) -> float:
+    return max(-found.low, found.high, 1e-8) / 127
 
 
 def weights_for(lowering: Lowering) -> dict[str, np.ndarray]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.targets.errors import TargetError, told
+from edgepress.targets.graph.trained import QAT, load_trained, trained_note
 from edgepress.targets.process.feeds import load_feeds
 from edgepress.targets.records import Feeds, Signature
-from edgepress.targets.xla_tpu.calibrate import calibrate, weights_for
+from edgepress.targets.xla_tpu.calibrate import calibrate, trained_scales, weights_for
 from edgepress.targets.xla_tpu.compile import compile_for_chips
 from edgepress.targets.xla_tpu.lowering import Lowering, Macs, refuse_missing
 from edgepress.targets.xla_tpu.session import PROGRAM, WEIGHTS
@@ -49,10 +50,11 @@ def load(folder=Path(__file__).parent):
 
 
 def convert(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs in the child. `request`: `program` (a .pt2 file), `signature`, `calibration` ([.npz, ...]), `folders`
-    ({precision: folder}), `topologies` and `sizes` to compile for (none where there is no libtpu).
+    """Runs in the child. `request`: `program` (a .pt2 file), `signature`, `calibration` ([.npz, ...]), `trained` (a
+    file of ranges), `candidates` ([[name, precision, folder], ...]), `topologies` and `sizes` to compile for (none
+    where there is no libtpu).
 
-    The answer has for each precision `macs` ({total, int8}, of one call on the longest batch) and `builds`, or
+    The answer has for each candidate `macs` ({total, int8}, of one call on the longest batch), `notes` and `builds`, or
     `refused`, the reason.
     """
     import jax
@@ -67,17 +69,26 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
     refuse_missing(program)
     batches = [load_feeds(path) for path in request["calibration"]]
     answers: dict[str, Any] = {}
-    for precision, folder in request["folders"].items():
+    for name, precision, folder in request["candidates"]:
         try:
-            macs = _convert(program, signature, batches, precision, Path(folder), request["topologies"])
+            scales = calibrate(program, signature, batches) if precision == "int8" else {}
+            notes = _trained(program, scales, request["trained"]) if name == QAT else ()
+            macs = _convert(program, signature, batches, precision, scales, Path(folder), request["topologies"])
             builds = compile_for_chips(Path(folder), signature, request["topologies"], request["sizes"])
             if precision == "int8" and any(build["int8_products"] == 0 for build in builds):
                 raise TargetError("libtpu kept no int8 product of the int8 program. It was refused.")
             counts = {"total": macs.int8 + macs.other, "int8": macs.int8}
-            answers[precision] = {"macs": counts, "builds": builds}
+            answers[name] = {"macs": counts, "builds": builds, "notes": notes}
         except TargetError as fault:
-            answers[precision] = {"refused": str(fault)}
+            answers[name] = {"refused": str(fault)}
     return answers
+
+
+def _trained(program: ExportedProgram, scales: dict[str, float], path: str) -> tuple[str, ...]:
+    """Put the scales that the model was trained with in the place of calibrated ones; a note of how many there are."""
+    found = trained_scales(program, scales, load_trained(path))
+    scales |= found
+    return (trained_note(QAT, len(found), len(scales)),)
 
 
 def _convert(
@@ -85,6 +96,7 @@ def _convert(
     signature: Signature,
     batches: Sequence[Feeds],
     precision: str,
+    scales: Mapping[str, float],
     folder: Path,
     topologies: Sequence[str],
 ) -> Macs:
@@ -95,7 +107,6 @@ def _convert(
     """
     import jax
 
-    scales = calibrate(program, signature, batches) if precision == "int8" else {}
     lowering = Lowering(program, "float32" if precision == "fp32" else "bfloat16", scales)
     weights = weights_for(lowering)
     function = jax.jit(lowering.function())

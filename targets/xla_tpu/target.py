@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 from edgepress.targets.backend import Backend, absent
 from edgepress.targets.errors import TargetError, TargetUnavailable
-from edgepress.targets.exportable import Exportable
+from edgepress.targets.exportable import Exportable, trained_inputs_of
+from edgepress.targets.graph.trained import QAT, save_trained
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.options import Options
 from edgepress.targets.process.feeds import rounded_up, save_feeds
@@ -54,7 +55,7 @@ class XlaOptions(Options):
 
 @dataclass(frozen=True)
 class Converted:
-    """A folder with a folder for each precision, what the child said of each, and its peak memory in bytes."""
+    """A folder with a folder for each candidate, what the child said of each, and its peak memory in bytes."""
 
     folder: Path
     answers: Mapping[str, Any]
@@ -93,6 +94,12 @@ class XlaTpu(Backend[Converted]):
         reason = f"{jax}: compiles for TPU {chips}; no TPU here"
         return Availability(state="built-only", reason=reason, remedy="run the artifact on a machine with a TPU")
 
+    def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
+        found = super().candidates(model, precision)
+        if precision == "int8" and trained_inputs_of(model):
+            return (Candidate(name=QAT, precision="int8"), *found)
+        return found
+
     def _require_hardware(self) -> None:
         if not has_tpu():
             raise TargetUnavailable(NO_TPU)
@@ -105,13 +112,14 @@ class XlaTpu(Backend[Converted]):
     def _prepare(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], scratch: Scratch
     ) -> Callable[[], Converted]:
-        """All precisions in one child: to load torch and jax takes longer than to convert."""
+        """All candidates in one child: to load torch and jax takes longer than to convert."""
         from edgepress.targets.graph.export import refuse_custom, save_program
         from edgepress.targets.graph.narrowing import inference_program
         from edgepress.targets.xla_tpu.compile import sizes_to_compile
 
         folder = scratch.folder
-        precisions = [one.precision for one in candidates if one.precision in self.precisions]
+        wanted = [one for one in candidates if one.precision in self.precisions]
+        save_trained(trained_inputs_of(model), folder / "trained.npz")
         program = inference_program(model, calibration[0])
         refuse_custom(program, self.name)
         save_program(program, folder / "program.pt2")
@@ -119,7 +127,8 @@ class XlaTpu(Backend[Converted]):
             "program": str(folder / "program.pt2"),
             "calibration": save_feeds(calibration, folder / "calibration"),
             "signature": model.signature.model_dump(mode="json"),
-            "folders": {precision: str(folder / precision) for precision in precisions},
+            "trained": str(folder / "trained.npz"),
+            "candidates": [[one.name, one.precision, str(folder / one.name)] for one in wanted],
             "topologies": list(self.options.topologies) if find_spec("libtpu") else [],
             "sizes": sizes_to_compile(model.signature, self.options.batches, self.options.sequences),
         }
@@ -130,17 +139,17 @@ class XlaTpu(Backend[Converted]):
         from edgepress.targets.acceptance.seal import versions_of
         from edgepress.targets.xla_tpu.convert import PLAIN
 
-        answer = source.prepared.answers[candidate.precision]
+        answer = source.prepared.answers[candidate.name]
         if "refused" in answer:
             raise TargetError(answer["refused"])
-        shutil.copytree(source.prepared.folder / candidate.precision, folder, dirs_exist_ok=True)
+        shutil.copytree(source.prepared.folder / candidate.name, folder, dirs_exist_ok=True)
         builds = tuple(HardwareBuild.model_validate(build) for build in answer["builds"])
         return Made(
             precision=candidate.precision,
             macs=MacCount(**answer["macs"]),
             companions=(PLAIN,),
             versions=versions_of(*DISTRIBUTIONS, *(["libtpu"] if find_spec("libtpu") else [])),
-            notes=("compiler static estimates, not measured",) if builds else (NO_COMPILER,),
+            notes=(*answer["notes"], "compiler static estimates, not measured" if builds else NO_COMPILER),
             builds=builds,
             peak_bytes=source.prepared.peak,
         )

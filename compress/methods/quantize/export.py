@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from edgepress.compress.methods.measuring import Measuring
     from edgepress.compress.model.stepping import Stepping
+    from edgepress.targets.exportable import TrainedInput
 
 FP32 = Candidate(name="fp32", precision="fp32")
 # What a conversion takes at its peak, at most: measured were 0.5 to 1 GB and nine times the fp32 weights.
@@ -63,6 +64,11 @@ class Described:
     module: nn.Module
     signature: Signature
     description: Description
+
+    @property
+    def trained_inputs(self) -> tuple[TrainedInput, ...]:
+        """The ranges that the model was trained with."""
+        return self.model.trained_inputs
 
     @cached_property
     def stepping(self) -> Stepping | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.pipeline.stages.base import Work, plain
 from edgepress.compress.recipe.sections import RecoverableOptions, StageOptions
+from edgepress.targets.errors import RecipeError
 
 if TYPE_CHECKING:
     from edgepress.benchmarks.records.report import StageRow
@@ -50,7 +51,16 @@ class MethodStage:
 
 
 def stages_of(recipe: Recipe) -> tuple[MethodStage, ...]:
-    """All but the quantization that ends a recipe: it makes artifacts, not a model."""
+    """All but the quantization that ends a recipe: it makes artifacts, not a model.
+
+    Raises:
+        RecipeError: another method comes after quantization-aware training, whose ranges it would make void.
+    """
+    kinds = [stage.kind for stage in recipe.stages if stage.kind != "quantize"]
+    if "qat" in kinds[:-1]:
+        raise RecipeError(
+            "stages: qat must be the last one before quantize, since its ranges are of the weights it leaves"
+        )
     recovery = next((stage for stage in recipe.stages if isinstance(stage, Distill)), Distill())
     return tuple(MethodStage(stage, recovery) for stage in recipe.stages if stage.kind != "quantize")
 
@@ -71,7 +81,8 @@ def judged(stage: MethodStage, before: Model, applied: Applied, work: Work, seco
     from edgepress.compress.methods.verdict import complaints, fingerprint, verdict_of
 
     row = row_of(stage.name, before, applied, work, seconds, ("kept", ()))
-    found = complaints(method_of(stage.options).promise(stage.options), row.before, row.after)
+    promise = method_of(stage.options).promise(stage.options)
+    found = (*applied.complaints, *complaints(promise, row.before, row.after))
     changed = fingerprint(before) != fingerprint(applied.model)
     verdict, reasons = verdict_of(stage.name, stage.options, changed, found)
     return row.model_copy(update={"verdict": verdict, "reasons": reasons})

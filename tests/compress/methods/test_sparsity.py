@@ -257,7 +257,7 @@ def test_gradual_pruning_reaches_its_sparsity_and_keeps_an_epoch_from_after_it(t
     job = TrainingJob(QUICK, tmp_path, hooks=found.hooks)
     network, history = fit(model, job, TokenFeatures(64), TokenFeatures(16, seed=1), SILENT, "train")
     assert [epoch.counts for epoch in history.epochs] == [True, True]  # 8 steps an epoch, done after 8 of 16
-    finished = found.finish(network)
+    finished = found.finish(network).model
     assert share_of_zeros(finished) == pytest.approx([0.8] * 13, abs=1e-3)
     late = Gradual((), options.model_copy(update={"end": 0.9}))
     assert not late.counts(8, 16) and late.counts(14, 16)
@@ -345,7 +345,7 @@ def test_dynamic_training_is_as_sparse_at_its_end_as_at_its_beginning(kind: Any,
     plan = plan_dynamic(model, options)
     found = made.dynamic(model, plan, RUN)
     assert found.finish is not None
-    done = found.finish(trained(found.model, tmp_path, *found.hooks))
+    done = found.finish(trained(found.model, tmp_path, *found.hooks)).model
     weights = sparse_weights(done.network, done.sparse_modules)
     there = {layer.module: layer.weights - layer.zeros for layer in plan.layers}
     # A grown weight whose gradient is exactly zero stays zero: there may be fewer, never more.

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -229,3 +230,15 @@ def test_a_tilde_is_the_home_folder_of_models_and_data(inputs: Path, monkeypatch
 def test_quantize_is_the_last_stage() -> None:
     with pytest.raises(RecipeError, match="must be the last stage"):
         planned(stages=({"quantize": {}}, {"distill": {}}))
+
+
+def test_only_quantize_comes_after_quantization_aware_training() -> None:
+    from edgepress.compress.methods.prune.options import Prune
+    from edgepress.compress.methods.qat.options import Observed
+    from edgepress.compress.pipeline.stages.method import stages_of
+
+    recipe = SimpleNamespace(stages=(Observed(), Prune(ffn=0.5)))
+    with pytest.raises(RecipeError, match="stages: qat must be the last one before quantize"):
+        stages_of(recipe)  # type: ignore[arg-type]  # as Python code makes one
+    recipe.stages = (Prune(ffn=0.5), Observed())
+    assert [stage.name for stage in stages_of(recipe)] == ["prune", "qat"]  # type: ignore[arg-type]

@@ -80,7 +80,7 @@ def test_all_faults_come_in_one_message() -> None:
         ({"stages": [{"prune": {"hedas": 0.5}}]}, "Did you mean 'heads'?"),
         (
             {"stages": [{"prnue": {}}]},
-            "stages[0].prnue: unknown stage. Allowed: distill, prune, factorize, quantize. Did",
+            "stages[0].prnue: unknown stage. Allowed: distill, prune, factorize, qat, quantize. Did",
         ),
         ({"stages": {"prune": {}}}, 'stages: got {"prune": {}}, allowed: a list such as'),
         ({"stages": [{"prune": {}, "quantize": {}}]}, "allowed: a mapping with one key, one of distill, prune"),
@@ -91,6 +91,15 @@ def test_all_faults_come_in_one_message() -> None:
             'got "bf61", allowed: one of fp32, bf16, auto. Did',
         ),
         ({"stages": ["quantize", {"prune": {"ffn": 0.5}}]}, "stages[0].quantize: must be the last stage"),
+        (
+            {"stages": ["qat", {"prune": {"ffn": 0.5}}, "quantize"]},
+            "stages[0].qat: must be the last stage before quantize: its ranges are of the weights that it leaves, and "
+            "prune makes others.",
+        ),
+        ({"stages": [{"qat": {"method": "learnt"}}]}, 'stages[0].qat.method: got "learnt", allowed: one of observed'),
+        ({"stages": [{"qat": {"recover": None}}]}, "stages[0].qat.recover: got null, allowed: "),
+        ({"stages": [{"qat": {"momentum": 0}}]}, "stages[0].qat.momentum: got 0, allowed: a number > 0 and < 1."),
+        ({"stages": [{"qat": {"method": "learned", "freeze": 0.5}}]}, "stages[0].qat.freeze: unknown"),
         (
             {"targets": ["onnxruntime"]},
             "targets[0]: unknown target 'onnxruntime'. Allowed: pytorch, onnxruntime-cpu, tensorrt-gpu, openvino, "

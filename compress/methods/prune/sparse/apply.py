@@ -41,7 +41,7 @@ def scheduled(model: Model, plan: SparsityPlan) -> Applied:
     assert isinstance(options, Scheduled)
     kind = Gradual if isinstance(options, Magnitude) else Moving
     hook = kind(plan.modules, options)
-    return Applied(model, hooks=(hook,), finish=partial(named, plan=plan))
+    return Applied(model, hooks=(hook,), finish=partial(_finished, plan=plan))
 
 
 def dynamic(model: Model, plan: SparsityPlan, run: Run) -> Applied:
@@ -51,4 +51,8 @@ def dynamic(model: Model, plan: SparsityPlan, run: Run) -> Applied:
     weights = sparse_weights(model.network, plan.modules)
     masks = starting(weights, {layer.module: layer.zeros for layer in plan.layers}, options.start, run.seed)
     hook = Evolving(plan.modules, options, run.seed)
-    return Applied(masked(model, masks), hooks=(hook,), finish=partial(named, plan=plan))
+    return Applied(masked(model, masks), hooks=(hook,), finish=partial(_finished, plan=plan))
+
+
+def _finished(model: Model, plan: SparsityPlan) -> Applied:
+    return Applied(named(model, plan))

@@ -1,0 +1,1 @@
+"""Quantization-aware training: the model trains as int8 will multiply it, and the ranges reach the targets."""

@@ -19,7 +19,7 @@ from edgepress.compress.methods.prune.structured import PruningPlan, apply_pruni
 from edgepress.compress.model.edits import Edit, apply_edits
 from edgepress.compress.model.model import Model, network_from_config
 from edgepress.compress.model.own import own_network
-from edgepress.compress.model.padding import adopt_padding
+from edgepress.compress.model.padding import START, adopt_padding
 from edgepress.compress.network.adapt import Fit, adapt
 from edgepress.compress.network.blocks import ffn_groups, head_groups, residual_group
 from edgepress.compress.network.layer_count import (
@@ -280,6 +280,8 @@ def _head(teacher: Model) -> dict[str, Any]:
     """The fields of a configuration that gives the teacher's outputs."""
     kind, config = load_task(teacher.task).outputs, teacher.network.config
     fields = kind.head(kind.labels(config))
+    if getattr(config, "is_encoder_decoder", False):
+        fields |= {name: getattr(config, name) for name in ("pad_token_id", "eos_token_id", START)}
     if "output_kind" not in fields:
         return fields
     pooling: Any = getattr(config, "sentence_pooling", "mean")  # the user's own code does not say it

@@ -10,12 +10,13 @@ from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.masked import MaskedInputs
 from edgepress.compress.tasks.inputs.passages import PassageInputs
 from edgepress.compress.tasks.inputs.sentences import SentenceInputs
+from edgepress.compress.tasks.inputs.seq2seq import PairInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.inputs.words import WordInputs
 from edgepress.compress.tasks.outputs.answers import AnswerSpans
 from edgepress.compress.tasks.outputs.classes import Classes
-from edgepress.compress.tasks.outputs.next_tokens import NextTokens
+from edgepress.compress.tasks.outputs.next_tokens import NextTokens, TargetTokens
 from edgepress.compress.tasks.outputs.pixels import PixelClasses
 from edgepress.compress.tasks.outputs.several import SeveralLabels
 from edgepress.compress.tasks.outputs.tokens import TokenClasses
@@ -123,6 +124,14 @@ TASKS: dict[str, Task] = {
         inputs=ContinuedInputs(),
         outputs=NextTokens(),
         network="AutoModelForCausalLM",
+        metrics=OF_NEXT_TOKENS,
+        own_truth=True,
+    ),
+    "text-to-text": Task(
+        name="text-to-text",
+        inputs=PairInputs(),
+        outputs=TargetTokens(),
+        network="AutoModelForSeq2SeqLM",
         metrics=OF_NEXT_TOKENS,
         own_truth=True,
     ),

@@ -29,6 +29,7 @@ OF_LABELS = ("label-macro-f1", "exact-labels", "map", "label-agreement", "sqnr")
 OF_VALUES = ("spearman", "pearson", "rmse", "sqnr")
 OF_VECTORS = ("pair-spearman", "pair-pearson", "recall-at-1", "recall-at-10", "cosine", "sqnr")
 OF_NEXT_TOKENS = ("perplexity", "next-token-accuracy", "next-token-agreement")
+OF_GENERATED = ("bleu", "chrf", "exact-match")
 OF_TOKENS = ("entity-f1", "token-accuracy", "token-agreement", "sqnr")
 OF_PIXELS = ("mean-iou", "pixel-accuracy", "pixel-agreement", "sqnr")
 OF_ANSWERS = ("qa-f1", "qa-exact-match", "span-agreement", "sqnr")
@@ -134,6 +135,7 @@ TASKS: dict[str, Task] = {
         network="AutoModelForSeq2SeqLM",
         metrics=OF_NEXT_TOKENS,
         own_truth=True,
+        generated=OF_GENERATED,
     ),
     "image-segmentation": Task(
         name="image-segmentation",

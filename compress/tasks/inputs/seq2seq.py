@@ -39,11 +39,19 @@ class Pairs(TextFeatures):
     `note` tells how many were cut.
     """
 
-    def __init__(self, sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], tokenizer: Any, note: str) -> None:
+    def __init__(
+        self,
+        sources: Sequence[np.ndarray],
+        targets: Sequence[np.ndarray],
+        references: Sequence[str],
+        tokenizer: Any,
+        note: str,
+    ) -> None:
         """
         Args:
             sources: the tokens of each row's source.
             targets: those of its target, without the one that all targets begin with.
+            references: the targets' texts, whole.
             tokenizer: says which token pads, and which one targets begin with.
             note: for the user.
         """
@@ -51,8 +59,10 @@ class Pairs(TextFeatures):
         labels = np.full((len(targets), max(SHORTEST, int(counts.max()))), IGNORED, np.int64)
         for place, row in enumerate(targets):
             labels[place, : len(row)] = row
-        self._start = start_of(tokenizer)
-        self._padding = int(tokenizer.pad_token_id)
+        self.references = references
+        self.begin, self.end = start_of(tokenizer), int(tokenizer.eos_token_id)
+        self.padding = int(tokenizer.pad_token_id)
+        self._tokenizer = tokenizer
         offsets = np.concatenate([[0], np.cumsum([len(row) for row in sources])]).astype(np.int64)
         flat = np.concatenate(sources).astype(np.int32)
         super().__init__(flat, np.zeros(len(flat), np.uint8), offsets, labels, tokenizer)
@@ -68,12 +78,20 @@ class Pairs(TextFeatures):
         lengths = cast(np.ndarray, self.lengths)
         width = length or max(SHORTEST, int(lengths[np.asarray(indices)].max()))
         feeds = super().batch(indices, width)
-        before = np.full((len(indices), width), self._padding, np.int64)
-        before[:, 0] = self._start
+        before = np.full((len(indices), width), self.padding, np.int64)
+        before[:, 0] = self.begin
         for row, index in enumerate(indices):
             size = min(width, int(self._counts[index])) - 1
             before[row, 1 : size + 1] = self.labels[index, :size]
         return {**feeds, "decoder_input_ids": before}
+
+    def source(self, row: int) -> np.ndarray:
+        """The tokens of a source, int64 `[sequence]`."""
+        return self._ids[int(self._offsets[row]) : int(self._offsets[row + 1])].astype(np.int64)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What tokens of a target say."""
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def judged(self, indices: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """What is kept of logits, `[batch, positions, 2]` with as many positions as the longest target has; see
@@ -90,7 +108,7 @@ class Pairs(TextFeatures):
         return found
 
     def _digest(self) -> str:
-        return hashlib.sha256(f"{super()._digest()} {self._start}".encode()).hexdigest()
+        return hashlib.sha256(f"{super()._digest()} {self.begin}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -173,7 +191,7 @@ class PairInputs(TextInputs):
             f"{rows.origin}: {cut:,} sources and {ends:,} targets of {len(first):,} are longer than data.max_length "
             f"({data.max_length} tokens) and are cut"
         )  # fmt: skip
-        return Pairs(sources, targets, processor, note)
+        return Pairs(sources, targets, second, processor, note)
 
     def apply(self, raw: Texts, processor: Any, data: Data) -> Feeds:
         """Tokens of one batch of pairs, padded to the longest: int64 `[batch, sequence]` each.

@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 MARIAN = {
-    "model_type": "marian", "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 64,
+    "model_type": "marian", "d_model": 32, "encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 64,
     "decoder_ffn_dim": 64, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "vocab_size": 16,
     "max_position_embeddings": 64, "dropout": 0.0, "init_std": 0.1,
 }  # fmt: skip
@@ -39,13 +39,14 @@ RECIPE: dict[str, Any] = {
              "validation_fraction": 0.2},
     "teacher": {"config": MARIAN, "tokenizer": "tokenizer",
                 "training": {"epochs": 20, "batch_size": 16, "learning_rate": 5e-3}},
+    "student": {"decoder_layers": 1, "layers": 1},
     "stages": [
-        {"distill": {"hidden": 1.0, "training": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3}}},
+        {"distill": {"hidden": 1.0, "training": {"epochs": 10, "batch_size": 16, "learning_rate": 3e-3}}},
         {"quantize": {"candidates": ["int8-dynamic"], "max_drop": 5.0, "min_int8_share": 0.05}},
     ],
     "targets": ["onnxruntime-cpu"],
-    "benchmark": BENCHMARK,
-    "gates": {"metrics": {"perplexity": {"max": 2.0}}},
+    "benchmark": {**BENCHMARK, "generated": 20},
+    "gates": {"metrics": {"perplexity": {"max": 2.0}, "chrf": {"min": 80, "max_drop": 20}}},
 }  # fmt: skip
 SOURCE = "good bad fine"
 ALONE = """
@@ -74,9 +75,14 @@ def test_the_run_ends_with_an_int8_model_judged_by_perplexity(run: Path) -> None
     report = json.loads((run / "runs/nextwords/report/report.json").read_text())
     (chosen,) = [row for row in report["candidates"] if row["chosen"]]
     figures = {figure["key"]: figure for figure in chosen["metrics"]}
-    assert list(figures) == ["perplexity", "next-token-accuracy", "next-token-agreement"]
+    of_texts = ["bleu", "chrf", "exact-match"]
+    assert list(figures) == ["perplexity", "next-token-accuracy", "next-token-agreement", *of_texts]
+    assert figures["perplexity"]["primary"] and not any(figures[key]["primary"] for key in of_texts)
+    assert 80 < figures["chrf"]["low"] <= figures["chrf"]["value"] <= figures["chrf"]["high"] <= 100
+    assert figures["bleu"]["difference_low"] <= figures["bleu"]["difference"] <= figures["bleu"]["difference_high"]
+    assert 0.5 < figures["exact-match"]["value"] <= 1
     assert chosen["precision"] == "int8" and 1.0 < figures["perplexity"]["value"] < 2.0
-    assert [gate["passed"] for gate in report["gates"]] == [True]
+    assert [gate["passed"] for gate in report["gates"]] == [True, True, True]
     assert "edgepress generate" in (run / "stdout").read_text()
 
 

@@ -74,7 +74,7 @@ def output_specs(facts: ArtifactFacts, program: str = MAIN) -> list[dict[str, An
     return list(facts["programs"][program]["outputs"])
 
 
-def handed_on(encoded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def handed_on(encoded: Mapping[str, Any]) -> dict[str, Any]:
     """What an encoder gives, by the names under which a decoder's step takes it.
 
     >>> list(handed_on({"present.0.encoder.key": np.zeros(1)}))

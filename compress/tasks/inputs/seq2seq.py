@@ -85,6 +85,20 @@ class Pairs(TextFeatures):
             before[row, 1 : size + 1] = self.labels[index, :size]
         return {**feeds, "decoder_input_ids": before}
 
+    def with_targets(self, rows: np.ndarray, targets: Sequence[np.ndarray]) -> Pairs:
+        """The same rows, some of them with other targets.
+
+        Args:
+            rows: which of them, int `[rows]`.
+            targets: their tokens, without the one that all targets begin with.
+        """
+        found = [row[row != IGNORED] for row in self.labels]
+        references = list(self.references)
+        for row, target in zip(rows, targets, strict=True):
+            found[row], references[row] = np.asarray(target, np.int64), self.text(target.tolist())
+        sources = [self.source(row) for row in range(len(self))]
+        return Pairs(sources, found, references, self._tokenizer, self.note)
+
     def source(self, row: int) -> np.ndarray:
         """The tokens of a source, int64 `[sequence]`."""
         return self._ids[int(self._offsets[row]) : int(self._offsets[row + 1])].astype(np.int64)

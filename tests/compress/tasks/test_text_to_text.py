@@ -23,8 +23,10 @@ from edgepress.compress.tasks import load_task
 from edgepress.compress.tasks.inference import logits_of, metric_of
 from edgepress.compress.tasks.inputs.seq2seq import PairInputs, Pairs
 from edgepress.compress.tasks.outputs.next_tokens import TargetTokens
+from edgepress.compress.training.ragged import load_ragged, save_ragged
 from edgepress.compress.training.teacher_cache import TeacherCache, Wanted
-from edgepress.targets.errors import DataError, ModelError, RecipeError
+from edgepress.compress.training.written import rewritten_rows, write_targets
+from edgepress.targets.errors import DataError, ModelError, RecipeError, StageError
 from edgepress.targets.preprocess.tokens import PREFIX
 from edgepress.targets.progress import WarningsOnly
 from tests.compress.rows import lines
@@ -155,6 +157,33 @@ def test_the_teachers_likeliest_tokens_are_kept_for_targets_and_hidden_states_fo
         assert torch.allclose(kept["hidden"][0][row, :source].float(), states, atol=1e-2)
 
 
+def test_a_teachers_own_targets_take_the_place_of_a_share_of_the_true_ones(folder: Path, model: Model) -> None:
+    rows = tiny_pairs_of_texts(12)
+    found = features(folder, [row["source"] for row in rows], [row["target"] for row in rows])
+    places = rewritten_rows(found, 0.25, 0, TASK)
+    written = dict(write_targets(model, found, places, WarningsOnly()))
+    assert len(places) == 3 and sorted(written) == places.tolist()
+    other = found.with_targets(places, [written[row] for row in places.tolist()])
+    for row in range(12):
+        target = other.labels[row][other.labels[row] != IGNORED].tolist()
+        if row not in written:
+            assert target == found.labels[row][found.labels[row] != IGNORED].tolist()
+            continue
+        source = torch.from_numpy(found.source(row)[None])
+        wanted = model.network.generate(  # type: ignore[operator,union-attr]
+            input_ids=source, attention_mask=torch.ones_like(source), do_sample=False, num_beams=1, max_new_tokens=8,
+            eos_token_id=END, decoder_start_token_id=START, pad_token_id=PAD, suppress_tokens=[PAD],
+            forced_eos_token_id=None,
+        )[0, 1:].tolist()  # fmt: skip
+        assert target == wanted and other.references[row] == other.text(target)
+    assert other.digest != found.digest
+
+
+def test_other_tasks_have_no_targets_that_a_teacher_could_write() -> None:
+    with pytest.raises(StageError, match=r"distill.written: text-generation has no targets that a teacher could write"):
+        rewritten_rows(object(), 0.5, 0, "text-generation")  # type: ignore[arg-type]
+
+
 def test_encoder_and_decoder_lose_layers_apart(model: Model, tmp_path: Path) -> None:
     for options, encoder, decoder in (({"layers": 1}, 1, 2), ({"decoder_layers": (1,)}, 2, 1)):
         student = derive_student(model, Student(**options), 0, [], [])
@@ -203,3 +232,9 @@ def test_metrics_of_generated_texts_are_asked_for_where_texts_are_made() -> None
         parse_recipe({**recipe, "metric": "bleu"}, "r")
     with pytest.raises(RecipeError, match=r"benchmark.generated: text-generation makes no texts of sources"):
         parse_recipe({**recipe, "task": "text-generation", "benchmark": {"generated": 10}}, "r")
+
+
+@pytest.mark.parametrize("rows", [[], [[3, 2], [], [4, 5, 2]]])
+def test_rows_of_tokens_are_read_as_they_were_written(tmp_path: Path, rows: list[list[int]]) -> None:
+    save_ragged(tmp_path, [np.array(row, np.int64) for row in rows])
+    assert [row.tolist() for row in load_ragged(tmp_path)] == rows

@@ -41,7 +41,8 @@ RECIPE: dict[str, Any] = {
                 "training": {"epochs": 20, "batch_size": 16, "learning_rate": 5e-3}},
     "student": {"decoder_layers": 1, "layers": 1},
     "stages": [
-        {"distill": {"hidden": 1.0, "training": {"epochs": 10, "batch_size": 16, "learning_rate": 3e-3}}},
+        {"distill": {"hidden": 1.0, "written": 0.5,
+                     "training": {"epochs": 10, "batch_size": 16, "learning_rate": 3e-3}}},
         {"quantize": {"candidates": ["int8-dynamic"], "max_drop": 5.0, "min_int8_share": 0.05}},
     ],
     "targets": ["onnxruntime-cpu"],

@@ -38,6 +38,10 @@ class Options(Protocol):
     def offline_batch(self) -> int: ...
     @property
     def time_limit_s(self) -> float: ...
+    @property
+    def generated(self) -> int:
+        """Of how many test rows texts are made; 0: of none."""
+        ...
 
 
 class Rows(Protocol):
@@ -61,6 +65,28 @@ class Judging(Protocol):
 
     def judged(self, indices: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """The outputs `[batch, ...]` of these rows in one shape for all batches, NaN where nothing is judged."""
+        ...
+
+
+@runtime_checkable
+class Generating(Protocol):
+    """Rows of sources, of which a model makes texts by itself.
+
+    `references`: the true targets. `begin`, `end` and `padding`: the tokens that targets begin and end with, and that
+    pads.
+    """
+
+    references: Sequence[str]
+    begin: int
+    end: int
+    padding: int
+
+    def source(self, row: int) -> np.ndarray:
+        """The tokens of a source, int64 `[sequence]`."""
+        ...
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What tokens of a target say."""
         ...
 
 

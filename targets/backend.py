@@ -95,6 +95,10 @@ class Backend(ABC, Generic[Prepared]):
         """The files that a session opens: an artifact that does not name them is refused."""
         return ()
 
+    def _opens_of(self, artifact: Artifact, stands_in: bool) -> tuple[str, ...]:
+        """The same of one artifact, where they depend on its programs."""
+        return self._opens(stands_in)
+
     @abstractmethod
     def _session(self, opening: Opening) -> AbstractContextManager[Runner]:
         """What runs the files in `opening.folder`; feeds have been checked when they get there.
@@ -200,7 +204,7 @@ class Backend(ABC, Generic[Prepared]):
     @contextmanager
     def _opened(self, artifact: Artifact, folder: Path, threads: int, stands_in: bool) -> Iterator[Session]:
         self._require_runtime(stands_in)
-        artifact.check_files(folder, self._opens(stands_in))
+        artifact.check_files(folder, self._opens_of(artifact, stands_in))
         self._check_settings(artifact)
         digests = {entry.path: entry.sha256 for entry in artifact.files}
         opening = Opening(folder, artifact.programs, artifact.settings, threads, stands_in, digests)
@@ -241,6 +245,7 @@ class Backend(ABC, Generic[Prepared]):
         """Make one candidate, compare it with torch, and write its record: the only way to an `Artifact`."""
         from edgepress.targets.acceptance.accept import accept, refuse_false_precision
         from edgepress.targets.acceptance.seal import sealed
+        from edgepress.targets.acceptance.seq2seq import accept_pair
         from edgepress.targets.acceptance.steps import accept_steps
 
         if candidate.precision not in self.precisions:
@@ -257,7 +262,10 @@ class Backend(ABC, Generic[Prepared]):
             signature, ready = source.model.signature, lambda feeds: self._comparable(feeds, source)
             comparison = accept(session, source.reference, signature, candidate.precision, ready)
             if STEP in programs and (steps := stepping_of(source.model)) is not None:
-                accept_steps(session, steps, candidate.precision)
+                if steps.encoder is None:
+                    accept_steps(session, steps, candidate.precision)
+                else:
+                    accept_pair(session, source.model, steps, candidate.precision)
         origin = (self.name, self.options.model_dump(mode="json"))
         return sealed(made, candidate, folder, source, comparison, origin)
 

@@ -33,6 +33,11 @@ class Stepping(Exportable, Protocol):
         """Feeds of a step to trace it with, no size of them 0 or 1."""
         ...
 
+    @property
+    def encoder(self) -> Stepping | None:
+        """What reads a source before the first step; its outputs go into each step. None of a decoder alone."""
+        ...
+
 
 def stepping_of(model: Exportable) -> Stepping | None:
     """The form of a model that answers step by step, its `stepping`; None where it has none."""

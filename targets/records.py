@@ -20,6 +20,7 @@ from edgepress.targets.text import sane_numbers
 
 MAIN = "main"  # the program that every artifact has
 STEP = "step"  # that of a decoder: a few tokens more, with the state of those before them
+ENCODE = "encode"  # that of an encoder-decoder: a source read once, before the first step
 TOTAL = "total"  # positions behind a step: those before it and its own
 Feeds = Mapping[str, np.ndarray]
 PlainPath = Annotated[str, pydantic.AfterValidator(plain_path)]

@@ -13,6 +13,7 @@ from edgepress import targets
 from edgepress.benchmarks.desk import Desk, Rows
 from edgepress.benchmarks.judge.answers import artifact_logits
 from edgepress.benchmarks.judge.fidelity import class_accuracies, judge
+from edgepress.benchmarks.judge.generated import generated_figures, generated_texts
 from edgepress.benchmarks.judge.latency import latency_rows
 from edgepress.benchmarks.measure.footprint import shrink
 from edgepress.benchmarks.measure.jobs import SubjectResult
@@ -64,6 +65,7 @@ class TargetRows:
         test: the test rows.
         timed: name -> times; empty where the target does not run here.
         desk: what measuring needs of the run.
+        texts: what the teacher made of sources; None where none are asked for, or it makes none on this target.
     """
 
     teacher: RowSource
@@ -72,6 +74,7 @@ class TargetRows:
     test: Rows
     timed: Mapping[str, SubjectResult]
     desk: Desk
+    texts: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -88,7 +91,7 @@ class TargetRows:
         reference, failure = _logits(teacher, test, timed, desk)
         if reference is None:
             raise TargetError(f"the teacher's artifact gives no usable outputs on the test split: {failure}")
-        return cls(teacher, teacher_name, reference, test, timed, desk)
+        return cls(teacher, teacher_name, reference, test, timed, desk, _texts(teacher, test, desk))
 
     def row(self, source: RowSource) -> tuple[Row, np.ndarray | None]:
         """The row of the teacher or of another, failed ones included, and its logits `[rows, classes]`."""
@@ -103,6 +106,8 @@ class TargetRows:
             ), None
         artifact = Artifact.read(source.folder / Artifact.FILE_NAME)
         figures = self._answers(source, artifact, logits) | self._times(artifact, result, source.remark)
+        texts = self.texts if is_teacher else _texts(source, self.test, self.desk)
+        figures["metrics"] += generated_figures(self.test, self.desk, self.texts, texts, is_teacher)
         return Row.model_validate(base | figures | self._weight(artifact)), logits
 
     def _base(self, source: RowSource) -> dict[str, Any]:
@@ -160,6 +165,12 @@ def _logits(
         return artifact_logits(source.folder, test, desk, f"{desk.stage}: testing {source.name}", opened=opened), ""
     except EdgepressError as fault:
         return None, str(fault)
+
+
+def _texts(source: RowSource, test: Rows, desk: Desk) -> np.ndarray | None:
+    """The texts that an artifact makes of sources; None where none are asked for, or it makes none."""
+    assert source.folder is not None  # it gave logits
+    return generated_texts(source.folder, test, desk, f"{desk.stage}: {source.name} generates")
 
 
 def _status(artifact: Artifact, result: SubjectResult) -> Status:

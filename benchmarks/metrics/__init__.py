@@ -13,6 +13,7 @@ from edgepress.benchmarks.metrics.classes import (
     TopFive,
 )
 from edgepress.benchmarks.metrics.detection import FalseAlarms
+from edgepress.benchmarks.metrics.generated import Bleu, Chrf
 from edgepress.benchmarks.metrics.imbalance import AreaUnderCurve, Matthews
 from edgepress.benchmarks.metrics.next_tokens import NextTokenAccuracy, NextTokenAgreement, Perplexity
 from edgepress.benchmarks.metrics.pairs import PairPearson, PairSpearman, Recall
@@ -50,6 +51,8 @@ METRICS: dict[str, Metric] = {
     "entity-f1": EntityF1(),
     "wer": WordErrorRate(),
     "exact-match": ExactMatch(),
+    "bleu": Bleu(),
+    "chrf": Chrf(),
     "false-alarms": FalseAlarms(),
     "label-macro-f1": LabelMacroF1(),
     "exact-labels": ExactLabels(),

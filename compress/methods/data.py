@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,11 @@ from edgepress.compress.model.model import Model
 from edgepress.compress.tasks.base import Features, Task, batches
 from edgepress.compress.tasks.inference import logits_of
 from edgepress.compress.training.output_store import OutputStore
+from edgepress.compress.training.processes import world_size
+from edgepress.compress.training.ragged import load_ragged, save_ragged
 from edgepress.compress.training.teacher_cache import TeacherCache, Wanted, compute, digest_of
+from edgepress.compress.training.written import Rewritable, rewritten_rows, write_targets
+from edgepress.targets.errors import StageError
 from edgepress.targets.progress import Progress
 from edgepress.targets.records import Feeds
 
@@ -116,21 +121,49 @@ class Data:
         return self._teacher_logits
 
     @contextmanager
-    def teacher_outputs(self, wanted: Wanted, run: Run) -> Iterator[TeacherCache]:
+    def teacher_outputs(self, wanted: Wanted, run: Run, rows: Features | None = None) -> Iterator[TeacherCache]:
         """What the teacher gives on the training rows, computed first where it is not kept yet; it stays where it is
         until the block ends.
 
         Args:
             wanted: what is kept besides the logits.
             run: of the stage that reads it.
+            rows: in place of the training rows, where they were rewritten.
 
         Raises:
             StageError: the teacher's outputs are not finite.
         """
-        with self._outputs.hold(digest_of(self.teacher, self.train, wanted)) as folder:
+        train = self.train if rows is None else rows
+        with self._outputs.hold(digest_of(self.teacher, train, wanted)) as folder:
             run.used.add(folder)
-            self._outputs.fill(folder, lambda: compute(folder, self.teacher, self.train, wanted, run.progress))
-            yield TeacherCache.opened(folder, self.train)
+            self._outputs.fill(folder, lambda: compute(folder, self.teacher, train, wanted, run.progress))
+            yield TeacherCache.opened(folder, train)
+
+    def rewritten(self, share: float, run: Run) -> Features:
+        """The training rows, a share of them with the targets that the teacher writes, which are kept beside its
+        outputs.
+
+        Args:
+            share: of the rows, 0..1.
+            run: of the stage that reads them.
+
+        Raises:
+            StageError: the rows have no targets that a teacher could write, or several processes train on them.
+        """
+        places = rewritten_rows(self.train, share, run.seed, self.task.name)
+        if world_size() > 1:
+            raise StageError("distill.written: one process alone writes targets. Run it without torchrun.")
+        assert isinstance(self.train, Rewritable)
+        key = f"{digest_of(self.teacher, self.train, Wanted())} written {places.tobytes().hex()}"
+
+        def write(folder: Path) -> None:
+            found = dict(write_targets(self.teacher, self.train, places, run.progress))
+            save_ragged(folder, [found[int(row)] for row in places])
+
+        with self._outputs.hold(hashlib.sha256(key.encode()).hexdigest()[:24]) as folder:
+            run.used.add(folder)
+            self._outputs.fill(folder, lambda: write(folder))
+            return self.train.with_targets(places, load_ragged(folder))
 
     def calibration_batches(self, model: Model) -> list[Feeds]:
         """The calibration rows as feeds of 8 rows of similar length, the same for each stage and target."""

@@ -19,14 +19,16 @@ from edgepress.compress.methods.prune.structured import PruningPlan, apply_pruni
 from edgepress.compress.model.edits import Edit, apply_edits
 from edgepress.compress.model.model import Model, network_from_config
 from edgepress.compress.model.own import own_network
-from edgepress.compress.model.padding import adopt_padding
+from edgepress.compress.model.padding import START, adopt_padding
 from edgepress.compress.network.adapt import Fit, adapt
 from edgepress.compress.network.blocks import ffn_groups, head_groups, residual_group
 from edgepress.compress.network.layer_count import (
     check_fit,
+    decoder_list,
     fitting,
     layer_list,
     refuse_stages,
+    set_decoder_count,
     set_layer_count,
     spread,
 )
@@ -70,6 +72,8 @@ def derive_student(
     try:
         if options.layers is not None:
             model = keep_layers(model, options.layers)
+        if options.decoder_layers is not None:
+            model = keep_decoder_layers(model, options.decoder_layers)
         for kind, groups in (("heads", head_groups), ("ffn", ffn_groups)):
             if (size := getattr(options, kind)) is not None:
                 plan = _narrow(model, kind, groups(model.network), size, options.importance, calibration, labels)
@@ -82,13 +86,14 @@ def derive_student(
         raise
     except EdgepressError as fault:
         raise ModelError(f"student: {fault}") from fault
-    if model.edits != teacher.edits or options.layers is not None:
+    if model.edits != teacher.edits or (options.layers, options.decoder_layers) != (None, None):
         check_rebuild(model)
     return model
 
 
 def keep_layers(model: Model, layers: int | tuple[int, ...]) -> Model:
-    """A model of some blocks only: a count keeps the last of each of so many even spans (3 of 6: 1, 3, 5).
+    """A model of some blocks only, of an encoder-decoder its encoder's: a count keeps the last of each of so many even
+    spans (3 of 6: 1, 3, 5).
 
     Raises:
         ModelError: the network has no list of equal blocks, or too few of them.
@@ -99,6 +104,25 @@ def keep_layers(model: Model, layers: int | tuple[int, ...]) -> Model:
             f"student.layers: {type(model.network).__name__} has no list of equal blocks to choose from; "
             f"give a smaller architecture in `student.config`"
         )
+    reduced, kept, count = _with_layers(model, name, layers)
+    set_layer_count(reduced.network.config, count, kept)
+    return reduced.after("student", f"layers {', '.join(map(str, kept))} of {count}")
+
+
+def keep_decoder_layers(model: Model, layers: int | tuple[int, ...]) -> Model:
+    """The same of an encoder-decoder's decoder.
+
+    Raises:
+        ModelError: the network has no decoder beside an encoder, or too few layers in it.
+    """
+    reduced, kept, count = _with_layers(model, decoder_list(model.network), layers)
+    set_decoder_count(reduced.network.config, len(kept))
+    return reduced.after("student", f"decoder layers {', '.join(map(str, kept))} of {count}")
+
+
+def _with_layers(model: Model, name: str, layers: int | tuple[int, ...]) -> tuple[Model, tuple[int, ...], int]:
+    """The model with some blocks of the list `name`, which ones, and how many there were; its configuration still says
+    their old number."""
     if hasattr(model.network, "own"):
         raise ModelError(
             f"student.layers: {type(model.network).__name__} is your own code, which builds its layers itself. Build "
@@ -117,10 +141,8 @@ def keep_layers(model: Model, layers: int | tuple[int, ...]) -> Model:
         for module in blocks[old].modules():
             if isinstance(getattr(module, "layer_idx", None), int):
                 module.layer_idx = new
-    set_layer_count(network.config, len(blocks), kept)
     edits = tuple(renamed for edit in model.edits if (renamed := _renumber(edit, name, kept)))
-    reduced = Model(network, model.task, model.signature, edits, model.lineage)
-    return reduced.after("student", f"layers {', '.join(map(str, kept))} of {len(blocks)}")
+    return Model(network, model.task, model.signature, edits, model.lineage), kept, len(blocks)
 
 
 def kept_layers(count: int, layers: int | tuple[int, ...]) -> tuple[int, ...]:
@@ -280,6 +302,8 @@ def _head(teacher: Model) -> dict[str, Any]:
     """The fields of a configuration that gives the teacher's outputs."""
     kind, config = load_task(teacher.task).outputs, teacher.network.config
     fields = kind.head(kind.labels(config))
+    if getattr(config, "is_encoder_decoder", False):
+        fields |= {name: getattr(config, name) for name in ("pad_token_id", "eos_token_id", START)}
     if "output_kind" not in fields:
         return fields
     pooling: Any = getattr(config, "sentence_pooling", "mean")  # the user's own code does not say it

@@ -79,9 +79,9 @@ class Model:
     def module(self) -> nn.Module:
         """The network in eval mode: inputs in signature order -> logits `[batch, classes]`."""
         if load_task(self.task).outputs.decodes:
-            from edgepress.compress.model.stepping import Whole
+            from edgepress.compress.model.seq2seq import whole_of
 
-            return Whole(self.network).eval()
+            return whole_of(self.network).eval()
         return Logits(self.network, tuple(spec.name for spec in self.signature.inputs)).eval()
 
     @property
@@ -96,11 +96,11 @@ class Model:
         Raises:
             ModelError: the network's cache is of no kind that can be handed back in.
         """
-        from edgepress.compress.model.stepping import stepping_of
+        from edgepress.compress.model.seq2seq import steps_of
 
         if not load_task(self.task).outputs.decodes:
             return None
-        return stepping_of(self.network, self.signature, self.description)
+        return steps_of(self.network, self.signature, self.description)
 
     @property
     def parameters(self) -> int:

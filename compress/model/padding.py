@@ -1,8 +1,12 @@
-"""Which token pads: a model and the tokenizer that feeds it have to agree, or a decoder reads padding."""
+"""Which token pads, and which begins a target: a model and the tokenizer that feeds it have to agree, or a decoder
+reads padding."""
 
 from __future__ import annotations
 
 from typing import Any
+
+START = "decoder_start_token_id"
+"""What configurations, and tokenizers of sources and targets, call the token that every target begins with."""
 
 
 def adopt_padding(config: Any, token: int | None, owner: str) -> str | None:
@@ -28,6 +32,27 @@ def adopt_padding(config: Any, token: int | None, owner: str) -> str | None:
             f"that is not {own}, which is padding. If the model was not trained so, write {token} into config.json"
         )
     return None
+
+
+def tokens_of_targets(processor: Any) -> dict[str, int]:
+    """What a configuration of an encoder-decoder has to say of its tokens, by the tokenizer of its rows: those that
+    pad, end a target and begin one; nothing of any other processor."""
+    start = getattr(processor, "init_kwargs", {}).get(START)
+    if start is None:
+        return {}
+    return {"pad_token_id": processor.pad_token_id, "eos_token_id": processor.eos_token_id, START: start}
+
+
+def adopt_start(config: Any, processor: Any) -> None:
+    """Write the token that begins a target into a configuration that names none.
+
+    Args:
+        config: a transformers configuration, changed in place.
+        processor: the tokenizer of sources and targets; nothing is written for any other.
+    """
+    found = tokens_of_targets(processor)
+    if found and getattr(config, START, None) is None:
+        setattr(config, START, found[START])
 
 
 def reads_last_token(config: Any) -> bool:

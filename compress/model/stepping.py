@@ -71,6 +71,8 @@ class Stepping:
     signature: Signature
     description: Description
     example: Feeds
+    encoder: Stepping | None = None
+    """What reads the source before the first step, once, and has no state; None of a decoder alone."""
 
 
 def stepping_of(network: Any, whole: Signature, description: Description) -> Stepping:
@@ -93,7 +95,7 @@ def stepping_of(network: Any, whole: Signature, description: Description) -> Ste
         raise ModelError(
             f"{kind} gives no keys and values of each layer for a next step to take: {told(fault)}"
         ) from None
-    capacity = int(getattr(network.config, "max_position_embeddings", None) or UNKNOWN_CAPACITY)
+    capacity = capacity_of(network.config)
     vocabulary = whole.outputs[0].shape[-1]
     past, present = [], []
     for layer, pair in enumerate(shapes):
@@ -117,6 +119,12 @@ def stepping_of(network: Any, whole: Signature, description: Description) -> Ste
         state={given.name: taken.name for given, taken in zip(present, past, strict=True)},
     )
     return Stepping(Cached(network).eval(), signature, description, _example(signature))
+
+
+def capacity_of(config: Any) -> int:
+    """Positions that a configuration has; `UNKNOWN_CAPACITY` where it does not say so, as T5's, which counts
+    distances."""
+    return int(getattr(config, "max_position_embeddings", None) or UNKNOWN_CAPACITY)
 
 
 def places_of(mask: torch.Tensor) -> torch.Tensor:

@@ -130,8 +130,35 @@ def block_list(network: nn.Module) -> str | None:
     return best
 
 
+def block_lists(network: nn.Module) -> list[str]:
+    """Names of all such lists: of an encoder-decoder its encoder's and its decoder's, of any other network the longest
+    one, or none."""
+    both = [side_list(network, side) for side in ("encoder", "decoder")] if has_sides(network) else []
+    return [name for name in both or [block_list(network)] if name is not None]
+
+
+def has_sides(network: nn.Module) -> bool:
+    """Whether a network has an encoder and a decoder, each with layers of its own."""
+    return bool(getattr(getattr(network, "config", None), "is_encoder_decoder", False)) and hasattr(
+        network, "get_decoder"
+    )
+
+
+def side_list(network: nn.Module, side: str) -> str | None:
+    """Name of the list of layers on one side of an encoder-decoder; None where there is none.
+
+    Args:
+        network: a whole encoder-decoder.
+        side: "encoder" or "decoder".
+    """
+    part = network.get_encoder() if side == "encoder" else network.get_decoder()  # type: ignore[operator]
+    place = next((name for name, module in network.named_modules() if module is part), None)
+    inner = block_list(part) if place is not None else None
+    return f"{place}.{inner}" if inner is not None else None
+
+
 def _blocks(network: nn.Module) -> Iterator[str]:
-    if name := block_list(network):
+    for name in block_lists(network):
         yield from (f"{name}.{i}" for i in range(len(network.get_submodule(name))))  # type: ignore[arg-type]
 
 
@@ -194,6 +221,11 @@ def residual_group(network: nn.Module) -> Group:
     Raises:
         ModelError: the network has no block list with attention, or mixes its dimensions in a way unknown here.
     """
+    if has_sides(network):
+        raise ModelError(
+            f"student.hidden: {type(network).__name__} has an encoder and a decoder that reads it, whose widths "
+            f"cannot be cut; give a smaller architecture in `student.config`"
+        )
     blocks = block_list(network)
     if blocks is None:
         raise ModelError(

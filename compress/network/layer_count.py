@@ -7,26 +7,44 @@ from typing import Any
 
 from torch import nn
 
-from edgepress.compress.network.blocks import block_list
+from edgepress.compress.network.blocks import block_list, has_sides, side_list
 from edgepress.targets.errors import ModelError
 
 # Lists of transformers' configurations with an entry for each layer, and those that hold layers' numbers.
 ENTRIES = ("layer_types", "mlp_layer_types", "attention_window", "no_rope_layers", "layers_block_type")
 NUMBERS = ("mlp_only_layers",)
+DECODER_COUNTS = ("decoder_layers", "num_decoder_layers")
+"""What configurations call the number of a decoder's layers."""
 
 
 def layer_list(network: nn.Module) -> str | None:
-    """Name of the list of layers that student.layers chooses from; None where the network has none. Where attention
+    """Name of the list of layers that student.layers chooses from, of an encoder-decoder its encoder's; None where the
+    network has none. Where attention
     cannot be told apart (one weight for query, key and value, or none), the list that is as long as the configuration
     says."""
-    if (name := block_list(network)) is not None:
-        return name
+    found = side_list(network, "encoder") if has_sides(network) else block_list(network)
+    if found is not None:
+        return found
     config: Any = network.config
     if not hasattr(config, "vocab_size"):
         return None  # the blocks of an image network without attention are stages
     count = getattr(config, "num_hidden_layers", None)
     lists = ((name, module) for name, module in network.named_modules() if isinstance(module, nn.ModuleList))
     return next((name for name, blocks in lists if len(blocks) == count and len({*map(type, blocks)}) == 1), None)
+
+
+def decoder_list(network: nn.Module) -> str:
+    """Name of the list of layers that student.decoder_layers chooses from.
+
+    Raises:
+        ModelError: the network has no decoder beside an encoder, or no list of layers in it.
+    """
+    name = side_list(network, "decoder") if has_sides(network) else None
+    if name is None:
+        raise ModelError(
+            f"student.decoder_layers: {type(network).__name__} has no decoder beside an encoder; give student.layers"
+        )
+    return name
 
 
 def spread(count: int, wanted: int) -> tuple[int, ...]:
@@ -117,6 +135,21 @@ def set_layer_count(config: Any, count: int, kept: Sequence[int]) -> None:
             # Numbers of layers are those of the new list; entries above were chosen, not renumbered.
             setattr(owner, name, [kept.index(i) for i in numbers if i in kept])
     _name_stages(owner, count, len(kept))
+
+
+def set_decoder_count(config: Any, layers: int) -> None:
+    """Make the configuration of an encoder-decoder one with so many layers in its decoder.
+
+    Raises:
+        ModelError: it does not say their number where it could be changed.
+    """
+    field = next((name for name in DECODER_COUNTS if isinstance(getattr(config, name, None), int)), None)
+    if field is None:
+        raise ModelError(
+            f"student.decoder_layers: {type(config).__name__} does not say the number of its decoder's layers in "
+            f"{' or '.join(DECODER_COUNTS)}; give a smaller architecture in `student.config`"
+        )
+    setattr(config, field, layers)
 
 
 def _name_stages(config: Any, count: int, layers: int) -> None:

@@ -71,14 +71,16 @@ class Teacher(Section):
 
 
 class Student(Section):
-    """Derived from the teacher: `layers` (a count, evenly spaced, or the indices to keep), `hidden`, `heads`, `ffn`
-    (sizes), `embedding_rank`. Or another `model` (folder or hub id) or a transformers `config`. Its weights are random
-    or, with `init: adapt`, what fits of the teacher's (or of `init_from`, a folder or hub id): wider ones are sliced,
-    layers spread evenly. Or `code`, with `weights` and `states`: a network of your own, as the teacher's.
+    """Derived from the teacher: `layers` (a count, evenly spaced, or the indices to keep; of an encoder-decoder its
+    encoder's, and `decoder_layers` its decoder's), `hidden`, `heads`, `ffn` (sizes), `embedding_rank`. Or another
+    `model` (folder or hub id) or a transformers `config`. Its weights are random or, with `init: adapt`, what fits of
+    the teacher's (or of `init_from`, a folder or hub id): wider ones are sliced, layers spread evenly. Or `code`, with
+    `weights` and `states`: a network of your own, as the teacher's.
 
     `importance` says by what the heads and neurons that stay are chosen, as in `prune`."""
 
     layers: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    decoder_layers: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...] | None = None
     hidden: Annotated[int, Field(ge=1)] | None = None
     heads: Annotated[int, Field(ge=1)] | None = None
     ffn: Annotated[int, Field(ge=1)] | None = None
@@ -94,7 +96,7 @@ class Student(Section):
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> Student:
-        derived = [self.layers, self.hidden, self.heads, self.ffn, self.embedding_rank]
+        derived = [self.layers, self.decoder_layers, self.hidden, self.heads, self.ffn, self.embedding_rank]
         given = [one is not None for one in (self.model, self.config, self.code)]
         if sum(given) + any(v is not None for v in derived) > 1:
             raise ValueError("'model', 'config', 'code' and sizes derived from the teacher exclude each other")
@@ -197,16 +199,27 @@ class Recipe(Readable):
             yield (
                 "teacher.tokenizer: missing. A text model trained in the run needs the folder or hub id of a tokenizer."
             )
-        yield from self.metrics_at_fault(load_task(self.task).metrics)
+        task = load_task(self.task)
+        yield from self.metrics_at_fault(task.metrics, task.generated)
+        if self.benchmark.generated and not task.generated:
+            yield f"benchmark.generated: {self.task} makes no texts of sources. Leave it out."
 
-    def metrics_at_fault(self, known: tuple[str, ...]) -> Iterator[str]:
-        """A line for each metric that is asked for and is not one of the task's, `known`: a gate on it could only be
-        missed, after hours of training."""
+    def metrics_at_fault(self, known: tuple[str, ...], generated: tuple[str, ...] = ()) -> Iterator[str]:
+        """A line for each metric that is asked for and is not one of the task's: a gate on it could only be missed,
+        after hours of training.
+
+        Args:
+            known: the task's metrics.
+            generated: those of texts that an artifact makes by itself, on which no choice rests: gates alone name them.
+        """
         asked = [("metric", self.metric)] if self.metric is not None else []
         asked += [("gates.metrics", key) for key in self.gates.metric_keys]
         asked += [(f"gates.{short}", "accuracy") for short in self.gates.short_forms]
         for place, key in asked:
-            if key not in known:
+            if key in generated and place.startswith("gates"):
+                if not self.benchmark.generated:
+                    yield f"{place}: {key!r} is of generated texts; say in benchmark.generated of how many test rows."
+            elif key not in known:
                 yield f"{place}: {self.task} does not take {key!r}; it takes {', '.join(known)}."
 
     @classmethod

@@ -101,7 +101,8 @@ class Benchmark(Section):
     `samples` is the least of each artifact and shape; cheap models get more. `scenarios` are run on the teacher and
     the chosen artifacts: `seconds` are those of offline and sustained, `latency_bound_ms` is that of server,
     `offline_batch` the rows of a call in offline. An artifact that gives no answer for `time_limit_s` hangs. `roofline`
-    measures the machine's limits through each target, which takes some seconds.
+    measures the machine's limits through each target, which takes some seconds. Of `generated` test rows each artifact
+    makes texts by itself, where the task is to make some of sources.
     """
 
     batches: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
@@ -115,6 +116,7 @@ class Benchmark(Section):
     offline_batch: Annotated[int, Field(ge=1)] = 32
     time_limit_s: Annotated[float, Field(gt=0)] = 120.0
     roofline: bool = True
+    generated: Annotated[int, Field(ge=0)] = 0
 
     @pydantic.model_validator(mode="after")
     def _bounded(self) -> Benchmark:

@@ -10,12 +10,13 @@ from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.masked import MaskedInputs
 from edgepress.compress.tasks.inputs.passages import PassageInputs
 from edgepress.compress.tasks.inputs.sentences import SentenceInputs
+from edgepress.compress.tasks.inputs.seq2seq import PairInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.inputs.words import WordInputs
 from edgepress.compress.tasks.outputs.answers import AnswerSpans
 from edgepress.compress.tasks.outputs.classes import Classes
-from edgepress.compress.tasks.outputs.next_tokens import NextTokens
+from edgepress.compress.tasks.outputs.next_tokens import NextTokens, TargetTokens
 from edgepress.compress.tasks.outputs.pixels import PixelClasses
 from edgepress.compress.tasks.outputs.several import SeveralLabels
 from edgepress.compress.tasks.outputs.tokens import TokenClasses
@@ -28,6 +29,7 @@ OF_LABELS = ("label-macro-f1", "exact-labels", "map", "label-agreement", "sqnr")
 OF_VALUES = ("spearman", "pearson", "rmse", "sqnr")
 OF_VECTORS = ("pair-spearman", "pair-pearson", "recall-at-1", "recall-at-10", "cosine", "sqnr")
 OF_NEXT_TOKENS = ("perplexity", "next-token-accuracy", "next-token-agreement")
+OF_GENERATED = ("bleu", "chrf", "exact-match")
 OF_TOKENS = ("entity-f1", "token-accuracy", "token-agreement", "sqnr")
 OF_PIXELS = ("mean-iou", "pixel-accuracy", "pixel-agreement", "sqnr")
 OF_ANSWERS = ("qa-f1", "qa-exact-match", "span-agreement", "sqnr")
@@ -125,6 +127,15 @@ TASKS: dict[str, Task] = {
         network="AutoModelForCausalLM",
         metrics=OF_NEXT_TOKENS,
         own_truth=True,
+    ),
+    "text-to-text": Task(
+        name="text-to-text",
+        inputs=PairInputs(),
+        outputs=TargetTokens(),
+        network="AutoModelForSeq2SeqLM",
+        metrics=OF_NEXT_TOKENS,
+        own_truth=True,
+        generated=OF_GENERATED,
     ),
     "image-segmentation": Task(
         name="image-segmentation",

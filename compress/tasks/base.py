@@ -288,6 +288,7 @@ class Task:
         unlabelled: whether rows to learn from may lack labels and second texts: a teacher says all there is to learn.
         own_truth: whether rows are their own truth, as texts of which each token follows from those before it: there is
             no column of labels.
+        generated: keys of the metrics of texts that an artifact makes by itself, of `benchmark.generated` test rows.
     """
 
     name: str
@@ -297,6 +298,7 @@ class Task:
     metrics: tuple[str, ...]
     unlabelled: bool = False
     own_truth: bool = False
+    generated: tuple[str, ...] = ()
 
     def load_processor(self, source: str) -> Any:
         """The processor beside the model `source`, see `Inputs.load_processor`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgepress.benchmarks.metrics.generated import sacrebleu
 from edgepress.targets.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -16,8 +17,11 @@ def metrics_of(task: Task, recipe: Recipe) -> tuple[str, ...]:
 
     Raises:
         RecipeError: the recipe's metric, or one that its gates name, is none of the task's.
+        BenchmarkError: texts are to be judged, and the package that does so is not installed.
     """
-    if fault := next(recipe.metrics_at_fault(task.metrics), None):
+    if fault := next(recipe.metrics_at_fault(task.metrics, task.generated), None):
         raise RecipeError(fault)
+    if recipe.benchmark.generated:
+        sacrebleu()
     primary = recipe.metric or task.metrics[0]
     return (primary, *(key for key in task.metrics if key != primary))

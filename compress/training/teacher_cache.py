@@ -23,6 +23,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import nn
 
+from edgepress.benchmarks.metrics.base import IGNORED
 from edgepress.compress.model.model import Model, unique_state
 from edgepress.compress.network.hidden_states import Grid, at_grid, attention_maps, hidden_states, state_of
 from edgepress.compress.tasks import load_task
@@ -38,7 +39,7 @@ CARD = "cache.json"
 # Rows a shard and rows a forward pass: a shard of short texts with three hidden states of 384 is about 60 MB.
 SHARD_ROWS = 2048
 BATCH = 64
-TOKEN_LOGITS = "token_logits"
+TOKEN_LOGITS, ANSWER_STARTS = "token_logits", "answer_starts"
 
 
 class Wanted(Record):
@@ -110,9 +111,9 @@ class TeacherCache:
         and attention `[batch, tokens, tokens]` a layer, those of texts zero-padded to the longest row of the batch."""
         longest = int(self.tokens[indices].max()) if self.tokens.size else 0
         found = [self._row(int(index)) for index in indices]
-        wanted = self.card.wanted
+        wanted, logits = self.card.wanted, [row["logits"] for row in found]
         return {
-            "logits": _pad([row["logits"] for row in found], longest if self._by_token else 0, 1),
+            "logits": _pad(logits, max(map(len, logits)) if self._by_token else 0, 1),
             "hidden": [_pad([row[f"hidden.{i}"] for row in found], longest, 1) for i in range(len(wanted.hidden))],
             "attention": [
                 _pad([row[f"attention.{i}"] for row in found], longest, 2) for i in range(len(wanted.attention))
@@ -139,12 +140,14 @@ class TeacherCache:
 class _Shard:
     """One open file: `logits [rows, classes]`, or `token_logits` of all tokens, and of texts flat pieces
     `start[row]:start[row + 1]` of all that is ragged; rows of images are alike, and each layer of them
-    has its own number of positions."""
+    has its own number of positions. Targets that are made of sources have other lengths than these, and starts of
+    their own."""
 
     def __init__(self, path: Path) -> None:
         self.file = safe_open(path, framework="numpy")
         names = list(self.file.keys())
         self.starts = self.file.get_tensor("starts") if "starts" in names else None
+        self.answers = self.file.get_tensor(ANSWER_STARTS) if ANSWER_STARTS in names else self.starts
         self.by_token = TOKEN_LOGITS in names
         self.logits = self.file.get_tensor(TOKEN_LOGITS if self.by_token else "logits")
         self.hidden = {name: self.file.get_slice(name) for name in names if name.startswith("hidden.")}
@@ -152,14 +155,15 @@ class _Shard:
         self.squares = np.concatenate([[0], np.cumsum(np.diff(self.starts) ** 2)]) if self.starts is not None else None
 
     def row(self, place: int) -> dict[str, np.ndarray]:
-        if self.starts is None or self.squares is None:
+        if self.starts is None or self.squares is None or self.answers is None:
             pieces = self.hidden | self.attention
             return {"logits": self.logits[place]} | {
                 name: piece[place : place + 1][0] for name, piece in pieces.items()
             }
         start, end = int(self.starts[place]), int(self.starts[place + 1])
         low, high = int(self.squares[place]), int(self.squares[place + 1])
-        found = {"logits": self.logits[start:end] if self.by_token else self.logits[place]}
+        first, behind = int(self.answers[place]), int(self.answers[place + 1])
+        found = {"logits": self.logits[first:behind] if self.by_token else self.logits[place]}
         found |= {name: piece[start:end] for name, piece in self.hidden.items()}
         found |= {name: piece[low:high].reshape(end - start, -1) for name, piece in self.attention.items()}
         return found
@@ -252,8 +256,9 @@ def _write_shard(path: Path, pieces: Iterator[dict[str, np.ndarray]]) -> None:
             columns.setdefault(name, []).append(value)
     # safetensors writes an array's memory as it lies; a feature map that was turned into tokens lies the other way.
     arrays = {name: np.ascontiguousarray(np.concatenate(values)) for name, values in columns.items()}
-    if (counts := arrays.pop("tokens", None)) is not None:
-        arrays["starts"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    for name, starts in (("tokens", "starts"), ("answers", ANSWER_STARTS)):
+        if (counts := arrays.pop(name, None)) is not None:
+            arrays[starts] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     temporary = path.with_suffix(f".tmp-{os.getpid()}")
     save_file(arrays, temporary)
     temporary.replace(path)
@@ -266,7 +271,8 @@ def _outputs(teacher: Model, features: Features, rows: np.ndarray, wanted: Wante
     device, outputs = next(network.parameters()).device, load_task(teacher.task).outputs
     options = {"output_hidden_states": bool(wanted.hidden), "output_attentions": bool(wanted.attention)}
     for start in range(0, len(rows), BATCH):
-        feeds = teacher.signature.select(features.batch(rows[start : start + BATCH]))
+        part = rows[start : start + BATCH]
+        feeds = teacher.signature.select(features.batch(part))
         inputs = {name: torch.from_numpy(value).to(device) for name, value in feeds.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=wanted.precision == "bf16"):
             output = network(**inputs, **{name: True for name, on in options.items() if on})
@@ -274,7 +280,23 @@ def _outputs(teacher: Model, features: Features, rows: np.ndarray, wanted: Wante
             raise StageError("the teacher's logits are not finite on the training data; check the teacher's weights")
         kept = _kept(output, wanted, inputs)
         logits = outputs.kept(output.logits.float(), wanted.likeliest, wanted.temperature)
-        yield _answers(logits, inputs.get("attention_mask")) | kept
+        if "decoder_input_ids" in inputs:
+            yield _of_targets(logits, torch.from_numpy(features.labels[part]).to(device)) | kept
+        else:
+            yield _answers(logits, inputs.get("attention_mask")) | kept
+
+
+def _of_targets(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, np.ndarray]:
+    """Logits of the tokens of targets, one row behind the other, `[tokens, classes]`, and how many each has: a target
+    has another length than the source whose mask the rows have.
+
+    Args:
+        logits: `[batch, positions, classes]`.
+        labels: the targets' tokens, `[batch, most positions]`, -100 behind the last.
+    """
+    target = labels[:, : logits.shape[1]] != IGNORED  # no row of the batch has tokens beyond it
+    kept = logits[:, : target.shape[1]][target]
+    return {TOKEN_LOGITS: kept.cpu().numpy(), "answers": target.sum(1).int().cpu().numpy()}
 
 
 def _answers(logits: torch.Tensor, mask: torch.Tensor | None) -> dict[str, np.ndarray]:

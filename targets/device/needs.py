@@ -15,6 +15,7 @@ Feeds = Mapping[str, np.ndarray]
 MAIN = "main"
 STEP = "step"  # of a decoder: a few tokens more, with the caches of those before them
 """The program that callers feed; others may stand behind it."""
+ENCODE = "encode"  # of an encoder-decoder: a source read once; what it gives goes into each step
 ArtifactFacts = Mapping[str, Any]
 """`artifact.json` as plain data: pydantic is not on the device."""
 
@@ -71,6 +72,15 @@ def input_specs(facts: ArtifactFacts, program: str = MAIN) -> list[dict[str, Any
 def output_specs(facts: ArtifactFacts, program: str = MAIN) -> list[dict[str, Any]]:
     """Name, dtype and shape of each output of a program, in its signature's order."""
     return list(facts["programs"][program]["outputs"])
+
+
+def handed_on(encoded: Mapping[str, Any]) -> dict[str, Any]:
+    """What an encoder gives, by the names under which a decoder's step takes it.
+
+    >>> list(handed_on({"present.0.encoder.key": np.zeros(1)}))
+    ['past_key_values.0.encoder.key']
+    """
+    return {name.replace("present.", "past_key_values.", 1): value for name, value in encoded.items()}
 
 
 def as_int32(value: np.ndarray) -> np.ndarray:

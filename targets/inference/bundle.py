@@ -17,7 +17,7 @@ from edgepress import targets
 from edgepress.targets.bundle.sums import SUMS, check_sums
 from edgepress.targets.errors import ArtifactError, DataError, TargetError, TargetUnavailable
 from edgepress.targets.inference.answers import Answer, Reading, reading_of
-from edgepress.targets.inference.decoder import Decoder, Text
+from edgepress.targets.inference.decoder import Text, decoder_of
 from edgepress.targets.inference.generation import Sampling
 from edgepress.targets.inference.masks import MaskedPictures, mask_answer
 from edgepress.targets.inference.prepare import CONFIG, Prepares, preparer_of, read_json
@@ -66,7 +66,7 @@ class Bundle:
         opened = target.open_stand_in if stand_in and target.probe().state != "available" else target.open
         signature = artifact.signature
         config, step = read_json(folder / CONFIG), artifact.programs.get(STEP)
-        self._decoder = Decoder(folder, step, config) if step is not None else None
+        self._decoder = decoder_of(folder, artifact.programs, config)
         self._prepare: Prepares | None = preparer_of(folder, signature) if step is None else None
         outputs = int(signature.outputs[0].channels)
         self._reading = reading_of(config, outputs, str(folder / CONFIG)) if step is None else NO_READING

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from edgepress.targets.errors import ArtifactError, DataError
-from edgepress.targets.inference.generation import Generation, Sampling, Timing
-from edgepress.targets.preprocess.tokens import FILE_NAME, load_tokenizer
+from edgepress.targets.inference.generation import Generation, Sampling, Timing, Translation
+from edgepress.targets.preprocess.tokens import FILE_NAME, PREFIX, SETTINGS_NAME, load_tokenizer, read_settings
 from edgepress.targets.protocols import Session
-from edgepress.targets.records import Signature
+from edgepress.targets.records import ENCODE, STEP, Signature
 from edgepress.targets.text import whole_text
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
@@ -82,11 +82,84 @@ class Decoder:
         Raises:
             DataError: the prompt is no text, has no token, or more than the model has positions.
         """
+        tokens = self._tokens(prompt)
+        found = Generation(session, self._signature, tokens, sampling, self._ends)
+        return self._text(found)
+
+    def _tokens(self, prompt: str) -> np.ndarray:
         if not isinstance(prompt, str):
             raise DataError(f"a prompt is a text, got {prompt!r:.60}.")
-        tokens = np.array(self._tokenizer.encode(whole_text(prompt)).ids, np.int64)
-        found = Generation(session, self._signature, tokens, sampling, self._ends)
-        return Text(found, lambda made: str(self._tokenizer.decode(made, skip_special_tokens=True)))
+        return np.array(self._tokenizer.encode(whole_text(prompt)).ids, np.int64)
+
+    def _text(self, tokens: Generation) -> Text:
+        return Text(tokens, lambda made: str(self._tokenizer.decode(made, skip_special_tokens=True)))
+
+
+class SourceDecoder(Decoder):
+    """What turns sources into the tokens of an encoder-decoder's programs, and its targets back into texts."""
+
+    def __init__(self, folder: Path, signatures: Mapping[str, Signature], config: Mapping[str, Any]) -> None:
+        """
+        Args:
+            folder: of the artifact, with tokenizer.json and tokenizer_config.json.
+            signatures: of its programs.
+            config: the model's config.json, which says which tokens begin a target, end one, and pad.
+
+        Raises:
+            ModelError: the tokenizer is missing or damaged.
+            ArtifactError: config.json names no token that begins a target, or one that is none.
+        """
+        super().__init__(folder, signatures[STEP], config)
+        self._encode = signatures[ENCODE]
+        self._prefix = str(read_settings(folder / SETTINGS_NAME).get(PREFIX, ""))
+        self._start, self._padding = config.get("decoder_start_token_id"), config.get("pad_token_id")
+        vocabulary = int(signatures[STEP].outputs[0].shape[-1])
+        for name, token in (("decoder_start_token_id", self._start), ("pad_token_id", self._padding)):
+            if not isinstance(token, int) or not 0 <= token < vocabulary:
+                raise ArtifactError(
+                    f"{folder / 'config.json'}: {name} is {token!r:.60}, which is none of {vocabulary} tokens. Fetch "
+                    f"the release again."
+                )
+
+    def generate(self, session: Session, prompt: str, sampling: Sampling) -> Text:
+        """The text that the model makes of a source.
+
+        Args:
+            session: the opened artifact.
+            prompt: the source, without the prefix that the model was trained with, which is put before it.
+            sampling: how tokens are chosen.
+
+        Raises:
+            DataError: the source is no text, is empty, or has more tokens than the model has positions.
+        """
+        if isinstance(prompt, str) and not prompt.strip():
+            raise DataError("the source is empty. Give a text.")
+        source = self._tokens(self._prefix + prompt if isinstance(prompt, str) else prompt)
+        begin = np.array([self._start], np.int64)
+        found = Translation(
+            session, self._signature, begin, sampling, self._ends, source=source, encode=self._encode,
+            padding=self._padding,
+        )  # fmt: skip
+        return self._text(found)
+
+
+def decoder_of(folder: Path, signatures: Mapping[str, Signature], config: Mapping[str, Any]) -> Decoder | None:
+    """What generates texts with the programs of an artifact; None where it has no steps.
+
+    Args:
+        folder: of the artifact.
+        signatures: of its programs.
+        config: the model's config.json.
+
+    Raises:
+        ModelError: the tokenizer is missing or damaged.
+        ArtifactError: config.json names tokens that are none.
+    """
+    if STEP not in signatures:
+        return None
+    return (
+        SourceDecoder(folder, signatures, config) if ENCODE in signatures else Decoder(folder, signatures[STEP], config)
+    )
 
 
 def end_tokens(config: Mapping[str, Any], origin: str) -> frozenset[int]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgepress.targets.device.needs import handed_on
 from edgepress.targets.errors import DataError, TargetError
 from edgepress.targets.inference.answers import softmax
 from edgepress.targets.protocols import Session
-from edgepress.targets.records import STEP, Feeds, Signature
+from edgepress.targets.records import ENCODE, STEP, Feeds, Signature
 
 GREEDY = 0.0
 
@@ -121,15 +122,14 @@ class Generation:
             TargetError: the runtime fails, or gives NaN.
         """
         random, began = np.random.default_rng(self.sampling.seed), time.perf_counter()
-        feeds = first_feeds(self.signature, self.prompt[None])
-        self.timing.prompt_tokens = self.prompt.size
+        feeds = self._begin()
         most = min(self.sampling.max_new_tokens, self.signature.bounds["total"][1] - self.prompt.size + 1)
         for number in range(most):
             outputs = self.session.infer(feeds, STEP)
             logits = outputs["logits"][0, -1]
             if not np.isfinite(logits).all():
                 raise TargetError("the model gives NaN or infinite logits. Use another target or precision.")
-            token = self.sampling.choose(logits, random)
+            token = self.sampling.choose(self._allowed(logits), random)
             self.timing.new_tokens = number + 1
             if number == 0:
                 self.timing.first_ms, began = 1e3 * (time.perf_counter() - began), time.perf_counter()
@@ -140,10 +140,54 @@ class Generation:
             if number + 1 < most:
                 feeds = next_feeds(self.signature, feeds, outputs, np.array([[token]], np.int64))
 
+    def _begin(self) -> dict[str, np.ndarray]:
+        """The feeds of the first step."""
+        self.timing.prompt_tokens = self.prompt.size
+        return first_feeds(self.signature, self.prompt[None])
 
-def check_prompt(signature: Signature, prompt: np.ndarray) -> None:
-    """Raises DataError for a prompt without a token, or with more than the step's cache has positions."""
-    capacity = signature.bounds["total"][1]
+    def _allowed(self, logits: np.ndarray) -> np.ndarray:
+        """The logits `[vocabulary]`, of which every token may be chosen."""
+        return logits
+
+
+@dataclass
+class Translation(Generation):
+    """Tokens that an encoder-decoder makes of a source; `prompt` is the token that its targets begin with.
+
+    Args:
+        source: tokens, int64 `[sequence]`.
+        encode: the signature of the program that reads them.
+        padding: the token that pads, which is never chosen: no target that was learned from has it.
+
+    Raises:
+        DataError: the source has no token, or more than the model has positions.
+    """
+
+    source: np.ndarray = field(kw_only=True)
+    encode: Signature = field(kw_only=True)
+    padding: int | None = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_prompt(self.encode, self.source, "source")
+
+    def _begin(self) -> dict[str, np.ndarray]:
+        self.timing.prompt_tokens = self.source.size
+        source = {"input_ids": self.source[None], "attention_mask": np.ones_like(self.source[None])}
+        encoded = self.session.infer(source, ENCODE)
+        return first_of_target(self.signature, encoded, source["attention_mask"], self.prompt[None])
+
+    def _allowed(self, logits: np.ndarray) -> np.ndarray:
+        if self.padding is None:
+            return logits
+        allowed = logits.copy()
+        allowed[self.padding] = np.finfo(logits.dtype).min
+        return allowed
+
+
+def check_prompt(signature: Signature, prompt: np.ndarray, size: str = "total") -> None:
+    """Raises DataError for a prompt without a token, or with more than the step's cache, or the dimension `size` of
+    its signature, has positions."""
+    capacity = signature.bounds[size][1]
     if prompt.size == 0:
         raise DataError("the prompt has no token to go on from. Give a text.")
     if prompt.size > capacity:
@@ -164,6 +208,22 @@ def first_feeds(signature: Signature, prompt: np.ndarray) -> dict[str, np.ndarra
     return feeds
 
 
+def first_of_target(
+    signature: Signature, encoded: Feeds, mask: np.ndarray, tokens: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The feeds of the first step behind a source, with caches of no positions.
+
+    Args:
+        signature: of the step.
+        encoded: what the program "encode" gave.
+        mask: of the source, int64 `[batch, source]`.
+        tokens: that targets begin with, int64 `[batch, sequence]`.
+    """
+    (rows, source), length = mask.shape, tokens.shape[1]
+    feeds = signature.zeros(batch=rows, source=source, sequence=length, past=0)
+    return {**feeds, **handed_on(encoded), "input_ids": tokens, "encoder_attention_mask": mask}
+
+
 def next_feeds(signature: Signature, feeds: Feeds, outputs: Feeds, tokens: np.ndarray) -> dict[str, np.ndarray]:
     """Those of the step behind one, with what it gave as the state.
 
@@ -174,5 +234,7 @@ def next_feeds(signature: Signature, feeds: Feeds, outputs: Feeds, tokens: np.nd
         tokens: that were chosen, int64 `[batch, 1]`.
     """
     state = {taken: outputs[given] for given, taken in signature.state.items()}
-    mask = np.concatenate([feeds["attention_mask"], np.ones_like(tokens)], 1)
-    return {"input_ids": tokens, "attention_mask": mask, **state}
+    following = {**feeds, **state, "input_ids": tokens}  # what was made of a source stays as it is
+    if "attention_mask" in feeds:
+        following["attention_mask"] = np.concatenate([feeds["attention_mask"], np.ones_like(tokens)], 1)
+    return following

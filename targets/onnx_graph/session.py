@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..device.needs import MAIN, STEP, ArtifactFacts, Feeds, Runtime, needed, output_specs, refuse_settings
+from ..device.needs import (
+    ENCODE,
+    MAIN,
+    STEP,
+    ArtifactFacts,
+    Feeds,
+    Runtime,
+    handed_on,
+    needed,
+    output_specs,
+    refuse_settings,
+)
 from ..errors import ArtifactError, told
 from . import sums
 
@@ -16,6 +27,8 @@ if TYPE_CHECKING:
     import onnxruntime
 
 MODEL_FILE = "model.onnx"
+ENCODER_FILE, DECODER_FILE = "encoder_model.onnx", "decoder_model.onnx"
+"""Those of an encoder-decoder, in place of `MODEL_FILE`."""
 # u8 x u8 kernels in place of u8 x s8 ones on x86; with VNNI they are slower and nothing else.
 KEEP_SUMS = "session.x64quantprecision"
 SETTINGS = ("disabled_optimizers", "spinning", "saturate")
@@ -61,15 +74,57 @@ class OrtSession:
         """Nothing outlives the object."""
 
 
+class PairSession:
+    """The two files of an encoder-decoder: "encode" is the first, "step" the second, and "main" the one behind the
+    other, the step with caches of no positions.
+
+    Args:
+        folder: where they lie.
+        outputs: names of the outputs that are asked for, by the program.
+        settings: of both sessions; see `settings.Settings`.
+        threads: of each one's pool.
+        state: specs of the caches that a step takes.
+
+    Raises:
+        ArtifactError: ONNX Runtime cannot read a file.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        outputs: dict[str, list[str]],
+        settings: dict[str, Any],
+        threads: int,
+        state: Sequence[dict[str, Any]],
+    ) -> None:
+        self._encoder = OrtSession(folder / ENCODER_FILE, outputs, settings, threads)
+        self._decoder = OrtSession(folder / DECODER_FILE, outputs, settings, threads)
+        self._state = state
+
+    def run(self, feeds: Feeds, program: str = MAIN) -> dict[str, np.ndarray]:
+        """Arrays by the outputs' names."""
+        if program != MAIN:
+            return (self._encoder if program == ENCODE else self._decoder).run(feeds, program)
+        source = {name: feeds[name] for name in ("input_ids", "attention_mask")}
+        caches = {**handed_on(self._encoder.run(source, ENCODE)), **empty_state(self._state, len(feeds["input_ids"]))}
+        tokens = {"input_ids": feeds["decoder_input_ids"], "encoder_attention_mask": feeds["attention_mask"]}
+        return self._decoder.run({**tokens, **caches}, MAIN)
+
+    def close(self) -> None:
+        """Nothing outlives the object."""
+
+
 def load_runtime(facts: ArtifactFacts) -> Runtime:
     """Raises TargetUnavailable where onnxruntime is not installed."""
     return Runtime("onnxruntime", needed("onnxruntime", "onnxruntime").__version__, "CPU", compiles=False)
 
 
-def open_session(folder: Path, facts: ArtifactFacts, threads: int) -> OrtSession:
+def open_session(folder: Path, facts: ArtifactFacts, threads: int) -> OrtSession | PairSession:
     """The artifact in `folder` with its own settings."""
     refuse_settings(facts, SETTINGS)
     outputs = {program: [spec["name"] for spec in output_specs(facts, program)] for program in facts["programs"]}
+    if ENCODE in facts["programs"]:
+        return PairSession(folder, outputs, facts["settings"], threads, state_specs(facts))
     return OrtSession(folder / MODEL_FILE, outputs, facts["settings"], threads, state_specs(facts))
 
 

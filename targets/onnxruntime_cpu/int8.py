@@ -21,6 +21,7 @@ from edgepress.targets.onnx_graph.embedding import quantize_embeddings
 from edgepress.targets.onnx_graph.int8 import write_dynamic, write_static
 from edgepress.targets.onnx_graph.smooth import apply_smoothing, plan_smoothing, smoothable
 from edgepress.targets.onnx_graph.view import View, drop_unused, name_nodes, reader, weighted_nodes
+from edgepress.targets.onnxruntime_cpu.heads import own_heads
 from edgepress.targets.records import Candidate, Feeds, Record
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def write_int8(
     model = _load(fp32)
     if options.between == "float":
         split_gemms(model)
+        own_heads(model)
     layers = weighted_nodes(model)
     kept = float_layers(model, options.keep_float)
     kinds = ("MatMul",) if options.between == "float" else ("MatMul", "Gemm", "Conv", "ConvTranspose")

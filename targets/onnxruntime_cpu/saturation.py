@@ -17,15 +17,15 @@ HIGHEST = 255
 LARGEST, SMALLEST = 2**15 - 1, -(2**15)
 
 
-def saturating_share(path: Path) -> float | None:
-    """Share of the weight pairs of all int8 products that can saturate, 0..1; None for a graph without such weights."""
+def saturating_share(*paths: Path) -> float | None:
+    """Share of the weight pairs of all int8 products of these graphs that can saturate, 0..1; None where they have no
+    such weights."""
     import onnx
 
-    view = View.of(onnx.load(path))
     pairs = risky = 0
-    for node in {id(node): node for node in view.producers.values()}.values():
-        if node.op_type in FACTORS:
-            weight = _int8_weight(view, node)
+    for view in (View.of(onnx.load(path)) for path in paths):
+        for node in {id(node): node for node in view.producers.values()}.values():
+            weight = _int8_weight(view, node) if node.op_type in FACTORS else None
             if weight is not None:
                 neighbours = paired(rows_of(weight, node.op_type in CONV))
                 pairs += neighbours.shape[0] * neighbours.shape[2]

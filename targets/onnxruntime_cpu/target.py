@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 from edgepress.targets.backend import Backend
 from edgepress.targets.errors import TargetError, told
-from edgepress.targets.exportable import Exportable, TrainedInput, stepping_of, trained_inputs_of
+from edgepress.targets.exportable import Exportable, TrainedInput, trained_inputs_of
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
-from edgepress.targets.onnx_graph.session import MODEL_FILE, open_session
+from edgepress.targets.onnx_graph.session import open_session
 from edgepress.targets.onnx_graph.settings import Settings
+from edgepress.targets.onnxruntime_cpu.graphs import (
+    all_macs,
+    all_weights,
+    encoder_of,
+    export_graphs,
+    files_of,
+    graph_feeds,
+    programs_of,
+)
 from edgepress.targets.protocols import Runner
-from edgepress.targets.records import STEP, Artifact, Candidate, Feeds, MacCount, Precision, Signature, WeightCount
+from edgepress.targets.records import Artifact, Candidate, Feeds, MacCount, Precision, WeightCount
 
 
 class OnnxRuntimeCpu(Backend[Path]):
@@ -46,29 +55,27 @@ class OnnxRuntimeCpu(Backend[Path]):
         from edgepress.targets.onnx_graph.macs import count_macs
 
         self._require(self.exports_with)
-        return count_macs(folder / MODEL_FILE, with_state(feeds, artifact.programs))
+        fed = graph_feeds(feeds, artifact.programs)
+        return all_macs(count_macs(folder / name, given) for name, given in fed.items())
 
     def zeros(self, artifact: Artifact, folder: Path) -> WeightCount:
         from edgepress.targets.onnx_graph.zeros import count_zeros
 
         self._require(self.exports_with)
-        return count_zeros(folder / MODEL_FILE)
+        return all_weights(count_zeros(folder / name) for name in files_of(artifact.programs))
 
     def saturating(self, artifact: Artifact, folder: Path) -> float | None:
         from edgepress.targets.onnxruntime_cpu.saturation import saturating_share
 
         self._require(self.exports_with)
-        return saturating_share(folder / MODEL_FILE) if artifact.precision == "int8" else None
+        paths = [folder / name for name in files_of(artifact.programs)]
+        return saturating_share(*paths) if artifact.precision == "int8" else None
 
     def _prepare(
         self, model: Exportable, calibration: Sequence[Feeds], candidates: Sequence[Candidate], scratch: Scratch
     ) -> Callable[[], Path]:
-        """The fp32 file that every candidate starts from: of a decoder its step, with empty caches the whole of it."""
-        from edgepress.targets.onnx_graph.export import export_onnx
-
-        if (step := stepping_of(model)) is not None:
-            return lambda: export_onnx(step, step.example, scratch.folder / MODEL_FILE)
-        return lambda: export_onnx(model, calibration[0], scratch.folder / MODEL_FILE)
+        """The folder of the fp32 graphs that every candidate starts from."""
+        return lambda: export_graphs(model, calibration[0], scratch.folder)
 
     def _export(self, source: Source[Path], candidate: Candidate, folder: Path) -> Made:
         from edgepress.targets.acceptance.seal import versions_of
@@ -76,16 +83,17 @@ class OnnxRuntimeCpu(Backend[Path]):
 
         notes: tuple[str, ...] = ()
         macs = None
-        step = stepping_of(source.model)
-        programs = {STEP: step.signature} if step is not None else {}
+        programs = programs_of(source.model)
         if candidate.precision == "int8":
-            calibration = [with_state(feeds, programs) for feeds in source.calibration]
-            trained = trained_inputs_of(source.model)
-            notes = _quantize(source.prepared, candidate, calibration, folder / MODEL_FILE, trained)
+            encode, trained = encoder_of(source.prepared, programs), trained_inputs_of(source.model)
+            calibration = [graph_feeds(feeds, programs, encode) for feeds in source.calibration]
+            for name in calibration[-1]:
+                fed = [feeds[name] for feeds in calibration]
+                notes += _quantize(source.prepared / name, candidate, fed, folder / name, trained)
             # The longest rows: attention's float products weigh most there.
-            macs = count_macs(folder / MODEL_FILE, calibration[-1])
+            macs = all_macs(count_macs(folder / name, fed) for name, fed in calibration[-1].items())
         else:
-            shutil.copytree(source.prepared.parent, folder, dirs_exist_ok=True)
+            shutil.copytree(source.prepared, folder, dirs_exist_ok=True)
         return Made(
             precision=candidate.precision,
             macs=macs,
@@ -99,22 +107,8 @@ class OnnxRuntimeCpu(Backend[Path]):
     def _session(self, opening: Opening) -> Iterator[Runner]:
         yield open_session(opening.folder, opening.facts, opening.threads)
 
-    def _opens(self, stands_in: bool) -> tuple[str, ...]:
-        return (MODEL_FILE,)
-
-
-def with_state(feeds: Feeds, programs: Mapping[str, Signature]) -> Feeds:
-    """Feeds of "main" as the graph of a decoder takes them, with caches of no positions.
-
-    Args:
-        feeds: of one call, {input: `[batch, ...]`}.
-        programs: the artifact's; without a step there is nothing to add.
-    """
-    step = programs.get(STEP)
-    if step is None:
-        return feeds
-    rows, length = feeds["input_ids"].shape
-    return {**step.zeros(batch=rows, sequence=length, past=0, total=length), **feeds}
+    def _opens_of(self, artifact: Artifact, stands_in: bool) -> tuple[str, ...]:
+        return files_of(artifact.programs)
 
 
 def _quantize(

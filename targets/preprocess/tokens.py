@@ -16,6 +16,8 @@ from edgepress.targets.text import whole_text
 FILE_NAME, SETTINGS_NAME = "tokenizer.json", "tokenizer_config.json"
 STRIDE = "doc_stride"
 """What tokenizer_config.json calls the tokens that windows of a long text share, as transformers' pipelines do."""
+PREFIX = "source_prefix"
+"""What tokenizer_config.json calls the text that is put before every source, such as T5's `summarize: `."""
 MOST_BYTES = 256 << 20
 """A tokenizer.json is not read beyond it: the largest vocabularies make some 30 MB."""
 
@@ -37,7 +39,7 @@ class Tokens:
     def __init__(self, folder: Path, names: Sequence[str], shortest: int, longest: int) -> None:
         self._names = tuple(names)
         self._shortest = shortest
-        settings = _settings(folder / SETTINGS_NAME)
+        settings = read_settings(folder / SETTINGS_NAME)
         self._longest = longest
         self._stride = settings.get(STRIDE, 0)
         self._tokenizer = load_tokenizer(folder / FILE_NAME)
@@ -115,7 +117,8 @@ def _checked(row: Any) -> Any:
     return texts[0] if len(texts) == 1 else texts
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """tokenizer_config.json. Raises ModelError where it is missing or no JSON mapping."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError) as fault:

@@ -241,6 +241,39 @@ def tiny_decoder(folder: Path, architecture: str = "llama", layers: int = 2) -> 
     )
 
 
+def tiny_pair_config(architecture: str = "t5", layers: int = 2) -> Any:
+    """t5, marian or bart of width 16 with 4 heads, as transformers' AutoConfig makes them; `<s>` begins a target."""
+    from transformers import AutoConfig
+
+    tokens = {"vocab_size": 16, "pad_token_id": 15, "eos_token_id": 2, "decoder_start_token_id": 1}
+    sizes = {"d_model": 16, "num_layers": layers, "num_decoder_layers": layers, "num_heads": 4, "d_kv": 4, "d_ff": 32}
+    if architecture != "t5":
+        sides = {"layers": layers, "ffn_dim": 32, "attention_heads": 4}
+        sizes = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in sides.items()}
+        sizes |= {"d_model": 16, "max_position_embeddings": 64}
+    return AutoConfig.for_model(architecture, **sizes, **tokens)
+
+
+def tiny_pair(folder: Path, architecture: str = "t5", layers: int = 2) -> Path:
+    """A random encoder-decoder and its tokenizer, as `save_pretrained` writes them."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    torch.manual_seed(0)
+    network = AutoModelForSeq2SeqLM.from_config(tiny_pair_config(architecture, layers))
+    return _save(network, folder, tiny_decoder_tokenizer(pad=True))
+
+
+def tiny_pairs_of_texts(rows: int = 96) -> list[dict[str, str]]:
+    """Words, and for each of them the next one in `WORDS`."""
+    random = np.random.default_rng(rows)
+    found = []
+    for _ in range(rows):
+        places = random.integers(0, len(WORDS), int(random.integers(2, 7)))
+        source, target = (" ".join(WORDS[i % len(WORDS)] for i in places + step) for step in (0, 1))
+        found.append({"source": source, "target": target})
+    return found
+
+
 def tiny_stories(rows: int = 96) -> list[dict[str, str]]:
     """Texts in which each word follows from the one before it: the next in `WORDS`, or the third after it."""
     random = np.random.default_rng(rows)

@@ -5,7 +5,7 @@ References: arXiv 1503.02531 (softened logits), 1909.10351 (hidden states and at
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -30,6 +30,9 @@ from edgepress.compress.training.precision import with_precision
 from edgepress.compress.training.teacher_cache import TeacherCache, Wanted
 from edgepress.targets.errors import StageError
 from edgepress.targets.records import Record
+
+if TYPE_CHECKING:
+    from edgepress.compress.tasks.base import Features
 
 
 class DistillationPlan(Record):
@@ -146,15 +149,16 @@ def distill(
     # The projections between widths are drawn here, so a resumed run must draw the same.
     torch.manual_seed(run.seed)
     details: dict[str, object] = {}
-    with data.teacher_outputs(plan.wanted, run) as cache:
+    train = data.rewritten(options.written, run) if options.written else data.train
+    with data.teacher_outputs(plan.wanted, run, train) as cache:
         if options.layers_first:
-            model, details["layers_first"] = _layers_first(model, plan, data, run, cache)
+            model, details["layers_first"] = _layers_first(model, plan, data, train, run, cache)
         # After a first phase of layers alone the second trains the prediction alone, as in the paper; else all at once.
         layers = False if options.layers_first else None
         objective = DistillationObjective(options, plan.compared, layers, data.task.outputs)
         place = run.scratch / "student"
         job = TrainingJob(options.training, place, run.seed, objective, cache.rows, data.metrics[0], hooks=hooks)
-        trained, history = fit(model, job, data.train, data.validation, run.progress, run.title(title))
+        trained, history = fit(model, job, train, data.validation, run.progress, run.title(title))
     details |= {
         "epochs": [epoch.model_dump() for epoch in history.epochs],
         "steps": history.steps,
@@ -170,14 +174,15 @@ def distill(
 
 
 def _layers_first(
-    model: Model, plan: DistillationPlan, data: Data, run: Run, cache: TeacherCache
+    model: Model, plan: DistillationPlan, data: Data, train: Features, run: Run, cache: TeacherCache
 ) -> tuple[Model, list[dict[str, object]]]:
     """TinyBERT's first phase (arXiv 1909.10351, section 3): what lies between embedding and answer, nothing else.
 
     Args:
         model: the student as it starts.
         plan: of this very student.
-        data: training and validation rows.
+        data: validation rows.
+        train: training rows.
         run: seed, scratch folder and progress.
         cache: the teacher's outputs on the training rows.
 
@@ -188,7 +193,7 @@ def _layers_first(
     objective = DistillationObjective(plan.options, plan.compared, True, data.task.outputs)
     # The head has learned nothing yet, so the metric says nothing of the epochs.
     job = TrainingJob(training, run.scratch / "layers", run.seed, objective, cache.rows, data.metrics[0], keep="last")
-    trained, history = fit(model, job, data.train, data.validation, run.progress, run.title("layers first"))
+    trained, history = fit(model, job, train, data.validation, run.progress, run.title("layers first"))
     return trained, [epoch.model_dump(include={"epoch", "loss", "seconds"}) for epoch in history.epochs]
 
 

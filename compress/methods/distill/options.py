@@ -21,6 +21,9 @@ class Distill(StageOptions):
     Of a decoder's vocabulary the teacher's `likeliest` tokens are kept at each place, with their probabilities and the
     mass of all others; as many as the vocabulary has make the loss exact.
 
+    `written` is the share of the training rows whose target is the one that the teacher writes for their source
+    (sequence-level distillation, arXiv 1606.07947); the others keep the true one.
+
     `layers_first: N` makes two trainings of it, as TinyBERT does: N epochs of the terms that compare layers, then
     `training` with the terms of the answers alone.
 
@@ -34,6 +37,7 @@ class Distill(StageOptions):
     attention: Annotated[float, Field(ge=0)] = 0.0
     terms: dict[str, Annotated[float, Field(ge=0)]] = {}
     likeliest: Annotated[int, Field(ge=1)] = 128
+    written: Share = 0.0
     layer_map: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     layers_first: Annotated[float, Field(ge=0)] = 0.0
     control: bool = False

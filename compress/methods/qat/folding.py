@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgepress.compress.network.probing import evaluating, logits_of, tensors
+from edgepress.compress.network.probing import evaluating, probe_logits, tensors
 from edgepress.compress.training.norms import norms_of
 from edgepress.targets.records import Feeds
 
@@ -32,11 +32,11 @@ def fold_norms(network: nn.Module, feeds: Feeds) -> tuple[str, ...]:
         Names of the norms that were folded; one whose layer is read elsewhere too stays as it is.
     """
     names = {module: name for name, module in network.named_modules()}
-    wanted, folded = logits_of(network, feeds), []
+    wanted, folded = probe_logits(network, feeds), []
     for layer, norm in pairs(network, feeds):
         kept = {module: {key: value.clone() for key, value in module.state_dict().items()} for module in (layer, norm)}
         _fold(layer, norm)
-        found = logits_of(network, feeds)
+        found = probe_logits(network, feeds)
         if (found - wanted).abs().max() <= CLOSE * wanted.abs().max():
             folded.append(names[norm])
             continue

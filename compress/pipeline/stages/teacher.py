@@ -179,8 +179,9 @@ def _few(names: Sequence[str], limit: int) -> str:
 
 def _model(network: nn.Module, stage: TeacherStage, work: Work, origin: str) -> Model:
     from edgepress.compress.model.model import Model, Step
-    from edgepress.compress.model.padding import adopt_padding
+    from edgepress.compress.model.padding import adopt_padding, adopt_start
 
+    adopt_start(network.config, work.data.processor)
     if warning := adopt_padding(network.config, getattr(work.data.processor, "pad_token_id", None), "the tokenizer"):
         work.run.progress.warn(f"teacher: {warning}")
     signature = work.data.task.signature(network, work.data.processor, stage.rows)
@@ -189,9 +190,11 @@ def _model(network: nn.Module, stage: TeacherStage, work: Work, origin: str) -> 
 
 def _config(given: dict[str, Any], work: Work) -> Any:
     from edgepress.compress.model.hub import auto_config
+    from edgepress.compress.model.padding import tokens_of_targets
 
     names = work.data.label_names
     options = work.data.task.outputs.head(names)
+    options |= tokens_of_targets(work.data.processor)
     options |= {key: value for key, value in given.items() if key != "model_type"}
     if "model_type" not in given:
         raise ModelError("teacher.config has no model_type; give a transformers one such as resnet, vit or bert")

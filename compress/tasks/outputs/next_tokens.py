@@ -31,6 +31,7 @@ class NextTokens(LogitsHead):
     """
 
     network_kind: ClassVar[str] = "causal language model"
+    rows: ClassVar[str] = "texts to go on with"
     keeps_likeliest: ClassVar[bool] = True
     decodes: ClassVar[bool] = True
     classes: bool = False
@@ -80,7 +81,7 @@ class NextTokens(LogitsHead):
     ) -> Following:
         """See `TruthReader.truth_of`. Raises DataError where the recipe names labels."""
         if data.labels is not None:
-            raise DataError("texts to go on with have no labels: leave data.labels out.")
+            raise DataError(f"{self.rows} have no labels: leave data.labels out.")
         return Following()
 
     def truth(self, features: Features) -> np.ndarray:
@@ -140,3 +141,12 @@ class NextTokens(LogitsHead):
             divergence = divergence - torch.special.entr(rest) - rest * others
         found: Tensor = temperature**2 * divergence.mean()
         return found
+
+
+@dataclass(frozen=True)
+class TargetTokens(NextTokens):
+    """The same of an encoder-decoder: truth are the tokens of the target, each of which follows from the source and
+    from those before it; -100 behind the last."""
+
+    network_kind: ClassVar[str] = "encoder-decoder"
+    rows: ClassVar[str] = "sources and targets"

@@ -37,7 +37,7 @@ from edgepress.compress.model.fake_quant import (
 )
 from edgepress.compress.model.model import Model
 from edgepress.compress.model.sparsity import sparse_weights
-from edgepress.compress.network.probing import logits_of
+from edgepress.compress.network.probing import probe_logits
 from edgepress.compress.recipe.sections import Training
 from edgepress.compress.training.fit import TrainingJob, fit
 from edgepress.targets.errors import ModelError, StageError
@@ -273,7 +273,7 @@ def test_ranges_start_as_targets_calibrate_them() -> None:
     layer = model.network.get_submodule("bert.pooler.dense")
     handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     for feeds in batches:
-        logits_of(model.network, feeds)
+        probe_logits(model.network, feeds)
     handle.remove()
     (found,) = (one for one in plan.inputs if one.modules == ("bert.pooler.dense",))
     assert (found.low, found.high) == (float(min(x.min() for x in seen)), float(max(x.max() for x in seen)))
@@ -287,9 +287,9 @@ def test_ranges_start_as_targets_calibrate_them() -> None:
 def test_folded_norms_leave_the_answers_as_they_were_and_have_factor_one() -> None:
     model = resnet()
     feeds = make_calibration(model.signature)[0]
-    before = logits_of(model.network, feeds)
+    before = probe_logits(model.network, feeds)
     folded = fold_norms(model.network, feeds)
-    torch.testing.assert_close(logits_of(model.network, feeds), before, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(probe_logits(model.network, feeds), before, atol=1e-4, rtol=1e-4)
     norms = {name: module for name, module in model.network.named_modules() if isinstance(module, nn.BatchNorm2d)}
     assert set(folded) == set(norms) and len(folded) == 6
     assert all(torch.all(norm.weight == 1) for norm in norms.values())
@@ -336,7 +336,7 @@ def test_the_training_leaves_plain_layers_rounded_weights_and_ranges(options: An
     assert {one.module: (one.low, one.high) for one in ended.model.ranges} == moved
     assert ended.details["fake_quantized"].keys() == {"metric", "float_before", "post_training", "trained"}  # type: ignore[attr-defined]
     feeds = calibration(model)[0]
-    assert not torch.equal(logits_of(ended.model.network, feeds), logits_of(model.network, feeds))
+    assert not torch.equal(probe_logits(ended.model.network, feeds), probe_logits(model.network, feeds))
     (step,) = ended.model.lineage
     assert step.stage == "qat" and step.summary.startswith(f"14 layers train as int8: {options.method} ranges")
     assert "; fake-quantized accuracy " in step.summary and ", with calibrated ranges alone " in step.summary
@@ -418,7 +418,7 @@ def test_a_model_in_training_is_rebuilt_from_its_folder_with_its_ranges(tmp_path
     start.save(tmp_path)
     again = Model.load(tmp_path)
     feeds = calibration(model)[0]
-    assert torch.equal(logits_of(again.network, feeds), logits_of(start.network, feeds))
+    assert torch.equal(probe_logits(again.network, feeds), probe_logits(start.network, feeds))
     first: Any = again.network.get_submodule("bert.encoder.layer.0.attention.self")
     assert first.query.input_range is first.key.input_range
 

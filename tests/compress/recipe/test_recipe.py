@@ -297,7 +297,7 @@ def test_a_metric_that_the_task_does_not_take_is_named_before_any_work() -> None
 
     from edgepress.compress.tasks.metrics import metrics_of
 
-    task: Any = SimpleNamespace(name="text-classification", metrics=("accuracy", "macro-f1", "kl"))
+    task: Any = SimpleNamespace(name="text-classification", metrics=("accuracy", "macro-f1", "kl"), generated=())
     recipe = parse_recipe(mapping(), "r.yaml")
     assert metrics_of(task, recipe) == ("accuracy", "macro-f1", "kl")
     assert metrics_of(task, recipe.model_copy(update={"metric": "macro-f1"})) == ("macro-f1", "accuracy", "kl")

@@ -29,12 +29,13 @@ from edgepress.compress.tasks.inputs.image import ImageInputs
 from edgepress.compress.tasks.inputs.masked import MaskedInputs
 from edgepress.compress.tasks.inputs.passages import PassageInputs
 from edgepress.compress.tasks.inputs.sentences import SentenceInputs
+from edgepress.compress.tasks.inputs.seq2seq import PairInputs
 from edgepress.compress.tasks.inputs.text import TextInputs
 from edgepress.compress.tasks.inputs.vectors import VectorInputs
 from edgepress.compress.tasks.inputs.words import WordInputs
 from edgepress.compress.tasks.outputs.answers import AnswerSpans
 from edgepress.compress.tasks.outputs.classes import Classes
-from edgepress.compress.tasks.outputs.next_tokens import NextTokens
+from edgepress.compress.tasks.outputs.next_tokens import NextTokens, TargetTokens
 from edgepress.compress.tasks.outputs.pixels import PixelClasses
 from edgepress.compress.tasks.outputs.several import SeveralLabels
 from edgepress.compress.tasks.outputs.tokens import TokenClasses
@@ -74,6 +75,7 @@ def test_the_tasks_of_the_house_are_compositions() -> None:
         "text-embeddings": (SentenceInputs, Vectors, "AutoModelForTextEmbedding"),
         "token-classification": (WordInputs, TokenClasses, "AutoModelForTokenClassification"),
         "text-generation": (ContinuedInputs, NextTokens, "AutoModelForCausalLM"),
+        "text-to-text": (PairInputs, TargetTokens, "AutoModelForSeq2SeqLM"),
         "image-segmentation": (MaskedInputs, PixelClasses, "AutoModelForSemanticSegmentation"),
         "question-answering": (PassageInputs, AnswerSpans, "AutoModelForAnswerSpans"),
     }
@@ -87,6 +89,7 @@ def test_the_tasks_of_the_house_are_compositions() -> None:
         Vectors: {"pair-spearman"},
         TokenClasses: {"entity-f1"},
         NextTokens: {"perplexity"},
+        TargetTokens: {"perplexity"},
         PixelClasses: {"mean-iou"},
         AnswerSpans: {"qa-f1"},
     }

@@ -90,7 +90,7 @@ def write_int8(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], o
             graph of more than 2 GiB.
     """
     options = _options(candidate)
-    model = _load(fp32)
+    model = load_graph(fp32)
     if options.between == "float":
         split_gemms(model)
     layers = weighted_nodes(model)
@@ -111,7 +111,8 @@ def write_int8(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], o
     return tuple(notes)
 
 
-def _load(path: Path) -> onnx.ModelProto:
+def load_graph(path: Path) -> onnx.ModelProto:
+    """The graph with a name for each node. Raises TargetError for one of more than 2 GiB."""
     import onnx
 
     size = sum(part.stat().st_size for part in (path, path.with_name(f"{path.name}.data")) if part.exists())

@@ -1,4 +1,4 @@
-"""ONNX Runtime on this machine's CPU: fp32, and int8 by several methods."""
+"""ONNX Runtime on this machine's CPU: fp32, int8 by several methods, and decoders' weights of 8 and 4 bits."""
 
 from __future__ import annotations
 
@@ -15,14 +15,24 @@ from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.onnx_graph.session import MODEL_FILE, open_session
 from edgepress.targets.onnx_graph.settings import Settings
 from edgepress.targets.protocols import Runner
-from edgepress.targets.records import STEP, Artifact, Candidate, Feeds, MacCount, Precision, Signature, WeightCount
+from edgepress.targets.records import (
+    INTEGERS,
+    STEP,
+    Artifact,
+    Candidate,
+    Feeds,
+    MacCount,
+    Precision,
+    Signature,
+    WeightCount,
+)
 
 
 class OnnxRuntimeCpu(Backend[Path]):
     """Target "onnxruntime-cpu"."""
 
     name: ClassVar[str] = "onnxruntime-cpu"
-    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "int8")
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "int8", "int4")
     settings_type = Settings
     runs_with = ("onnxruntime",)
     exports_with = ("onnx", "onnxruntime", "onnxscript", "onnxslim")
@@ -31,10 +41,13 @@ class OnnxRuntimeCpu(Backend[Path]):
     def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
         if precision == "fp32":
             return (Candidate(name="fp32", precision="fp32"),)
-        if precision == "int8":
+        if precision in INTEGERS:
             from edgepress.targets.onnxruntime_cpu.int8 import int8_candidates
+            from edgepress.targets.onnxruntime_cpu.weights import weight_candidates
 
-            return int8_candidates(model.module)
+            # Where many tokens are read at once, products bound the time and not the weights' bytes: decoders alone.
+            weights = weight_candidates(precision) if stepping_of(model) is not None else ()
+            return (*weights, *(int8_candidates(model.module) if precision == "int8" else ()))
         return ()  # the CPU kernels compute 16-bit floats in fp32: smaller files, never faster
 
     def session_settings(self) -> tuple[dict[str, Any], ...]:
@@ -78,7 +91,7 @@ class OnnxRuntimeCpu(Backend[Path]):
         macs = None
         step = stepping_of(source.model)
         programs = {STEP: step.signature} if step is not None else {}
-        if candidate.precision == "int8":
+        if candidate.precision in INTEGERS:
             calibration = [with_state(feeds, programs) for feeds in source.calibration]
             notes = _quantize(source.prepared, candidate, calibration, folder / MODEL_FILE)
             # The longest rows: attention's float products weigh most there.
@@ -117,10 +130,13 @@ def with_state(feeds: Feeds, programs: Mapping[str, Signature]) -> Feeds:
 
 
 def _quantize(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], path: Path) -> tuple[str, ...]:
-    """Write the int8 graph; returns what was done, a line each."""
+    """Write the graph in lower precision; returns what was done, a line each."""
     from edgepress.targets.onnxruntime_cpu.int8 import write_int8
+    from edgepress.targets.onnxruntime_cpu.weights import WEIGHTS, write_weights
 
     try:
+        if candidate.name in WEIGHTS:
+            return write_weights(fp32, candidate, calibration, path)
         return write_int8(fp32, candidate, calibration, path)
     except TargetError:
         raise

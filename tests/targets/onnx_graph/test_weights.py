@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepress import targets
@@ -15,6 +16,7 @@ from edgepress.targets.blockwise.blocks import Grid, fit_grid, in_blocks, quanti
 from edgepress.targets.blockwise.gptq import compensated
 from edgepress.targets.errors import TargetError
 from edgepress.targets.onnx_graph.macs import count_macs
+from edgepress.targets.onnx_graph.norms import divide_by_roots
 from edgepress.targets.onnx_graph.view import reader
 from edgepress.targets.onnx_graph.zeros import count_zeros
 from edgepress.targets.onnxruntime_cpu.weights import WEIGHTS, WeightOptions, write_weights
@@ -171,6 +173,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     """fp32, int8-weights and int4-weights of a tiny LLaMA."""
     folder = tmp_path_factory.mktemp("weights")
     model = decoder(folder / "model")
+    for name, weight in model.network.named_parameters():
+        if "norm" in name:  # those that are all 1 are left out of the graph
+            torch.nn.init.uniform_(weight, 0.5, 1.5)
     target = targets.load("onnxruntime-cpu")
     offered = {one.name: one for kind in ("int8", "int4") for one in target.candidates(model, kind)}  # type: ignore[arg-type]
     wanted = [FP32, offered["int8-weights"], offered["int4-weights"]]
@@ -203,3 +208,23 @@ def test_greedy_decoding_of_eight_bits_is_near_and_most_products_are_int8(export
     same = np.mean([a == b for a, b in zip(texts["fp32"], texts["int8-weights"], strict=True)])
     assert len(texts["fp32"]) == 12 and same >= 0.75
     assert 0.5 < made["int4-weights"].int8_mac_share < 1
+
+
+def test_an_rms_normalisation_is_one_kernel_and_gives_the_same(tmp_path: Path, exported: Any) -> None:
+    """Two layers have five of them: two each, and the last one."""
+    import onnxruntime
+
+    folder, _ = exported
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(str(folder / "fp32" / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert sum(kind.endswith("SimplifiedLayerNormalization") for kind in kinds) == 5
+    # two factors, and a reciprocal that is an output too and so stays
+    nodes = [make("Sqrt", ["x"], ["r"]), make("Reciprocal", ["r"], ["i"]), make("Mul", ["i", "x"], ["y"])]
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xyi"]
+    model = helper.make_model(helper.make_graph(nodes, "g", value[:1], value[1:]), ir_version=10)
+    before = reader(model, ["y", "i"])({"x": np.array([4.0, 9.0], np.float32)})
+    assert divide_by_roots(model) == 1 and [node.op_type for node in model.graph.node] == ["Sqrt", "Reciprocal", "Div"]
+    after = reader(model, ["y", "i"])({"x": np.array([4.0, 9.0], np.float32)})
+    assert after["y"].tolist() == before["y"].tolist() == [2.0, 3.0]

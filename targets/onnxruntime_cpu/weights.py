@@ -121,12 +121,16 @@ def write_weights(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds]
 
 @dataclass(frozen=True)
 class Products:
-    """XᵀX over all places of what flows into a layer, `[inputs, inputs]`."""
+    """XᵀX over all places of what flows into a layer, `[inputs, inputs]`, each place at the same size: what follows is
+    normalised, and the few places with thousandfold activations (a text's first token) would be all that counts.
+    """
 
     sums: Floats | None = None
 
     def add(self, values: np.ndarray) -> Products:
         rows = values.reshape(-1, values.shape[-1]).astype(np.float32)
+        sizes = np.sqrt(np.square(rows).mean(-1, keepdims=True))
+        rows = np.asarray(rows / np.where(sizes > 0, sizes, 1), np.float32)
         found: Floats = rows.T @ rows
         return Products(found if self.sums is None else self.sums + found)
 

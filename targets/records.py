@@ -25,7 +25,8 @@ TOTAL = "total"  # positions behind a step: those before it and its own
 Feeds = Mapping[str, np.ndarray]
 PlainPath = Annotated[str, pydantic.AfterValidator(plain_path)]
 PlainName = Annotated[str, pydantic.AfterValidator(plain_name)]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]  # int4: weights of 4 bits; activations have more
+INTEGERS: tuple[Precision, ...] = ("int8", "int4")  # those that multiply integers
 
 
 class Record(pydantic.BaseModel):

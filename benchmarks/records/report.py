@@ -135,7 +135,7 @@ class Row(Record):
 
     name: str = Field(description="name of the row, unique among those of its target")
     target: str = Field(description="where it runs, e.g. onnxruntime-cpu")
-    precision: str = Field(description="precision really used: fp32, fp16, bf16 or int8")
+    precision: str = Field(description="precision really used: fp32, fp16, bf16, int8, or int4 (weights of 4 bits)")
     status: Status = Field(description="measured, built (not run here), estimated, unavailable or failed")
     reason: str = Field(default="", description="why the status is not 'measured', or why a figure is missing")
     chosen: bool = Field(default=False, description="whether this is the artifact that is released")

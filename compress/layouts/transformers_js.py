@@ -10,7 +10,7 @@ from typing import Any
 from edgepress.targets.errors import EdgepressError
 from edgepress.targets.records import Artifact
 
-SUFFIXES = {"fp32": ("", "fp32"), "fp16": ("_fp16", "fp16"), "int8": ("_quantized", "q8")}
+SUFFIXES = {"fp32": ("", "fp32"), "fp16": ("_fp16", "fp16"), "int8": ("_quantized", "q8"), "int4": ("_q4", "q4")}
 """Precision → what the file's name has of it, and what transformers.js calls it."""
 MODEL, CONFIG = "model.onnx", "config.json"
 BESIDE = ("tokenizer.json", "preprocessor_config.json", "vocab.txt", "special_tokens_map.json")

@@ -12,26 +12,28 @@ from edgepress.targets.errors import TargetError, told
 from edgepress.targets.graph.export import sizes_of
 from edgepress.targets.hooks import Made
 from edgepress.targets.protocols import Session
-from edgepress.targets.records import Candidate, Comparison, Feeds, Precision, Signature
+from edgepress.targets.records import INTEGERS, Candidate, Comparison, Feeds, Precision, Signature
 
-# Least SQNR in dB. A faithful fp32 export lies above 100, fp16 near 60, bf16 near 40, a wrong graph below 10. int8 has
-# to be better than noise only: validation accuracy decides about it.
-LEAST_DB = {"fp32": 60.0, "fp16": 30.0, "bf16": 15.0, "int8": 0.0}
+# Least SQNR in dB. A faithful fp32 export lies above 100, fp16 near 60, bf16 near 40, a wrong graph below 10. int8 and
+# int4 have to be better than noise only: validation accuracy decides about it.
+LEAST_DB = {"fp32": 60.0, "fp16": 30.0, "bf16": 15.0, "int8": 0.0, "int4": 0.0}
 
 
 def refuse_false_precision(candidate: Candidate, made: Made) -> None:
     """A file must be what it is called: other precisions are faster or smaller for reasons of their own.
 
     Raises:
-        TargetError: the target made another precision, or int8 in whose graph nothing multiplies in int8.
+        TargetError: the target made another precision, or int8 or int4 in whose graph nothing multiplies integers.
     """
     if made.precision != candidate.precision:
         raise TargetError(
             f"candidate {candidate.name!r} is called {candidate.precision}, and what was made is {made.precision}. "
             f"It was refused."
         )
-    if candidate.precision == "int8" and (made.macs is None or made.macs.int8 == 0):
-        raise TargetError(f"candidate {candidate.name!r} is called int8, yet no product in it is. It was refused.")
+    if candidate.precision in INTEGERS and (made.macs is None or made.macs.int8 == 0):
+        raise TargetError(
+            f"candidate {candidate.name!r} is called {candidate.precision}, yet no product in it is. It was refused."
+        )
 
 
 def accept(

@@ -39,13 +39,13 @@ def find_tables(model: onnx.ModelProto) -> tuple[str, ...]:
     for name, tensor in view.initializers.items():
         large = tensor.data_type == onnx.TensorProto.FLOAT and 4 * np.prod(tensor.dims) >= SMALLEST_TABLE
         readers = view.consumers.get(name, [])
-        looked_up = bool(readers) and name not in hidden and all(_is_lookup(node, name) for node in readers)
+        looked_up = bool(readers) and name not in hidden and all(is_lookup(node, name) for node in readers)
         if large and len(tensor.dims) == 2 and looked_up:
             found.append(name)
     return tuple(found)
 
 
-def _is_lookup(node: onnx.NodeProto, table: str) -> bool:
+def is_lookup(node: onnx.NodeProto, table: str) -> bool:
     return node.op_type == "Gather" and node.input[0] == table and attribute(node, "axis", 0) == 0
 
 

@@ -12,6 +12,7 @@ from edgepress.targets.errors import TargetError
 from edgepress.targets.exportable import Exportable
 from edgepress.targets.graph.export import module_using
 from edgepress.targets.graph.narrowing import inference_program
+from edgepress.targets.onnx_graph.norms import divide_by_roots
 from edgepress.targets.onnx_graph.padding import keep_zero_padding
 from edgepress.targets.process.quiet import quiet
 from edgepress.targets.records import Feeds, Signature
@@ -68,6 +69,7 @@ def _save_slim(exported: ONNXProgram, signature: Signature, path: Path) -> None:
 
     proto = onnxslim.slim(exported.model_proto)
     keep_zero_padding(proto)
+    divide_by_roots(proto)
     tidy(proto, signature)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save_model(proto, path)
@@ -79,6 +81,7 @@ def _save_with_external_weights(exported: ONNXProgram, signature: Signature, pat
     exported.save(path, external_data=True)
     proto = onnx.load(path, load_external_data=False)
     keep_zero_padding(proto)
+    divide_by_roots(proto)
     tidy(proto, signature)
     path.write_bytes(proto.SerializeToString())
     onnx.checker.check_model(path, full_check=True)

@@ -28,23 +28,28 @@ MATMUL = {
 GEMM = {"Gemm": (0, 1), "FusedGemm": (0, 1), "QGemm": (0, 3)}
 CONV = {"Conv": (0, 1), "FusedConv": (0, 1), "ConvInteger": (0, 1), "QLinearConv": (0, 3)}
 TRANSPOSED_CONV = {"ConvTranspose": (0, 1)}
-FACTORS = MATMUL | GEMM | CONV | TRANSPOSED_CONV
+# Its weight is packed: how many inputs there are stands in its attribute K.
+PACKED = {"MatMulNBits": (0, 1)}
+FACTORS = PACKED | MATMUL | GEMM | CONV | TRANSPOSED_CONV
 # These multiply int8 by themselves. FusedMatMul and the like only where both factors come from int8.
 INTEGER = frozenset({
     "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm", "ConvInteger",
     "QLinearConv",
 })  # fmt: skip
+INT8_INSIDE = 4  # the accuracy level at which MatMulNBits rounds its activations to int8
 # Operators that multiply inside; they are refused rather than counted as nothing.
 OPAQUE = frozenset({
     "Attention", "QAttention", "MultiHeadAttention", "GroupQueryAttention", "LSTM", "GRU", "RNN", "DynamicQuantizeLSTM",
-    "Einsum", "MatMulNBits", "DeformConv",
+    "Einsum", "DeformConv",
 })  # fmt: skip
 
 
 def count_macs(path: Path, feeds: Feeds) -> MacCount:
     """Count one inference of the graph at `path` on `feeds`.
 
-    A MatMul, Gemm or Conv is int8 where both factors come straight from a DequantizeLinear of 8-bit integers.
+    A MatMul, Gemm or Conv is int8 where both factors come straight from a DequantizeLinear of 8-bit integers. A
+    MatMulNBits of 8 or 4 bits is int8 where its accuracy level has the kernels round activations to int8 and multiply
+    int8 by int8 (codes of 4 bits are widened in registers); at other levels it multiplies floats.
 
     Raises:
         TargetError: the graph multiplies in an operator whose work is not known here, or inside control flow.
@@ -63,7 +68,7 @@ def count_macs(path: Path, feeds: Feeds) -> MacCount:
             macs = _macs(node, shapes)
             total += macs
             int8 += macs if _is_int8(view, node) else 0
-            weights |= dict(_weight(view, name) for name in _factors(node))
+            weights |= dict(_weight(view, name) for name in _read(node))
     return MacCount(total, int8, sum(weights.values()))
 
 
@@ -105,11 +110,18 @@ def _factors(node: onnx.NodeProto) -> tuple[str, str]:
     return node.input[left], node.input[right]
 
 
+def _read(node: onnx.NodeProto) -> tuple[str, ...]:
+    """Names of all that a product reads: its factors, and the scales and zeros of a packed one."""
+    return (*_factors(node), *(node.input[2:4] if node.op_type in PACKED else ()))
+
+
 def _macs(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> int:
     """Case 1, convolution: outputs x input channels of a group x kernel; its weight is [out, in / groups, *kernel].
     Case 2, transposed convolution: inputs x the same of the outputs; its weight is [in, out / groups, *kernel].
-    Case 3, product: outputs x the inner dimension."""
+    Case 3, product, packed or not: outputs x the inner dimension."""
     left, right = _factors(node)
+    if node.op_type in PACKED:
+        return prod(shapes[node.output[0]]) * int(attribute(node, "K", 0))  # type: ignore[arg-type]
     if node.op_type in CONV:
         return prod(shapes[node.output[0]]) * prod(shapes[right][1:])
     if node.op_type in TRANSPOSED_CONV:
@@ -119,6 +131,8 @@ def _macs(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> int:
 
 
 def _is_int8(view: View, node: onnx.NodeProto) -> bool:
+    if node.op_type in PACKED:
+        return attribute(node, "accuracy_level", 0) == INT8_INSIDE
     return node.op_type in INTEGER or all(_from_int8(view, name) for name in _factors(node))
 
 

@@ -44,14 +44,48 @@ def count_zeros(path: Path) -> WeightCount:
     import onnx
 
     model = onnx.load(path)
-    view, points = View.of(model), _zero_points(model)
+    view, points, packed = View.of(model), _zero_points(model), packed_weights(model)
+    grids = {name for node in packed.values() for name in node.input[1:]}
     weights = zeros = 0
+    for node in packed.values():
+        absent = packed_zeros(view, node)
+        weights, zeros = weights + absent.size, zeros + int(np.count_nonzero(absent))
     for name in _constants(model):
+        if name in grids:
+            continue
         values = view.constant(name)
         if values is not None and _is_weight(values):
             weights += values.size
             zeros += int(np.count_nonzero(_is_zero(view, values, points.get(name))))
     return WeightCount(weights=weights, zeros=zeros)
+
+
+def packed_weights(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    """{codes: the first MatMulNBits that reads them}."""
+    found: dict[str, onnx.NodeProto] = {}
+    for node in model.graph.node:
+        if node.op_type == "MatMulNBits":
+            found.setdefault(node.input[1], node)
+    return found
+
+
+def packed_zeros(view: View, node: onnx.NodeProto) -> np.ndarray:
+    """Where the weight of a MatMulNBits is zero, `[outputs, inputs]`: its code is its block's zero."""
+    bits, inputs = (int(attribute(node, name, 0)) for name in ("bits", "K"))  # type: ignore[arg-type]
+    codes = _unpacked(view, node.input[1], bits)
+    if len(node.input) > 3 and node.input[3]:
+        points = _unpacked(view, node.input[3], bits)[:, : codes.shape[1], None]
+    else:
+        points = np.full((1, 1, 1), 2 ** (bits - 1), np.uint8)
+    return np.asarray(codes == points).reshape(len(codes), -1)[:, :inputs]
+
+
+def _unpacked(view: View, name: str, bits: int) -> np.ndarray:
+    values = view.constant(name)
+    assert values is not None and bits in (4, 8)
+    if bits == 8:
+        return values
+    return np.stack([values & 15, values >> 4], -1).reshape(*values.shape[:-1], -1)
 
 
 def pattern_of(path: Path, n: int, m: int) -> Pattern:

@@ -104,7 +104,7 @@ def write_int8(
             layer with a trained range where they are asked for, or a graph of more than 2 GiB.
     """
     options = _options(candidate)
-    model = _load(fp32)
+    model = load_graph(fp32)
     if options.between == "float":
         split_gemms(model)
         own_heads(model)
@@ -130,7 +130,8 @@ def write_int8(
     return tuple(notes)
 
 
-def _load(path: Path) -> onnx.ModelProto:
+def load_graph(path: Path) -> onnx.ModelProto:
+    """The graph with a name for each node. Raises TargetError for one of more than 2 GiB."""
     import onnx
 
     size = sum(part.stat().st_size for part in (path, path.with_name(f"{path.name}.data")) if part.exists())

@@ -1,4 +1,4 @@
-"""ONNX Runtime on this machine's CPU: fp32, and int8 by several methods."""
+"""ONNX Runtime on this machine's CPU: fp32, int8 by several methods, and decoders' weights of 8 and 4 bits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from edgepress.targets.backend import Backend
 from edgepress.targets.errors import TargetError, told
-from edgepress.targets.exportable import Exportable, TrainedInput, trained_inputs_of
+from edgepress.targets.exportable import Exportable, TrainedInput, stepping_of, trained_inputs_of
 from edgepress.targets.hooks import Made, Opening, Scratch, Source
 from edgepress.targets.onnx_graph.session import open_session
 from edgepress.targets.onnx_graph.settings import Settings
@@ -24,14 +24,14 @@ from edgepress.targets.onnxruntime_cpu.graphs import (
     programs_of,
 )
 from edgepress.targets.protocols import Runner
-from edgepress.targets.records import Artifact, Candidate, Feeds, MacCount, Precision, WeightCount
+from edgepress.targets.records import INTEGERS, Artifact, Candidate, Feeds, MacCount, Precision, WeightCount
 
 
 class OnnxRuntimeCpu(Backend[Path]):
     """Target "onnxruntime-cpu"."""
 
     name: ClassVar[str] = "onnxruntime-cpu"
-    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "int8")
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "int8", "int4")
     settings_type = Settings
     runs_with = ("onnxruntime",)
     exports_with = ("onnx", "onnxruntime", "onnxscript", "onnxslim")
@@ -40,10 +40,15 @@ class OnnxRuntimeCpu(Backend[Path]):
     def candidates(self, model: Exportable, precision: Precision) -> tuple[Candidate, ...]:
         if precision == "fp32":
             return (Candidate(name="fp32", precision="fp32"),)
-        if precision == "int8":
+        if precision in INTEGERS:
             from edgepress.targets.onnxruntime_cpu.int8 import int8_candidates
+            from edgepress.targets.onnxruntime_cpu.weights import weight_candidates
 
-            return int8_candidates(model.module, bool(trained_inputs_of(model)))
+            step = stepping_of(model)
+            # Where many tokens are read at once, products bound the time and not the weights' bytes: decoders alone.
+            weights = weight_candidates(precision) if step is not None and step.encoder is None else ()
+            trained = bool(trained_inputs_of(model))
+            return (*weights, *(int8_candidates(model.module, trained) if precision == "int8" else ()))
         return ()  # the CPU kernels compute 16-bit floats in fp32: smaller files, never faster
 
     def session_settings(self) -> tuple[dict[str, Any], ...]:
@@ -84,7 +89,7 @@ class OnnxRuntimeCpu(Backend[Path]):
         notes: tuple[str, ...] = ()
         macs = None
         programs = programs_of(source.model)
-        if candidate.precision == "int8":
+        if candidate.precision in INTEGERS:
             encode, trained = encoder_of(source.prepared, programs), trained_inputs_of(source.model)
             calibration = [graph_feeds(feeds, programs, encode) for feeds in source.calibration]
             for name in calibration[-1]:
@@ -114,10 +119,13 @@ class OnnxRuntimeCpu(Backend[Path]):
 def _quantize(
     fp32: Path, candidate: Candidate, calibration: Sequence[Feeds], path: Path, trained: Sequence[TrainedInput]
 ) -> tuple[str, ...]:
-    """Write the int8 graph; returns what was done, a line each."""
+    """Write the graph in lower precision; returns what was done, a line each."""
     from edgepress.targets.onnxruntime_cpu.int8 import write_int8
+    from edgepress.targets.onnxruntime_cpu.weights import WEIGHTS, write_weights
 
     try:
+        if candidate.name in WEIGHTS:
+            return write_weights(fp32, candidate, calibration, path)
         return write_int8(fp32, candidate, calibration, path, trained)
     except TargetError:
         raise

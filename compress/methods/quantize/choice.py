@@ -22,13 +22,13 @@ from edgepress.compress.methods.quantize.options import Quantize
 from edgepress.compress.model.model import Model
 from edgepress.targets.errors import EdgepressError, StageError
 from edgepress.targets.protocols import Target
-from edgepress.targets.records import Candidate, Precision, Record
+from edgepress.targets.records import INTEGERS, Candidate, Precision, Record
 
 if TYPE_CHECKING:
     from edgepress.compress.methods.measuring import Measuring
 
 
-LOWER: tuple[Precision, ...] = ("int8", "fp16", "bf16")
+LOWER: tuple[Precision, ...] = (*INTEGERS, "fp16", "bf16")
 
 
 class CandidateResult(Record):
@@ -171,7 +171,7 @@ def choose_candidate(target: str, measured: Sequence[Measured], options: Quantiz
     if options is None:
         return _selection(target, results, results[0], True, ())
     running = [result for result in results[1:] if result.status != "failed"]
-    if not any(result.precision == "int8" for result in running):
+    if not any(result.precision in INTEGERS for result in running):
         faults = "; ".join(f"{result.name}: {result.reason}" for result in results[1:] if result.status == "failed")
         raise StageError(f"{target}: no int8 candidate stands. {faults or 'the target offers none'}")
     eligible = [result for result in running if result.status == "eligible"]
@@ -211,8 +211,8 @@ def _remarks(
 ) -> tuple[str, ...]:
     """What a reader must know of the choice though nothing is wrong with it."""
     found = []
-    int8 = min((result for result in eligible if result.precision == "int8"), key=cost, default=None)
-    if best.precision != "int8" and int8 is not None:
+    int8 = min((result for result in eligible if result.precision in INTEGERS), key=cost, default=None)
+    if best.precision not in INTEGERS and int8 is not None:
         amounts = f"{cost(best):.3f} {unit} against {cost(int8):.3f} {unit} of {int8.name}"
         found.append(f"{best.name} is chosen before int8: {amounts}")
     if unit == "bytes":
@@ -240,12 +240,11 @@ def _result_of(target: str, item: Measured, reference: Figure, options: Quantize
         return CandidateResult(name=name, target=target, precision=precision, status="failed", reason=item.failure)
     status: Literal["eligible", "rejected", "failed"] = "eligible"
     reason, drop = "", reference.loss_to(figure.value)
-    if options is not None and precision == "int8" and artifact.int8_mac_share < options.min_int8_share:
+    if options is not None and precision in INTEGERS and artifact.int8_mac_share < options.min_int8_share:
         status = "failed"
         share = artifact.int8_mac_share
-        reason = (
-            f"declared int8, but only {share:.1%} of its MACs are int8; the recipe asks {options.min_int8_share:.0%}"
-        )
+        wanted = f"the recipe asks {options.min_int8_share:.0%}"
+        reason = f"declared {precision}, but only {share:.1%} of its MACs are int8; {wanted}"
     elif options is not None and drop > options.max_drop + 1e-9:
         side = "below" if figure.higher_is_better else "above"
         status = "rejected"

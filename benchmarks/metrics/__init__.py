@@ -67,6 +67,9 @@ METRICS: dict[str, Metric] = {
     "span-agreement": SpanAgreement(),
 }
 
+BUILT_IN = frozenset(METRICS)
+"""Those that tasks choose from. What a user adds to `METRICS` fits the tasks that a recipe asks it of."""
+
 
 def metric(key: str) -> Metric:
     """The metric of that key.

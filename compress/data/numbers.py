@@ -52,12 +52,13 @@ class NumberMap:
         return found
 
     def check(self, labels: np.ndarray, origin: str) -> None:
-        """Raises DataError where a number is the same in all rows: there is nothing to learn."""
-        for place, name in enumerate(self.names):
-            if np.ptp(labels[:, place]) == 0:
-                raise DataError(
-                    f"{origin}: {name} is {labels[0, place]:g} in all rows; there is nothing to learn. Add rows."
-                )
+        """Raises DataError where every number is the same in all rows: there is nothing to learn. Of many numbers some
+        may stand still, as those of a detector's cells at an edge that no object's middle ever reaches."""
+        still = np.ptp(labels, axis=0) == 0
+        if still.all():
+            name = self.names[0] if len(self.names) == 1 else f"each of {len(self.names)} numbers"
+            value = f"{labels[0, 0]:g}" if len(self.names) == 1 else "the same"
+            raise DataError(f"{origin}: {name} is {value} in all rows; there is nothing to learn. Add rows.")
 
 
 def parts_of(value: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from edgepress.benchmarks.metrics import METRICS
+from edgepress.benchmarks.metrics import BUILT_IN, METRICS
 from edgepress.compress.recipe.data import Columns as Columns
 from edgepress.compress.recipe.data import Data as Data
 from edgepress.compress.recipe.licences import AcceptLicence, Licences
@@ -206,7 +206,7 @@ class Recipe(Readable):
 
     def metrics_at_fault(self, known: tuple[str, ...], generated: tuple[str, ...] = ()) -> Iterator[str]:
         """A line for each metric that is asked for and is not one of the task's: a gate on it could only be missed,
-        after hours of training.
+        after hours of training. A metric of the user's own is taken at their word.
 
         Args:
             known: the task's metrics.
@@ -219,7 +219,7 @@ class Recipe(Readable):
             if key in generated and place.startswith("gates"):
                 if not self.benchmark.generated:
                     yield f"{place}: {key!r} is of generated texts; say in benchmark.generated of how many test rows."
-            elif key not in known:
+            elif key not in known and key in BUILT_IN:
                 yield f"{place}: {self.task} does not take {key!r}; it takes {', '.join(known)}."
 
     @classmethod

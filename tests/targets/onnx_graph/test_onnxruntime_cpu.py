@@ -38,7 +38,7 @@ def test_loading_the_target_loads_no_backend() -> None:
 def test_16_bit_floats_are_not_offered_and_not_exported(tmp_path: Path) -> None:
     model = make_model("resnet")
     assert TARGET.candidates(model, "fp16") == ()
-    with pytest.raises(TargetError, match="exports fp32 and int8, got 'fp16'"):
+    with pytest.raises(TargetError, match="exports fp32, int8 and int4, got 'fp16'"):
         TARGET.export(model, make_calibration(model.signature), Candidate(name="h", precision="fp16"), tmp_path / "h")
 
 

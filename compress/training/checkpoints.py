@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
 from transformers import TrainerCallback
 
 from edgepress.compress.training import processes as distributed
-from edgepress.targets.errors import ArtifactError
+from edgepress.targets.errors import ArtifactError, StageError
 from edgepress.targets.files import remove
 from edgepress.targets.records import Record
 
@@ -44,13 +46,30 @@ class Pace(TrainerCallback):
         control.should_save = self.saved_step != state.global_step
         return control
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        # Before the mark: the last update may have broken weights whose loss nobody has seen yet.
+        check_finite(given["model"], state.global_step)
         self.saved, self.saved_step = time.monotonic(), state.global_step
         distributed.barrier()  # each process writes the state of its own random numbers
         if distributed.is_main():
             _mark(self.scratch / f"checkpoint-{state.global_step}")
             for old in _checkpoints(self.scratch)[KEPT:]:
                 remove(old)
+
+
+def check_finite(network: nn.Module, step: int) -> None:
+    """Raises StageError where a weight is NaN or infinite.
+
+    Args:
+        network: that is trained.
+        step: the optimizer's last one, for the message.
+    """
+    broken = next((name for name, weight in network.named_parameters() if not torch.isfinite(weight).all()), None)
+    if broken is not None:
+        raise StageError(
+            f"weights became NaN or infinite by step {step}, first {broken}. Lower training.learning_rate, or use "
+            f"precision fp32; the checkpoint before it stays."
+        )
 
 
 def latest(scratch: Path, warn: Callable[[str], None]) -> Path | None:

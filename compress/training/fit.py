@@ -108,11 +108,16 @@ class _Trainer(Trainer):
         loss = model(**inputs)["loss"]
         if not torch.isfinite(loss).all():
             raise StageError(
-                f"the loss became {loss.item():g} at step {self.state.global_step + 1}. "
+                f"the loss became {loss.item():g} at step {self.state.global_step + 1}{self._broken()}. "
                 f"Lower training.learning_rate, or use precision fp32."
             )
         self.losses.append(loss.item())
         return loss
+
+    def _broken(self) -> str:
+        """`, by the term hidden`, where the objective tells its terms apart."""
+        objective: Any = self.model.objective
+        return f", by the term {name}" if (name := getattr(objective, "broken", "")) else ""
 
 
 @dataclass(frozen=True)

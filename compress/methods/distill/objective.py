@@ -35,6 +35,9 @@ class DistillationObjective(nn.Module):
         self.kind = kind
         found = {name: find_term(name) for name in options.weights}
         names = [name for name, term in found.items() if layers is None or term.layers == layers]
+        self.names = tuple(names)
+        self.broken = ""
+        """The first term whose loss was not finite; empty as long as all are."""
         self.weights = tuple(options.weights[name] for name in names)
         self.terms = nn.ModuleList(found[name](options, compared) for name in names)
         self.outputs: Mapping[str, bool] = outputs_of(names)
@@ -53,8 +56,17 @@ class DistillationObjective(nn.Module):
             mask: `[batch, tokens]`, 1 for real tokens; None where there is none, as with images.
         """
         batch = Batch(labels, mask, self.kind)
-        losses = (term.loss(output, teacher, batch) for term in self._terms)
-        return sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))
+        losses = [term.loss(output, teacher, batch) for term in self._terms]
+        total = sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))
+        if not torch.isfinite(torch.as_tensor(total)).all():
+            # Once, on the way out: asked of each term at each step it would wait for the device as often.
+            self.broken = self._broken(losses)
+        return total
+
+    def _broken(self, losses: Sequence[torch.Tensor]) -> str:
+        """The first term whose loss is not finite; empty where only their sum is."""
+        pairs = zip(self.names, losses, strict=True)
+        return next((name for name, loss in pairs if not torch.isfinite(loss).all()), "")
 
 
 def find_term(name: str) -> type[Term]:

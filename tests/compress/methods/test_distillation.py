@@ -1,10 +1,13 @@
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from edgepress.compress.cli.console import Console
 from edgepress.compress.methods.distill.objective import DistillationObjective, layer_map, needs_layers, needs_of
 from edgepress.compress.methods.distill.options import Distill
 from edgepress.compress.methods.distill.terms import TERMS
@@ -14,8 +17,10 @@ from edgepress.compress.methods.distill.terms.hidden_states import masked_mse
 from edgepress.compress.methods.distill.terms.soft_targets import distillation_loss
 from edgepress.compress.recipe.sections import Training
 from edgepress.compress.training.batches import TeacherOutputs
+from edgepress.compress.training.fit import TrainingJob, fit
 from edgepress.compress.training.teacher_cache import Wanted
 from edgepress.targets.errors import StageError
+from tests.compress.fakes import TokenFeatures, tiny_bert
 
 
 def test_the_loss_of_one_row_is_the_one_computed_by_hand() -> None:
@@ -102,6 +107,25 @@ def test_a_term_from_outside_is_one_class_and_one_line(monkeypatch: pytest.Monke
     # Cross-entropy of even logits is ln 2; the largest logits are 3 apart.
     assert loss.item() == pytest.approx(math.log(2) + 0.5 * 3.0, rel=1e-6)
     assert not needs_layers(options) and needs_of(options, Compared(), "fp32") == Wanted()
+
+
+class Divides(Term):
+    """A term from outside that divides by nothing."""
+
+    def loss(self, student: Any, teacher: TeacherOutputs, batch: Batch) -> torch.Tensor:
+        return student.logits.pow(2).mean() / 0.0
+
+
+def test_the_term_whose_loss_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(TERMS, "divides", f"{__name__}:Divides")
+    objective = DistillationObjective(Distill(alpha=0.0, terms={"divides": 0.5}), Compared())
+
+    def teacher(rows: np.ndarray) -> dict[str, torch.Tensor]:
+        return {"logits": torch.zeros(len(rows), 2)}
+
+    job = TrainingJob(Training(batch_size=8), tmp_path, objective=objective, teacher=teacher)
+    with pytest.raises(StageError, match=r"the loss became inf at step 1, by the term divides. Lower training.learn"):
+        fit(tiny_bert(), job, TokenFeatures(16), TokenFeatures(8), Console("silent"), "distill")
 
 
 def test_an_unknown_term_is_named_with_those_there_are() -> None:

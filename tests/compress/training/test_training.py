@@ -10,7 +10,9 @@ from edgepress.compress.recipe.sections import Training
 from edgepress.compress.tasks.inference import logits_of, metric_of
 from edgepress.compress.training import epochs
 from edgepress.compress.training import fit as training
+from edgepress.compress.training.checkpoints import latest
 from edgepress.compress.training.fit import BucketSampler, TrainingJob, fit
+from edgepress.compress.training.hooks import Hook
 from edgepress.targets.errors import StageError
 from tests.compress.fakes import TokenFeatures, tiny_bert
 
@@ -109,6 +111,22 @@ def test_a_loss_that_is_not_finite_is_told(tmp_path: Path) -> None:
         StageError, match=r"the loss became nan at step 1. Lower training.learning_rate, or use precision fp32."
     ):
         fit(model, TrainingJob(QUICK, tmp_path), TokenFeatures(16), TokenFeatures(8), SILENT, "train")
+
+
+def test_weights_that_broke_are_never_saved_as_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+    """The last update before a save breaks them: no loss has shown it yet."""
+
+    class Breaks(Hook):
+        def on_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            if state.global_step + 1 == 4:  # of two epochs of two steps
+                with torch.no_grad():
+                    given["model"].network.classifier.bias.fill_(float("nan"))
+
+    job = TrainingJob(QUICK, tmp_path, hooks=(Breaks(),))
+    words = r"weights became NaN or infinite by step 4, first network.classifier.bias. .*the checkpoint before it stays"
+    with pytest.raises(StageError, match=words):
+        fit(tiny_bert(), job, TokenFeatures(16), TokenFeatures(8), SILENT, "train")
+    assert latest(tmp_path, lambda _: None) == tmp_path / "checkpoint-2"
 
 
 def test_gradient_accumulation_takes_fewer_steps_over_the_same_rows(tmp_path: Path) -> None:

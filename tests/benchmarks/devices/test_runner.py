@@ -132,7 +132,7 @@ def test_a_record_holds_the_raw_values_and_what_they_tell(release: Path, tmp_pat
     assert all(row.p90 is not None and row.p95 is None for row in record.latency)
     assert [row.sittings for row in record.latency] == [(16, 16, 16, 16)] * 2
     usable = os.sched_getaffinity(0)
-    kept = pinning.choose(1, usable) if len(usable) > 1 else tuple(usable)
+    kept = pinning.choose_processors(1, usable) if len(usable) > 1 else tuple(usable)
     assert all(row.pinned == kept for row in record.latency)
     assert record.cold_start_ms > record.open_ms + record.first_inference_ms
     assert record.peak_memory_bytes is not None and 10e6 < record.peak_memory_bytes < 300e6

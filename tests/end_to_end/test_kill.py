@@ -74,9 +74,9 @@ POINTS = [
     ("edgepress.compress.training.teacher_cache:save_file", 1, "distill"),
     ("edgepress.compress.training.fit:_Trainer.compute_loss", 9, "distill"),
     ("edgepress.compress.pipeline.store:_seal", 1, "distill"),
-    ("edgepress.compress.methods.quantize.export:furnish", 2, "quantize"),
+    ("edgepress.compress.methods.quantize.export:with_processor", 2, "quantize"),
     ("edgepress.benchmarks.judge.rows:_logits", 2, "benchmark"),
-    ("edgepress.compress.pipeline.publish:seal", 1, None),
+    ("edgepress.compress.pipeline.publish:seal_release", 1, None),
 ]
 
 

@@ -257,7 +257,7 @@ def test_many_threads_share_one_session() -> None:
 
 
 def test_a_vector_is_told_as_its_numbers_alone() -> None:
-    from edgepress.targets.serving.app import _told
+    from edgepress.targets.serving.app import _fields_of
 
-    assert _told(Answer((), {}, (0.6, 0.8))) == {"vector": [0.6, 0.8]}
-    assert _told(said("a")) == {"label": "a", "labels": ["a"], "scores": {"a": 1.0}}
+    assert _fields_of(Answer((), {}, (0.6, 0.8))) == {"vector": [0.6, 0.8]}
+    assert _fields_of(said("a")) == {"label": "a", "labels": ["a"], "scores": {"a": 1.0}}

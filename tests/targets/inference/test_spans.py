@@ -14,7 +14,7 @@ from edgepress.targets.errors import DataError
 from edgepress.targets.inference.answers import Answer, Span
 from edgepress.targets.inference.words import WordRows
 from edgepress.targets.records import Signature, TensorSpec
-from edgepress.targets.serving.app import _told
+from edgepress.targets.serving.app import _fields_of
 from tests.compress.tiny import tiny_tokenizer
 
 NAMES = ("O", "B-PER", "I-PER")
@@ -92,9 +92,9 @@ def test_what_is_no_row_of_words_is_told(rows: WordRows, row: Any) -> None:
 
 
 def test_a_service_gives_spans_too() -> None:
-    told = _told(Answer(("PER",), {}, spans=(Span("Ann", "PER", 0.5, 0, 3),)))
+    told = _fields_of(Answer(("PER",), {}, spans=(Span("Ann", "PER", 0.5, 0, 3),)))
     assert told["spans"] == [{"text": "Ann", "label": "PER", "score": 0.5, "start": 0, "end": 3}]
-    assert "spans" not in _told(Answer(("good",), {"good": 1.0}))
+    assert "spans" not in _fields_of(Answer(("good",), {"good": 1.0}))
 
 
 def test_a_device_compares_the_words_of_its_sample_alone() -> None:

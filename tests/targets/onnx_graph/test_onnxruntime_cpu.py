@@ -64,7 +64,7 @@ def test_int8_without_int8_products_is_refused(monkeypatch: pytest.MonkeyPatch, 
     model = make_model("resnet")
     monkeypatch.setattr(
         "edgepress.targets.onnxruntime_cpu.int8.write_int8",
-        lambda fp32, _, __, out: (out.write_bytes(fp32.read_bytes()), ())[1],
+        lambda fp32, _, __, out, ___: (out.write_bytes(fp32.read_bytes()), ())[1],
     )
     candidate = TARGET.candidates(model, "int8")[0]
     with pytest.raises(TargetError, match="is called int8, yet no product in it is"):

@@ -185,7 +185,7 @@ def run_scenario(load: ScenarioJob, timeout_s: float | None = None) -> ScenarioR
 
 
 def run_here(request: dict[str, Any]) -> dict[str, Any]:
-    """The child's side of `run_scenario`: a Load as JSON in, a ScenarioResult as JSON out."""
+    """The child's side of `run_scenario`: a ScenarioJob as JSON in, a ScenarioResult as JSON out."""
     from safetensors.numpy import load_file
 
     load = ScenarioJob.model_validate(request)

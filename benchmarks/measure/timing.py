@@ -53,7 +53,7 @@ def measure_pinned(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure_here(request: dict[str, Any], pinned: tuple[int, ...] = ()) -> dict[str, Any]:
-    """A Job as JSON in, SubjectResults by key as JSON out."""
+    """A LatencyJob as JSON in, SubjectResults by key as JSON out."""
     job = LatencyJob.model_validate(request)
     measurements: dict[str, list[Measurement]] = {subject.key: [] for subject in job.subjects}
     ticker = Ticker(len(job.cases) * job.samples)

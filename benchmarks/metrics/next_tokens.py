@@ -89,6 +89,22 @@ class NextTokenAccuracy:
         return ratio(means[..., 0], means[..., 1])
 
 
+def scored_whole(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """`scored` with as many positions as `labels` has, NaN where `logits` of shorter batches have none.
+
+    Args:
+        logits: `[batch, sequence, vocabulary]`, of sequences padded to any length.
+        labels: int64 `[batch, positions]`.
+
+    Returns:
+        float32 `[batch, positions, 2]`.
+    """
+    width = min(labels.shape[1], logits.shape[1])
+    found = np.full((*labels.shape, 2), np.nan, np.float32)
+    found[:, :width] = scored(logits[:, :width], labels[:, :width])
+    return found
+
+
 class NextTokenAgreement:
     """Share of judged tokens where the likeliest is the teacher's likeliest."""
 

@@ -169,7 +169,7 @@ class WeightGrid(nn.Module):
     def start(self, weight: torch.Tensor) -> None:
         """Begin with max|w| / 127."""
 
-    def settle(self, weight: torch.Tensor) -> None:
+    def constrain(self, weight: torch.Tensor) -> None:
         """Bring what was trained back to what can be exported; called after each step."""
 
 
@@ -195,7 +195,7 @@ class LearnedWeight(WeightGrid):
         with torch.no_grad():
             self.log_step.copy_(channel_steps(weight, self.axis).log())
 
-    def settle(self, weight: torch.Tensor) -> None:
+    def constrain(self, weight: torch.Tensor) -> None:
         with torch.no_grad():
             torch.minimum(self.log_step, channel_steps(weight, self.axis).log(), out=self.log_step.data)
 

@@ -23,9 +23,9 @@ from edgepress.compress.model.stepping import (
     cache_name,
     capacity_of,
     number_layers,
+    read_caches,
     stepping_of,
 )
-from edgepress.targets.errors import ModelError, told
 from edgepress.targets.records import Description, Signature, TensorSpec
 
 SOURCE = 5
@@ -133,13 +133,7 @@ def pair_stepping(network: Any, whole: Signature, description: Description) -> S
         ModelError: the network keeps no keys and values of each layer that could be handed back in.
     """
     number_layers(network.get_decoder())
-    try:
-        shapes = _caches(network)
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError) as fault:
-        kind = type(network).__name__
-        raise ModelError(
-            f"{kind} gives no keys and values of each layer for a next step to take: {told(fault)}"
-        ) from None
+    shapes = read_caches(_caches, network)
     capacity = capacity_of(network.config)
     encode = _encode_signature(shapes, whole, capacity)
     step = _step_signature(shapes, whole, capacity)

@@ -6,8 +6,9 @@ One graph is prefill and step: with empty caches it reads a whole prompt. Weight
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from torch import nn
 
 from edgepress.targets.errors import ModelError, told
 from edgepress.targets.records import Description, Feeds, Signature, TensorSpec
+
+Shapes = TypeVar("Shapes")
 
 ROWS, NEW, PAST = 2, 3, 4
 """Sizes that the graph is traced with: none is 1, which a tracer takes for a constant, and no two are the same."""
@@ -88,13 +91,7 @@ def stepping_of(network: Any, whole: Signature, description: Description) -> Ste
             one whose caches are of another kind).
     """
     number_layers(network)
-    try:
-        shapes = _caches(network)
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError) as fault:
-        kind = type(network).__name__
-        raise ModelError(
-            f"{kind} gives no keys and values of each layer for a next step to take: {told(fault)}"
-        ) from None
+    shapes = read_caches(_caches, network)
     capacity = capacity_of(network.config)
     vocabulary = whole.outputs[0].shape[-1]
     past, present = [], []
@@ -119,6 +116,21 @@ def stepping_of(network: Any, whole: Signature, description: Description) -> Ste
         state={given.name: taken.name for given, taken in zip(present, past, strict=True)},
     )
     return Stepping(Cached(network).eval(), signature, description, _example(signature))
+
+
+def read_caches(read: Callable[[Any], Shapes], network: Any) -> Shapes:
+    """The shapes that `read` finds of a network's keys and values.
+
+    Raises:
+        ModelError: it fails, in whatever way the network has of keeping none.
+    """
+    try:
+        return read(network)
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError) as fault:
+        kind = type(network).__name__
+        raise ModelError(
+            f"{kind} gives no keys and values of each layer for a next step to take: {told(fault)}"
+        ) from None
 
 
 def capacity_of(config: Any) -> int:

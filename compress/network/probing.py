@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from edgepress.targets.errors import StageError
 from edgepress.targets.records import Feeds
@@ -29,6 +30,17 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def hooked(network: nn.Module, handles: Sequence[RemovableHandle]) -> Iterator[None]:
+    """Inside the block `network` runs in eval mode and without gradients; behind it the hooks are gone."""
+    try:
+        with torch.no_grad(), evaluating(network):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def probe_logits(network: nn.Module, feeds: Feeds) -> torch.Tensor:
@@ -58,15 +70,11 @@ def observe(network: nn.Module, observers: Mapping[str, Observer], calibration: 
         return lambda module, inputs, output: observer(module, inputs[0], output, mask)
 
     handles = [network.get_submodule(name).register_forward_hook(hook(see)) for name, see in observers.items()]
-    try:
-        with torch.no_grad(), evaluating(network):
-            for feeds in calibration:
-                batch = tensors(feeds, network)
-                mask = batch["attention_mask"].bool() if "attention_mask" in batch else None
-                network(**batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(network, handles):
+        for feeds in calibration:
+            batch = tensors(feeds, network)
+            mask = batch["attention_mask"].bool() if "attention_mask" in batch else None
+            network(**batch)
 
 
 def rows_of(value: torch.Tensor, module: nn.Module, mask: torch.Tensor | None) -> torch.Tensor:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from edgepress.compress.training.teacher_cache import CARD
+from edgepress.compress.training.teacher_cache import write_card
 
 FILE_NAME = "targets.npz"
 
@@ -23,9 +22,7 @@ def save_ragged(folder: Path, rows: Sequence[np.ndarray]) -> None:
     counts = np.array([len(row) for row in rows], np.int64)
     flat = np.concatenate([np.empty(0, np.int64), *rows]).astype(np.int64)
     np.savez(folder / FILE_NAME, tokens=flat, counts=counts)
-    temporary = folder / f"{CARD}.tmp"
-    temporary.write_text(json.dumps({"rows": len(rows)}))
-    temporary.replace(folder / CARD)
+    write_card(folder, {"rows": len(rows)})
 
 
 def load_ragged(folder: Path) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,8 +233,13 @@ def compute(folder: Path, teacher: Model, features: Features, wanted: Wanted, pr
     size = sum(path.stat().st_size for path in folder.glob("shard-*.safetensors"))
     speed = computed / seconds if seconds else 0.0
     card = CacheCard(rows=len(order), bytes=size, rows_per_second=speed, wanted=wanted)
+    write_card(folder, card.model_dump(mode="json"))
+
+
+def write_card(folder: Path, content: Mapping[str, Any]) -> None:
+    """The last file of an entry, which says that all others are whole."""
     temporary = folder / f"{CARD}.tmp"
-    temporary.write_text(json.dumps(card.model_dump(mode="json")))
+    temporary.write_text(json.dumps(content))
     temporary.replace(folder / CARD)
 
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgepress.targets.acceptance.accept import LEAST_DB
-from edgepress.targets.acceptance.comparison import compare
 from edgepress.targets.acceptance.reference import run_torch
+from edgepress.targets.acceptance.steps import STEPS, refuse_other_steps
 from edgepress.targets.errors import TargetError, told
 from edgepress.targets.exportable import Exportable, Stepping
 from edgepress.targets.inference.generation import first_of_target, next_feeds
 from edgepress.targets.protocols import Session
 from edgepress.targets.records import ENCODE, STEP, Feeds, Precision
 
-LENGTHS, STEPS = (7, 4, 6), 12
-"""Tokens of each source, and tokens of a target that are followed behind its first."""
+LENGTHS = (7, 4, 6)
+"""Tokens of each source."""
 
 
 def accept_pair(session: Session, model: Exportable, stepping: Stepping, precision: Precision) -> None:
@@ -52,12 +51,7 @@ def accept_pair(session: Session, model: Exportable, stepping: Stepping, precisi
         wanted.append(_whole(model, source, mask, targets))
         found.append(outputs["logits"][:, -1])
         targets = np.concatenate([targets, wanted[-1].argmax(-1)[:, None]], 1)
-    compared = compare(wanted, found)
-    if compared.sqnr_db is not None and compared.sqnr_db < LEAST_DB[precision]:
-        raise TargetError(
-            f"the exported encoder-decoder differs from the torch model over {steps} steps: SQNR "
-            f"{compared.sqnr_db:.1f} dB, wanted at least {LEAST_DB[precision]:.0f} dB. The artifact was refused."
-        )
+    refuse_other_steps("encoder-decoder", wanted, found, precision)
 
 
 def _sources(vocabulary: int, longest: int) -> tuple[np.ndarray, np.ndarray]:

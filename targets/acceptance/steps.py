@@ -7,6 +7,8 @@ another number of rows than the traced ones, padding on the left, and begin with
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgepress.targets.acceptance.accept import LEAST_DB
@@ -47,11 +49,25 @@ def accept_steps(session: Session, stepping: Stepping, precision: Precision) -> 
         found.append(got["logits"][:, -1])
         likeliest = want["logits"][:, -1].argmax(-1)[:, None]
         theirs, mine = (next_feeds(signature, *one, likeliest) for one in ((theirs, want), (mine, got)))
+    refuse_other_steps("decoder", wanted, found, precision)
+
+
+def refuse_other_steps(
+    kind: str, wanted: Sequence[np.ndarray], found: Sequence[np.ndarray], precision: Precision
+) -> None:
+    """Raises TargetError where an artifact's logits are too far from the torch model's.
+
+    Args:
+        kind: of network, for the message.
+        wanted: the torch model's behind each token, `[rows, vocabulary]`.
+        found: the artifact's.
+        precision: decides what is demanded of all of them together, see `LEAST_DB`.
+    """
     compared = compare(wanted, found)
     if compared.sqnr_db is not None and compared.sqnr_db < LEAST_DB[precision]:
         raise TargetError(
-            f"the exported decoder differs from the torch model over {STEPS} steps: SQNR {compared.sqnr_db:.1f} dB, "
-            f"wanted at least {LEAST_DB[precision]:.0f} dB. The artifact was refused."
+            f"the exported {kind} differs from the torch model over {len(wanted) - 1} steps: SQNR "
+            f"{compared.sqnr_db:.1f} dB, wanted at least {LEAST_DB[precision]:.0f} dB. The artifact was refused."
         )
 
 

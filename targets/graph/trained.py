@@ -31,6 +31,8 @@ def trained_ranges(weights: Mapping[str, np.ndarray], trained: Sequence[TrainedI
         weights: of each product, by its name, as the graph has them.
         trained: of the model that it was made of. Layers of the very same weights share the range that holds both.
     """
+    if not trained:
+        return {}  # nobody's weights need be sorted
     known = [(_sorted(one.weight), one) for one in trained]
     found: dict[str, Range] = {}
     for name, weight in weights.items():

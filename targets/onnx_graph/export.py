@@ -68,9 +68,7 @@ def _save_slim(exported: ONNXProgram, signature: Signature, path: Path) -> None:
     import onnxslim
 
     proto = onnxslim.slim(exported.model_proto)
-    keep_zero_padding(proto)
-    divide_by_roots(proto)
-    tidy(proto, signature)
+    _adjust(proto, signature)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save_model(proto, path)
 
@@ -80,11 +78,16 @@ def _save_with_external_weights(exported: ONNXProgram, signature: Signature, pat
 
     exported.save(path, external_data=True)
     proto = onnx.load(path, load_external_data=False)
+    _adjust(proto, signature)
+    path.write_bytes(proto.SerializeToString())
+    onnx.checker.check_model(path, full_check=True)
+
+
+def _adjust(proto: onnx.ModelProto, signature: Signature) -> None:
+    """What ONNX Runtime would get wrong, what it would not fuse, and names."""
     keep_zero_padding(proto)
     divide_by_roots(proto)
     tidy(proto, signature)
-    path.write_bytes(proto.SerializeToString())
-    onnx.checker.check_model(path, full_check=True)
 
 
 def tidy(proto: onnx.ModelProto, signature: Signature) -> None:

@@ -98,7 +98,7 @@ def write_static(
     # too much.
     excluded = sorted({node.name for node in _products(typed) if node.name not in nodes} | fixed_part(typed))
     ranges = _ranges(typed, _tensors(typed, nodes, kinds, excluded, between), method, calibration)
-    known = _trained(typed, nodes, trained)
+    known = _trained(typed, nodes, trained) if trained else []
     ranges |= {node.input[0]: found for node, found in known}
     written = _quantized(typed, [] if between == "int8" else nodes, kinds, excluded, ranges, symmetric)
     if trained and between == "float":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgepress.targets.onnx_graph.view import View
+from edgepress.targets.onnx_graph.view import View, drop_unread
 
 if TYPE_CHECKING:
     import onnx
@@ -24,10 +24,7 @@ def divide_by_roots(model: onnx.ModelProto) -> int:
             node.op_type = "Div"
             node.input[:] = [factor, denominator]
             count += 1
-    read = {name for node in model.graph.node for name in node.input} | view.outputs
-    kept = [node for node in model.graph.node if node.op_type != "Reciprocal" or node.output[0] in read]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    drop_unread(model, "Reciprocal")
     return count
 
 

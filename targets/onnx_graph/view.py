@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Ops that multiply an activation by a weight, their weight at input 1.
 WEIGHTED = ("MatMul", "Gemm", "Conv", "ConvTranspose")
+SWAPPED = [1, 0]
 Reader = Callable[[Feeds], dict[str, np.ndarray]]
 
 
@@ -53,6 +54,21 @@ class View:
         if producer is not None and producer.op_type == "Constant" and producer.attribute[0].name == "value":
             return numpy_helper.to_array(producer.attribute[0].t)
         return None
+
+    def turned(self, name: str) -> str | None:
+        """The matrix that a tensor is the transposition of, as the weight of a head that is tied to an embedding; None
+        for any other."""
+        producer = self.producers.get(name)
+        if producer is None or producer.op_type != "Transpose" or attribute(producer, "perm", SWAPPED) != SWAPPED:
+            return None
+        return str(producer.input[0])
+
+    def is_matrix(self, name: str) -> bool:
+        """Whether it is a constant float matrix."""
+        import onnx
+
+        tensor = self.initializers.get(name)
+        return tensor is not None and tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 2
 
     def is_weighted(self, node: onnx.NodeProto) -> bool:
         """Whether `node` multiplies an activation by a learned float initializer of at least two dimensions."""
@@ -118,10 +134,23 @@ def names_in_subgraphs(graph: onnx.GraphProto) -> frozenset[str]:
     return frozenset(read | {output.name for body in bodies for output in body.output})
 
 
+def names_read(model: onnx.ModelProto) -> set[str]:
+    """Tensors that a node, a body of control flow or the model's caller reads."""
+    read = {name for node in model.graph.node for name in node.input} | names_in_subgraphs(model.graph)
+    return read | {output.name for output in model.graph.output}
+
+
+def drop_unread(model: onnx.ModelProto, kind: str) -> None:
+    """Remove nodes of one kind of operator whose output nothing reads any more."""
+    read = names_read(model)
+    kept = [node for node in model.graph.node if node.op_type != kind or node.output[0] in read]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
 def drop_unused(model: onnx.ModelProto) -> None:
     """Remove initializers that nothing reads."""
-    used = {name for node in model.graph.node for name in node.input} | names_in_subgraphs(model.graph)
-    used |= {output.name for output in model.graph.output}
+    used = names_read(model)
     # A body of If or Loop reads initializers of the outer graph without an input of its own that names them.
     kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.initializer[:]

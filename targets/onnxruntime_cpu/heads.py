@@ -8,35 +8,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgepress.targets.onnx_graph.view import View, attribute, drop_unused
+from edgepress.targets.onnx_graph.view import View, drop_unread, drop_unused
 
 if TYPE_CHECKING:
     import onnx
-
-SWAPPED = [1, 0]
 
 
 def own_heads(model: onnx.ModelProto) -> None:
     """Each product with a transposed float table gets a transposed copy of it as its weight, in place; the table stays
     for whoever looks words up in it."""
-    import onnx
     from onnx import numpy_helper
 
     view, copies = View.of(model), {}
     for node in model.graph.node:
-        turned = view.producers.get(node.input[1]) if node.op_type == "MatMul" else None
-        if turned is None or turned.op_type != "Transpose" or attribute(turned, "perm", SWAPPED) != SWAPPED:
+        table = view.turned(node.input[1]) if node.op_type == "MatMul" else None
+        if table is None or not view.is_matrix(table):
             continue
-        table = view.initializers.get(turned.input[0])
-        if table is None or table.data_type != onnx.TensorProto.FLOAT or len(table.dims) != 2:
-            continue
-        name = f"{table.name}_turned"
+        name = f"{table}_turned"
         if name not in copies:
-            copies[name] = numpy_helper.from_array(numpy_helper.to_array(table).T.copy(), name)
+            copies[name] = numpy_helper.from_array(numpy_helper.to_array(view.initializers[table]).T.copy(), name)
         node.input[1] = name
     model.graph.initializer.extend(copies.values())
-    read = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
-    left = [node for node in model.graph.node if node.op_type != "Transpose" or node.output[0] in read]
-    del model.graph.node[:]
-    model.graph.node.extend(left)
+    drop_unread(model, "Transpose")
     drop_unused(model)

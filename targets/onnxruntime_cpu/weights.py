@@ -20,7 +20,7 @@ from edgepress.targets.calibration.statistics import collect_statistics
 from edgepress.targets.errors import TargetError
 from edgepress.targets.onnx_graph.embedding import is_lookup
 from edgepress.targets.onnx_graph.macs import INT8_INSIDE
-from edgepress.targets.onnx_graph.view import View, attribute, drop_unused, names_in_subgraphs, reader
+from edgepress.targets.onnx_graph.view import View, drop_unread, drop_unused, names_in_subgraphs, reader
 from edgepress.targets.onnxruntime_cpu.int8 import load_graph, split_gemms
 from edgepress.targets.records import Candidate, Feeds, Precision, Record
 
@@ -93,7 +93,8 @@ def write_weights(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds]
     model = load_graph(fp32)
     split_gemms(model)
     tables = find_tables(model)
-    layers = _tied(model, find_layers(model), tables)
+    view = View.of(model)
+    layers = _tied(view, find_layers(model), tables)
     if not layers:
         raise TargetError(
             f"candidate {candidate.name!r}: {fp32.name} has no product with weights to store. Leave it out."
@@ -109,14 +110,14 @@ def write_weights(fp32: Path, candidate: Candidate, calibration: Sequence[Feeds]
     for layer in layers:
         if layer.weight not in stored:
             known = products.get(layer.node.input[0])
-            stored[layer.weight] = _blocks(model, layer, plan[layer.weight], options.block, known)
+            stored[layer.weight] = _blocks(view, layer, plan[layer.weight], options.block, known)
     for name in tables:
         if name not in stored:
-            stored[name] = quantize(_table(model, name), options.table_bits, options.block)
+            stored[name] = quantize(_table(view, name), options.table_bits, options.block)
     _rewrite(model, layers, tables, stored)
     onnx.checker.check_model(model)
     onnx.save(model, out)
-    return _told(layers, tables, stored, options)
+    return _notes(layers, tables, stored, options)
 
 
 @dataclass(frozen=True)
@@ -143,22 +144,20 @@ def find_layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
     for node in model.graph.node:
         if node.op_type != "MatMul" or view.is_fixed(node) or node.input[0] in view.initializers:
             continue
-        weight, turned = node.input[1], False
-        producer = view.producers.get(weight)
-        if producer is not None and producer.op_type == "Transpose" and attribute(producer, "perm", [1, 0]) == [1, 0]:
-            weight, turned = producer.input[0], True
-        if _is_matrix(view, weight):
-            found.append(Layer(node, weight, turned))
+        table = view.turned(node.input[1])
+        weight = node.input[1] if table is None else table
+        if view.is_matrix(weight):
+            found.append(Layer(node, weight, table is not None))
     return tuple(found)
 
 
-def _tied(model: onnx.ModelProto, layers: tuple[Layer, ...], tables: Sequence[str]) -> tuple[Layer, ...]:
+def _tied(view: View, layers: tuple[Layer, ...], tables: Sequence[str]) -> tuple[Layer, ...]:
     """The same, the head reading the table where it is a transposed copy of it: exporters fold small ones."""
     if not layers or layers[-1].turned:
         return layers
-    head, straight = layers[-1], _table(model, layers[-1].weight).T
+    head, straight = layers[-1], _table(view, layers[-1].weight).T
     for name in tables:
-        if np.array_equal(_table(model, name), straight):
+        if np.array_equal(_table(view, name), straight):
             return (*layers[:-1], Layer(head.node, name, turned=True))
     return layers
 
@@ -167,24 +166,17 @@ def find_tables(model: onnx.ModelProto) -> tuple[str, ...]:
     """Learned matrices of which rows are looked up."""
     view, hidden = View.of(model), names_in_subgraphs(model.graph)
     tables = {node.input[0]: None for node in model.graph.node if is_lookup(node, node.input[0])}
-    return tuple(name for name in tables if _is_matrix(view, name) and name not in hidden)
+    return tuple(name for name in tables if view.is_matrix(name) and name not in hidden)
 
 
-def _is_matrix(view: View, name: str) -> bool:
-    import onnx
-
-    tensor = view.initializers.get(name)
-    return tensor is not None and tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 2
-
-
-def _table(model: onnx.ModelProto, name: str) -> Floats:
-    value = View.of(model).constant(name)
+def _table(view: View, name: str) -> Floats:
+    value = view.constant(name)
     assert value is not None
     return np.asarray(value, np.float32)
 
 
-def _blocks(model: onnx.ModelProto, layer: Layer, bits: int, block: int, products: Products | None) -> Blocks:
-    weight = _table(model, layer.weight)
+def _blocks(view: View, layer: Layer, bits: int, block: int, products: Products | None) -> Blocks:
+    weight = _table(view, layer.weight)
     weight = weight if layer.turned else np.ascontiguousarray(weight.T)
     if products is None or products.sums is None:
         return quantize(weight, bits, block)
@@ -209,18 +201,13 @@ def _rewrite(
         else:
             nodes.append(node)
     del model.graph.node[:]
-    model.graph.node.extend(_alive(model, nodes))
+    model.graph.node.extend(nodes)
     for name, blocks in stored.items():
         _store(model, name, blocks)
+    drop_unread(model, "Transpose")
     drop_unused(model)
     if all(entry.domain != DOMAIN for entry in model.opset_import):
         model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
-
-
-def _alive(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Without transpositions of weights that nothing reads any more."""
-    read = {name for node in nodes for name in node.input} | {value.name for value in model.graph.output}
-    return [node for node in nodes if node.op_type != "Transpose" or node.output[0] in read]
 
 
 def _product(node: onnx.NodeProto, weight: str, blocks: Blocks) -> onnx.NodeProto:
@@ -285,7 +272,7 @@ def _store(model: onnx.ModelProto, name: str, blocks: Blocks) -> None:
     )
 
 
-def _told(
+def _notes(
     layers: Sequence[Layer], tables: Sequence[str], stored: Mapping[str, Blocks], options: WeightOptions
 ) -> tuple[str, ...]:
     how = "GPTQ" if options.rounding == "gptq" else "to the nearest"

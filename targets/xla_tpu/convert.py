@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,10 +69,11 @@ def convert(request: dict[str, Any]) -> dict[str, Any]:
     program = torch.export.load(request["program"]).run_decompositions()
     refuse_missing(program)
     batches = [load_feeds(path) for path in request["calibration"]]
+    calibrated = cache(partial(calibrate, program, signature, batches))  # the same for every int8 candidate
     answers: dict[str, Any] = {}
     for name, precision, folder in request["candidates"]:
         try:
-            scales = calibrate(program, signature, batches) if precision == "int8" else {}
+            scales = dict(calibrated()) if precision == "int8" else {}
             notes = _trained(program, scales, request["trained"]) if name == QAT else ()
             macs = _convert(program, signature, batches, precision, scales, Path(folder), request["topologies"])
             builds = compile_for_chips(Path(folder), signature, request["topologies"], request["sizes"])

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from edgepress.compress.model.model import Model
+from edgepress.compress.training import fit as training
 from edgepress.targets.records import Artifact, Candidate, Comparison, FileEntry, Signature, TensorSpec
+
+
+@contextmanager
+def cut_off(batch: int) -> Iterator[None]:
+    """A training inside the block is killed as by Ctrl-C when it asks for this batch, counted from 1."""
+    calls = 0
+
+    class Cut(training.Collator):
+        def __call__(self, rows: list[int]) -> dict[str, Any]:
+            nonlocal calls
+            calls += 1
+            if calls == batch:
+                raise KeyboardInterrupt
+            return super().__call__(rows)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "Collator", Cut)
+        yield
 
 
 class TokenFeatures:

@@ -137,3 +137,13 @@ def leftovers(run: Path) -> list[str]:
 
 def _temporary(name: str) -> bool:
     return (name.startswith(".") and name != ".lock") or ".tmp" in name or name.endswith(".part")
+
+
+GENERATE_ALONE = """
+import json, sys
+sys.modules["torch"] = sys.modules["transformers"] = None
+from edgepress.targets import open_bundle
+with open_bundle(sys.argv[1]) as bundle:
+    print(json.dumps(list(bundle.generate(sys.argv[2]))))
+"""
+"""A script that generates from a release (argv: its folder, a prompt) where neither torch nor transformers is."""

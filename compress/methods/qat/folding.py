@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgepress.compress.network.probing import evaluating, probe_logits, tensors
+from edgepress.compress.network.probing import hooked, probe_logits, tensors
 from edgepress.compress.training.norms import norms_of
 from edgepress.targets.records import Feeds
 
@@ -59,12 +59,8 @@ def pairs(network: nn.Module, feeds: Feeds) -> list[tuple[nn.Module, nn.Module]]
     layers = [module for module in network.modules() if type(module) in (nn.Conv2d, nn.Linear)]
     handles = [layer.register_forward_hook(gave) for layer in layers]
     handles += [norm.register_forward_pre_hook(reads) for norm in norms_of(network)]
-    try:
-        with torch.no_grad(), evaluating(network):
-            network(**tensors(feeds, network))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(network, handles):
+        network(**tensors(feeds, network))
     return [(readers[0], norm) for norm, readers in found.items() if len(readers) == 1 and norm.running_var is not None]
 
 

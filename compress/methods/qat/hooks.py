@@ -29,7 +29,7 @@ class Quantizing(Hook):
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         network = given["model"].network
         # Whoever calls `train()` on the network would let them learn statistics, which are folded already.
-        self.handles = [norm.register_forward_pre_hook(_settled) for norm in norms_of(network)]
+        self.handles = [norm.register_forward_pre_hook(_keeps_statistics) for norm in norms_of(network)]
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         observing = state.global_step < self.freeze * state.max_steps
@@ -41,7 +41,7 @@ class Quantizing(Hook):
         network = given["model"].network
         hold_factors(network, self.folded)
         for _, layer in faked(network):
-            layer.weight_grid.settle(layer.weight)
+            layer.weight_grid.constrain(layer.weight)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         for handle in self.handles:
@@ -49,5 +49,5 @@ class Quantizing(Hook):
         self.handles = []
 
 
-def _settled(norm: nn.Module, _: Any) -> None:
+def _keeps_statistics(norm: nn.Module, _: Any) -> None:
     norm.eval()

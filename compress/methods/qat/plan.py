@@ -15,7 +15,7 @@ from edgepress.compress.model.edits import Edit, apply_edits
 from edgepress.compress.model.fake_layers import FAKE_KINDS, products
 from edgepress.compress.model.fake_quant import AFFINE, SYMMETRIC
 from edgepress.compress.model.model import Model
-from edgepress.compress.network.probing import evaluating, observe, tensors
+from edgepress.compress.network.probing import hooked, observe, tensors
 from edgepress.targets.calibration.calibrators import choose_range
 from edgepress.targets.calibration.statistics import Histogram, Range
 from edgepress.targets.errors import StageError
@@ -149,12 +149,8 @@ def readers(network: nn.Module, layers: Iterable[str], feeds: Feeds) -> list[lis
         return note
 
     handles = [network.get_submodule(name).register_forward_pre_hook(reads(name)) for name in layers]
-    try:
-        with torch.no_grad(), evaluating(network):
-            network(**tensors(feeds, network))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(network, handles):
+        network(**tensors(feeds, network))
     groups: dict[tuple[tuple[int, int, int], ...], list[str]] = {}
     for name, places in seen.items():
         groups.setdefault(tuple(places), []).append(name)

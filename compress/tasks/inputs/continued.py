@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.benchmarks.metrics.next_tokens import scored
+from edgepress.benchmarks.metrics.next_tokens import scored_whole
 from edgepress.benchmarks.metrics.tokens import IGNORED
 from edgepress.compress.data.rows import Raw, Rows, Texts
 from edgepress.compress.recipe.data import Columns, Data
@@ -53,11 +53,7 @@ class Continued(TextFeatures):
             indices: rows, int `[batch]`.
             outputs: logits `[batch, sequence, vocabulary]`, of sequences padded to any length.
         """
-        labels = np.asarray(self.labels[indices])
-        width = min(labels.shape[1], outputs.shape[1])
-        found = np.full((*labels.shape, 2), np.nan, np.float32)
-        found[:, :width] = scored(outputs[:, :width], labels[:, :width])
-        return found
+        return scored_whole(outputs, np.asarray(self.labels[indices]))
 
 
 @dataclass(frozen=True)

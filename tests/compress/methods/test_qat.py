@@ -41,7 +41,7 @@ from edgepress.compress.network.probing import probe_logits
 from edgepress.compress.recipe.sections import Training
 from edgepress.compress.training.fit import TrainingJob, fit
 from edgepress.targets.errors import ModelError, StageError
-from tests.compress.fakes import TokenFeatures, tiny_bert
+from tests.compress.fakes import TokenFeatures, cut_off, tiny_bert
 from tests.targets.tiny import make_calibration, make_model
 
 SILENT = Console("silent")
@@ -170,7 +170,7 @@ def test_a_weights_step_never_exceeds_what_its_largest_weight_needs() -> None:
     with torch.no_grad():
         grid_.log_step.fill_(math.log(0.02))
     assert float(grid_(weight).detach()[0, 0]) == pytest.approx(1.27)  # of the step 0.01
-    grid_.settle(weight)
+    grid_.constrain(weight)
     assert float(grid_.log_step.detach().exp()) == pytest.approx(0.01)
 
 
@@ -362,7 +362,7 @@ def test_training_wins_back_what_an_outlier_channel_cost(kind: str, reached: flo
             nn.functional.cross_entropy(network(x), labels).backward()
             optimizer.step()
             for _, layer in faked(network):
-                layer.weight_grid.settle(layer.weight)
+                layer.weight_grid.constrain(layer.weight)
 
     train(300)
     with torch.no_grad():
@@ -446,11 +446,7 @@ def test_zeros_of_sparse_layers_stay_zero(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [Observed(momentum=0.1), Learned()], ids=lambda one: one.method)
-def test_a_training_that_was_cut_off_goes_on_to_the_same_ranges(
-    options: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from edgepress.compress.training import fit as training
-
+def test_a_training_that_was_cut_off_goes_on_to_the_same_ranges(options: Any, tmp_path: Path) -> None:
     model = tiny_bert()
     plan = plan_qat(model, options, calibration(model))
     start = prepared(model, plan, calibration(model))
@@ -459,18 +455,7 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_ranges(
         return Quantizing(plan.folded, 0.9, 0.1)
 
     whole = trained(start, tmp_path / "whole", hook())
-    calls = 0
-
-    class Cut(training.Collator):
-        def __call__(self, rows: list[int]) -> dict[str, Any]:
-            nonlocal calls
-            calls += 1
-            if calls == 13:
-                raise KeyboardInterrupt
-            return super().__call__(rows)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "Collator", Cut)
+    with cut_off(13):
         trained(start, tmp_path / "cut", hook())
     resumed = trained(start, tmp_path / "cut", hook())
     for one, other in zip(faked(whole.network), faked(resumed.network), strict=True):

@@ -14,7 +14,7 @@ from edgepress.compress.training.checkpoints import latest
 from edgepress.compress.training.fit import BucketSampler, TrainingJob, fit
 from edgepress.compress.training.hooks import Hook
 from edgepress.targets.errors import StageError
-from tests.compress.fakes import TokenFeatures, tiny_bert
+from tests.compress.fakes import TokenFeatures, cut_off, tiny_bert
 
 QUICK = Training(epochs=2, batch_size=8, learning_rate=1e-3)
 SILENT = Console("silent")
@@ -79,23 +79,10 @@ def test_the_best_epoch_is_that_of_the_primary_metric(tmp_path: Path, monkeypatc
     torch.testing.assert_close(trained.network.classifier.weight, states[1])
 
 
-def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path: Path) -> None:
     model, rows = tiny_bert(), (TokenFeatures(64), TokenFeatures(16, seed=1))
     whole, _ = fit(model, TrainingJob(QUICK, tmp_path / "whole"), *rows, SILENT, "train")
-    calls = 0
-
-    class Cut(training.Collator):
-        def __call__(self, rows: list[int]) -> dict[str, Any]:
-            nonlocal calls
-            calls += 1
-            if calls == 13:
-                raise KeyboardInterrupt
-            return super().__call__(rows)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "Collator", Cut)
+    with cut_off(13):
         fit(model, TrainingJob(QUICK, tmp_path / "cut"), *rows, SILENT, "train")
     resumed, history = fit(model, TrainingJob(QUICK, tmp_path / "cut"), *rows, SILENT, "train")
     assert history.resumed and len(history.epochs) == 2

@@ -18,7 +18,7 @@ from edgepress.targets.records import STEP, Artifact
 from tests.compress.rows import lines
 from tests.compress.tiny import tiny_decoder, tiny_stories
 from tests.end_to_end.conftest import finish, made_once
-from tests.end_to_end.recipes import BENCHMARK, edgepress, environment, stage_folder
+from tests.end_to_end.recipes import BENCHMARK, GENERATE_ALONE, edgepress, environment, stage_folder
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,13 +43,6 @@ RECIPE: dict[str, Any] = {
     "gates": {"metrics": {"perplexity": {"max": 6.0}}},
 }  # fmt: skip
 PROMPT = "good bad fine"
-ALONE = """
-import json, sys
-sys.modules["torch"] = sys.modules["transformers"] = None
-from edgepress.targets import open_bundle
-with open_bundle(sys.argv[1]) as bundle:
-    print(json.dumps(list(bundle.generate(sys.argv[2]))))
-"""
 
 
 def write_inputs(folder: Path) -> Path:
@@ -107,7 +100,7 @@ def test_a_student_that_lost_heads_keeps_a_smaller_cache(run: Path) -> None:
 
 def test_text_is_generated_without_torch_and_streamed(run: Path) -> None:
     release = run / "runs/stories/release"
-    command = [sys.executable, "-c", ALONE, str(release), PROMPT]
+    command = [sys.executable, "-c", GENERATE_ALONE, str(release), PROMPT]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120)
     assert done.returncode == 0, done.stderr
     pieces = json.loads(done.stdout)

@@ -18,7 +18,7 @@ from edgepress.targets.records import ENCODE, STEP, Artifact
 from tests.compress.rows import lines
 from tests.compress.tiny import tiny_decoder_tokenizer, tiny_pairs_of_texts
 from tests.end_to_end.conftest import finish, made_once
-from tests.end_to_end.recipes import BENCHMARK, edgepress, environment, stage_folder
+from tests.end_to_end.recipes import BENCHMARK, GENERATE_ALONE, edgepress, environment, stage_folder
 
 pytestmark = [
     pytest.mark.slow,
@@ -50,13 +50,6 @@ RECIPE: dict[str, Any] = {
     "gates": {"metrics": {"perplexity": {"max": 2.0}, "chrf": {"min": 80, "max_drop": 20}}},
 }  # fmt: skip
 SOURCE = "good bad fine"
-ALONE = """
-import json, sys
-sys.modules["torch"] = sys.modules["transformers"] = None
-from edgepress.targets import open_bundle
-with open_bundle(sys.argv[1]) as bundle:
-    print(json.dumps(list(bundle.generate(sys.argv[2]))))
-"""
 
 
 def write_inputs(folder: Path) -> Path:
@@ -117,7 +110,7 @@ def test_the_release_is_an_encoder_and_a_decoder(run: Path) -> None:
 
 def test_text_is_generated_without_torch_and_streamed(run: Path) -> None:
     release = run / "runs/nextwords/release"
-    command = [sys.executable, "-c", ALONE, str(release), SOURCE]
+    command = [sys.executable, "-c", GENERATE_ALONE, str(release), SOURCE]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120)
     assert done.returncode == 0, done.stderr
     pieces = json.loads(done.stdout)
